@@ -1,0 +1,260 @@
+"""The bridge: a plain function runs in an async chain and waits there without blocking the event loop.
+
+Theory of operation
+-------------------
+A plain middleware says ``ctx = call(ctx)`` and means: wait until the rest of the chain is through. In an async chain the
+rest is a coroutine, and a plain function cannot await. So the function runs in a *worker*, a greenlet. Where it has to
+wait, `await_` switches from the worker to the coroutine that drives it (`run`) and hands over the awaitable; the coroutine
+awaits it, as any coroutine would, and switches back with the result, or throws the error in::
+
+    event loop ──► run() ──switch──► worker: timeit(ctx, call)
+                     │ ◄──awaitable──────────── call(ctx) = await_(rest(ctx))
+                   await
+                     │ ──result──► ............ returns, goes on
+                     │ ◄──_DONE──────────────── timeit returned
+                  returns
+
+Nothing runs in another thread, and nothing runs at the same time: the task, the event loop, the current task and the
+cancel scopes are those of the caller.
+
+*Workers are parked.* Since CPython 3.11 a new greenlet maps a stack for its frames and unmaps it at its end, about 9 us a
+call. A worker that has served a call waits in a list of its thread for the next one, at about 1 us a call.
+
+*Context variables are shared, not copied.* Before each resume the worker gets the very ``Context`` object of its driver,
+so what either side sets the other sees. The exception is a worker that waits inside ``Context.run``: it keeps that one.
+
+*Every path gives the worker back*: return, error, cancellation, and a coroutine that is closed or collected, for which
+``GeneratorExit`` is thrown in at the waiting point. A parked worker holds no context, result, error or function.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from threading import local
+from typing import Any, Final, NoReturn, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+IDLE_WORKERS: Final = 256
+"""Parked workers kept for each thread. Each holds one 16 KiB frame stack, so a thread keeps 4 MiB at most; calls over that
+number in flight at once work as well, and pay for a greenlet of their own."""
+
+_DONE: Final = object()
+
+
+class _Idle(local):
+    """The parked workers of a thread; a greenlet never leaves its thread."""
+
+    def __init__(self) -> None:
+        self.workers: list[Worker] = []
+
+
+_idle = _Idle()
+
+
+class Worker(greenlet):
+    """Serves one plain call after another. ``value`` and ``error`` hold the outcome until its driver has taken it."""
+
+    __slots__ = ("error", "value")
+    value: Any
+    error: BaseException | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = self.error = None
+
+    def run(self, fn: Callable[[Any], Any] | None, ctx: Any) -> object:
+        """Call ``fn(ctx)``, park, and go on with what the next driver brings."""
+        while True:
+            try:
+                self.value = fn(ctx)  # type: ignore[misc]  # None only while parked
+            except GreenletExit as error:  # this worker is being ended, with a call in it
+                self.error = error
+                return _DONE
+            except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
+                self.error = error
+            fn = ctx = None
+            try:
+                fn, ctx = self.parent.switch(_DONE)
+            except GreenletExit:
+                return _DONE
+
+
+async def run(fn: Callable[[C], C], ctx: C, /) -> C:
+    """Call the plain ``fn(ctx)`` in a worker and await on its behalf whatever it hands to `await_`."""
+    workers = _idle.workers
+    worker = workers.pop() if workers else Worker()
+    worker.parent = driver = getcurrent()
+    if (context := driver.gr_context) is None:
+        context = _new_context(driver)
+    worker.gr_context = context
+    awaitable = worker.switch(fn, ctx)
+    while awaitable is not _DONE:
+        try:
+            value = await awaitable
+        except GeneratorExit as error:  # this coroutine is closed, nobody can wait any more
+            _unwind(worker, error)
+            raise
+        except BaseException as error:  # noqa: BLE001  cancellation too: it belongs to the plain function
+            if getcurrent() is not driver or driver.gr_context is not context:
+                driver, context = _attach(worker, context)
+            # In three parts: throw(error) alone loses the traceback on 3.11.
+            awaitable = worker.throw(type(error), error, error.__traceback__)
+        else:
+            if getcurrent() is not driver or driver.gr_context is not context:
+                driver, context = _attach(worker, context)
+            awaitable = worker.switch(value)
+    if worker.error is not None:
+        error = worker.error
+        _park(worker)
+        try:
+            raise error
+        finally:
+            del error  # or the error, its traceback and this frame hold each other
+    out: C = worker.value
+    worker.value = worker.gr_context = None
+    if len(workers) < IDLE_WORKERS:
+        workers.append(worker)
+    else:
+        worker.throw()  # a parked worker that is only dropped would never end
+    return out
+
+
+def await_(awaitable: Awaitable[T], /) -> T:
+    """Wait for ``awaitable`` from a plain function in an async chain, and return its result.
+
+    The event loop goes on meanwhile. Errors of the awaitable, and cancellation, are raised here.
+
+    Args:
+        awaitable: a coroutine, a future, a task: anything that ``await`` takes.
+
+    Raises:
+        RuntimeError: this is not a plain function in an async chain, so there is nothing to wait with. A coroutine is
+            closed first, so that nothing is left un-awaited.
+
+    >>> import asyncio
+    >>> from formation import wrap
+    >>> async def answer():
+    ...     return 42
+    >>> def ask(ctx, call):
+    ...     ctx["answer"] = await_(answer())
+    ...     return call(ctx)
+    >>> async def endpoint(ctx):
+    ...     return ctx
+    >>> asyncio.run(wrap(endpoint, [ask])({}))
+    {'answer': 42}
+    """
+    worker = getcurrent()
+    if type(worker) is not Worker:
+        _refuse(awaitable)
+    result: T = worker.parent.switch(awaitable)
+    return result
+
+
+def waiting(step: Callable[[C], Awaitable[C]]) -> Callable[[C], C]:
+    """Make of an async step the plain one that a plain middleware calls. It is `await_` without its frame: a hot path."""
+
+    def wait(ctx: C, /) -> C:
+        worker = getcurrent()
+        if type(worker) is not Worker:
+            _refuse(step(ctx))
+        out: C = worker.parent.switch(step(ctx))
+        return out
+
+    return wait
+
+
+def _refuse(awaitable: Awaitable[Any]) -> NoReturn:
+    said = repr(awaitable)
+    if isinstance(awaitable, Coroutine):
+        awaitable.close()
+    message = (
+        f"{said} cannot be waited for here: this is not a plain function in an async chain, or it runs in another thread or greenlet "
+        "than its chain; in an 'async def' use 'await', in a sync program call something that blocks; in_async_chain() tells"
+    )
+    raise RuntimeError(message)
+
+
+def in_async_chain() -> bool:
+    """Tell whether this plain function runs in an async chain, so that `await_` works here.
+
+    >>> in_async_chain()
+    False
+    """
+    return type(getcurrent()) is Worker
+
+
+def sleep(seconds: float, /) -> None:
+    """Sleep, the right way for the chain: block the thread in a sync chain, let the event loop go on in an async one.
+
+    Args:
+        seconds: how long; zero and less returns soon, in an async chain after the others had their turn.
+
+    >>> sleep(0)
+    """
+    if in_async_chain():
+        await_(_loop_sleep(max(seconds, 0)))
+    else:
+        time.sleep(max(seconds, 0))
+
+
+def _loop_sleep(seconds: float) -> Awaitable[None]:
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.sleep(seconds)  # type: ignore[no-any-return]
+    from asyncio import sleep  # noqa: PLC0415  30 ms that only an async program should pay, and it has
+
+    return sleep(seconds)
+
+
+def _new_context(driver: greenlet) -> Context:
+    """Make the context that a thread has only once somebody uses it."""
+    copy_context()
+    context = driver.gr_context
+    assert context is not None
+    return context
+
+
+def _attach(worker: Worker, context: Context) -> tuple[greenlet, Context]:
+    """Prepare to resume ``worker``, last seen in ``context``, from where its driver runs by now."""
+    worker.parent = driver = getcurrent()
+    if (current := driver.gr_context) is None:
+        current = _new_context(driver)
+    if current is not context and worker.gr_context is context:  # else it waits inside of Context.run, and stays there
+        worker.gr_context = current
+    return driver, current
+
+
+def _park(worker: Worker) -> None:
+    worker.value = None
+    if worker.error is not None:
+        worker.error = None
+        if worker.dead:
+            return
+    worker.gr_context = None
+    workers = _idle.workers
+    if len(workers) < IDLE_WORKERS:
+        workers.append(worker)
+    else:
+        worker.throw()  # a parked worker that is only dropped would never end
+
+
+def _unwind(worker: Worker, error: BaseException) -> None:
+    """End the call that ``worker`` is in. It may clean up; it can no longer wait."""
+    try:
+        worker.parent = getcurrent()
+        awaitable = worker.throw(type(error), error, error.__traceback__)
+        while awaitable is not _DONE:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
+            late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
+            awaitable = worker.throw(type(late), late, None)
+    except ValueError:  # the coroutine was collected in another thread; greenlet ends the worker in its own
+        return
+    _park(worker)

@@ -1,0 +1,197 @@
+"""The errors that Formation raises. Everything of ours that can go wrong while a call runs derives from one class::
+
+    FormationError
+    ├── TransportError               the exchange with the server failed; the library's own error is __cause__
+    │   ├── ConnectError             no connection was made, so the request was never sent
+    │   │   └── ConnectTimeout       ... in time                               (also a TimeoutError)
+    │   ├── TLSError                 the certificate or the handshake was refused
+    │   ├── ReadTimeout              the server did not answer in time         (also a TimeoutError)
+    │   └── ProtocolError            the connection broke, or what came was not HTTP
+    ├── AttemptTimeout               one attempt took too long                 (also a TimeoutError)
+    ├── DeadlineExceeded             the whole call took too long              (also a TimeoutError)
+    ├── StatusError                  a status that the caller does not expect
+    ├── DecodeError                  a body that is not what it should be      (also a ValueError)
+    ├── BodyTooLarge                 a body over ``max_body``
+    ├── BodyConsumed                 a one-shot body was asked for a second time
+    ├── TooManyRedirects
+    ├── ForeignURLError              a URL of another origin than the client's (also a ValueError)
+    ├── BreakerTriggerException      ``trigger_breaker_if`` said so
+    └── Rejected                     turned away by ourselves, before the endpoint was asked
+        ├── ThrottleRejected
+        └── BulkheadRejected
+
+``CircuitOpenError`` is a ``Rejected`` and a ``pybreaker.CircuitBreakerError``; it loads pybreaker, so it comes on demand.
+
+Bad arguments are plain ``TypeError``, ``ValueError`` and ``LookupError``, raised where the argument was given.
+
+The values are attributes and the message is made of them; every error can be pickled. An error that leaves a client
+carries ``request`` and ``response`` (or ``None``), and a note that says where it comes from.
+
+>>> error = BodyTooLarge(limit=64, got=100)
+>>> str(error), error.limit
+('the body is larger than max_body: 64 bytes allowed, at least 100 came', 64)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from formation.http import Request, Response
+    from formation.resilience.gate import CircuitOpenError as CircuitOpenError
+
+
+class FormationError(Exception):
+    """The base of all errors of Formation.
+
+    ``request`` is the request that failed, with ``method``, ``url`` and ``template``; ``response`` is what came back
+    for it, or ``None``. Both are ``None`` for an error that has nothing to do with HTTP.
+    """
+
+    request: Request | None = None
+    response: Response | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[FormationError], args: tuple[Any, ...], state: dict[str, Any]) -> FormationError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class TransportError(FormationError):
+    """The exchange with the server failed. What the HTTP library said is the ``__cause__``.
+
+    ``never_sent`` tells that the server cannot have seen the request: it may be sent again whatever its method.
+    """
+
+    never_sent = False
+
+
+class ConnectError(TransportError):
+    """No connection: refused, unreachable, or the host has no address."""
+
+    never_sent = True
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """No connection within the connect timeout."""
+
+
+class TLSError(TransportError):
+    """The TLS handshake failed, or the certificate is not trusted. Trying again will not help."""
+
+
+class ReadTimeout(TransportError, TimeoutError):
+    """The server took longer than the read timeout between two pieces of its answer."""
+
+
+class ProtocolError(TransportError):
+    """The connection broke in mid exchange, or what came was not HTTP. The server may have seen the request."""
+
+
+class AttemptTimeout(FormationError, TimeoutError):
+    """One attempt took longer than it may. Another attempt may be made."""
+
+
+class DeadlineExceeded(FormationError, TimeoutError):
+    """The call as a whole took longer than it may. No other attempt is made."""
+
+
+class StatusError(FormationError):
+    """The answer has a status that the caller did not expect.
+
+    ``status_code``: the status; ``expected``: the statuses that were, or ``None`` where any below 400 would do.
+    """
+
+    def __init__(self, *, status_code: int, expected: tuple[int, ...] | None = None, name: str = "") -> None:
+        self.status_code = status_code
+        self.expected = expected
+        self.name = name
+        wanted = "a status below 400" if expected is None else " or ".join(map(str, expected))
+        super().__init__(f"expected {wanted}, got {status_code}" + (f" from {name}" if name else ""))
+
+
+class DecodeError(FormationError, ValueError):
+    """A body that is not what it should be: it does not parse, or does not have the expected structure.
+
+    ``status_code``, ``content_type``; ``head``: the first 200 bytes; ``problems``: what is wrong, with the path of each field.
+    """
+
+    def __init__(self, *, status_code: int, content_type: str, head: bytes, problems: tuple[str, ...] = ()) -> None:
+        self.status_code = status_code
+        self.content_type = content_type
+        self.head = head[:200]
+        self.problems = problems
+        said = "; ".join(problems) or "it does not parse"
+        super().__init__(f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; it starts with {self.head!r}")
+
+
+class BodyTooLarge(FormationError):
+    """A body over the limit. ``limit``: bytes allowed; ``got``: bytes seen, or announced, when it was given up."""
+
+    def __init__(self, *, limit: int, got: int) -> None:
+        self.limit = limit
+        self.got = got
+        super().__init__(f"the body is larger than max_body: {limit} bytes allowed, at least {got} came")
+
+
+class BodyConsumed(FormationError):
+    """A one-shot body was asked for again after it had been sent or iterated."""
+
+    def __init__(self, what: str = "the body is a stream that has been read already; read .content before iterating it") -> None:
+        super().__init__(what)
+
+
+class TooManyRedirects(FormationError):
+    """More redirects than allowed. ``limit``: hops allowed; ``url``: where the last one pointed."""
+
+    def __init__(self, *, limit: int, url: str) -> None:
+        self.limit = limit
+        self.url = url
+        super().__init__(f"more than {limit} redirects; the last one points to {url!r}")
+
+
+class ForeignURLError(FormationError, ValueError):
+    """A URL of another origin than the client's. ``url``: the URL; ``base``: the client's ``base_uri``."""
+
+    def __init__(self, *, url: str, base: str) -> None:
+        self.url = url
+        self.base = base
+        super().__init__(f"{url!r} is of another origin than {base!r}: pass absolute=True, or list its origin in allow_origins")
+
+
+class BreakerTriggerException(FormationError):  # noqa: N818  the name of Formation 0.1
+    """Raised by ``trigger_breaker_if`` so that a circuit breaker outside of it counts a failure."""
+
+
+class Rejected(FormationError):
+    """Turned away by Formation itself; the endpoint was not asked.
+
+    ``name``: who rejected it; ``retry_after``: seconds until another try may succeed, or ``None`` where nobody can tell.
+    """
+
+    def __init__(self, message: str, *, name: str = "", retry_after: float | None = None) -> None:
+        self.name = name
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class ThrottleRejected(Rejected):
+    """The rate is used up and waiting for it would take too long."""
+
+
+class BulkheadRejected(Rejected):
+    """As many calls as allowed are in flight."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CircuitOpenError":
+        from formation.resilience.gate import CircuitOpenError  # noqa: PLC0415  it loads pybreaker
+
+        return CircuitOpenError
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

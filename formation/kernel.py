@@ -1,0 +1,604 @@
+"""The kernel: one plain function is middleware for anything that can be called.
+
+Start from a function that takes a context and returns it. A *context* is any object that everybody in the chain agrees
+on; Formation's edges use a plain ``dict``.
+
+>>> def greet(ctx):
+...     ctx["greeting"] = f"hello {ctx['name']}"
+...     return ctx
+
+A *middleware* takes a context and the next callable, and returns a context. It may look at the context on the way in,
+call ``call`` once, many times or not at all, look at the context on the way out, raise, or answer by itself.
+
+>>> def capitalize(ctx, call):
+...     ctx["name"] = ctx["name"].capitalize()
+...     return call(ctx)
+>>> def shout(ctx, call):
+...     ctx = call(ctx)
+...     ctx["greeting"] = ctx["greeting"].upper() + "!"
+...     return ctx
+
+`wrap` puts the two together into a *chain*, which is a function of the context again, so it can be wrapped again.
+
+>>> polite = wrap(greet, middleware=[capitalize])
+>>> polite({"name": "ring"})["greeting"]
+'hello Ring'
+>>> wrap(polite, middleware=[shout])({"name": "ring"})["greeting"]
+'HELLO RING!'
+>>> wrap(polite, middleware=[shout])
+wrap(greet, [shout, capitalize])
+
+The first in the list is outermost: it sees the context first and the result last. Order is meaning:
+
+>>> def add_two(ctx, call):
+...     return call(ctx + 2)
+>>> def double(ctx, call):
+...     return call(ctx * 2)
+>>> wrap(lambda n: n, [add_two, double])(4), wrap(lambda n: n, [double, add_two])(4)
+(12, 10)
+
+Laws: ``wrap(f, [])`` does what ``f`` does; ``wrap(f, a + b)`` is ``wrap(wrap(f, b), a)``; an exception passes each layer once.
+
+Colour
+------
+A chain is sync or async. That is settled here, when the chain is built, and never while it runs: it is async if its
+endpoint or any middleware is. A plain middleware then runs on the bridge (``bridge.py``), neighbours on the same one,
+and may wait without knowing; an ``async def`` middleware runs as it is, with no extra coroutine around it.
+
+>>> import asyncio
+>>> async def fetch(ctx):
+...     await asyncio.sleep(0)
+...     return greet(ctx)
+>>> asyncio.run(wrap(fetch, [capitalize, shout])({"name": "ring"}))["greeting"]
+'HELLO RING!'
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dis import get_instructions
+from functools import lru_cache, partial, wraps
+from itertools import takewhile
+from os.path import basename
+from types import CodeType, CoroutineType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+
+from formation.bridge import run, waiting
+from formation.keys import ARGS, FN, KIND, KWARGS, RESULT
+
+if TYPE_CHECKING:
+    from typing import Self
+
+C = TypeVar("C")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Ctx: TypeAlias = dict[str, Any]
+"""The context of the edges. The kernel itself takes any object."""
+
+
+class Call(Protocol[C]):
+    """Takes a context and returns one: an endpoint, a sync chain, or what a plain middleware calls."""
+
+    def __call__(self, ctx: C, /) -> C: ...
+
+
+class AsyncCall(Protocol[C]):
+    """The same, to be awaited: an async endpoint, an async chain, or what an ``async def`` middleware calls."""
+
+    def __call__(self, ctx: C, /) -> Awaitable[C]: ...
+
+
+class Middleware(Protocol[C]):
+    """Takes a context and the next callable, and returns a context. Runs in sync and in async chains."""
+
+    def __call__(self, ctx: C, call: Call[C], /) -> C: ...
+
+
+class AsyncMiddleware(Protocol[C]):
+    """The same as ``async def``: it awaits ``call(ctx)``, and makes the chain async."""
+
+    def __call__(self, ctx: C, call: AsyncCall[C], /) -> Awaitable[C]: ...
+
+
+AnyMiddleware: TypeAlias = Middleware[Any] | AsyncMiddleware[Any]
+
+
+class BaseChain(partial[R]):
+    """What `wrap` returns: a callable of the context that shows what it is made of.
+
+    It is a `functools.partial`, so that calling it costs no Python frame and `inspect.iscoroutinefunction` sees through it.
+    Chains do not change: each edit returns a new one.
+
+    >>> def log(ctx, call): return call(ctx)
+    >>> def retry(ctx, call): return call(ctx)
+    >>> chain = wrap(print, [log])
+    >>> chain.with_(retry, before="log")
+    wrap(print, [retry, log])
+    >>> chain.with_(retry).without("log")
+    wrap(print, [retry])
+    """
+
+    endpoint: Callable[..., Any]
+    """The innermost callable."""
+    middleware: tuple[Any, ...]
+    """The layers, outermost first."""
+    is_async: bool
+    """Whether a call of the chain has to be awaited."""
+    _asked: bool | None  # what wrap() was told about is_async
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        """Stay as it is as a class attribute: a chain is no method (and `functools.partial` becomes one in 3.14)."""
+        return self
+
+    def with_(self, middleware: AnyMiddleware, *, before: str | None = None, after: str | None = None) -> Self:
+        """Return a chain with one more middleware: innermost, or ``before`` (outside of) or ``after`` (inside of) a named one.
+
+        Raises:
+            LookupError: no middleware has that name.
+            TypeError: both ``before`` and ``after`` are given, or ``middleware`` is none.
+        """
+        if before is not None and after is not None:
+            message = "with_() takes before= or after=, not both"
+            raise TypeError(message)
+        at = len(self.middleware)
+        if before is not None:
+            at = self._places(before)[0]
+        elif after is not None:
+            at = self._places(after)[-1] + 1
+        return self._edited([*self.middleware[:at], middleware, *self.middleware[at:]])
+
+    def replace(self, name: str, middleware: AnyMiddleware) -> Self:
+        """Return a chain with ``middleware`` in the place of every one of that name.
+
+        Raises:
+            LookupError: no middleware has that name.
+        """
+        places = self._places(name)
+        return self._edited([middleware if at in places else layer for at, layer in enumerate(self.middleware)])
+
+    def without(self, name: str) -> Self:
+        """Return a chain without the middleware of that name.
+
+        Raises:
+            LookupError: no middleware has that name.
+        """
+        places = self._places(name)
+        return self._edited([layer for at, layer in enumerate(self.middleware) if at not in places])
+
+    def _places(self, name: str) -> list[int]:
+        names = [name_of(layer) for layer in self.middleware]
+        if name not in names:
+            message = f"no middleware is named {name!r}; there is: {', '.join(names) or 'none'}"
+            raise LookupError(message)
+        return [at for at, each in enumerate(names) if each == name]
+
+    def _edited(self, layers: list[Any]) -> Self:
+        return cast("Self", wrap(self.endpoint, layers, is_async=self._asked))
+
+    def __repr__(self) -> str:
+        return f"wrap({name_of(self.endpoint)}, [{', '.join(map(name_of, self.middleware))}])"
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (self.endpoint, self.middleware, self._asked)
+
+
+class Chain(BaseChain[C]):
+    """A sync chain: ``ctx = chain(ctx)``."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, ctx: C, /) -> C: ...  # type: ignore[override]
+
+
+class AsyncChain(BaseChain[Coroutine[Any, Any, C]]):
+    """An async chain: ``ctx = await chain(ctx)``."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, ctx: C, /) -> Coroutine[Any, Any, C]: ...  # type: ignore[override]
+
+
+@overload
+def wrap(call: AsyncCall[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: bool | None = ...) -> AsyncChain[C]: ...
+@overload
+def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: Literal[True]) -> AsyncChain[C]: ...
+@overload
+def wrap(call: Call[C], middleware: Iterable[Middleware[C]] = ..., *, is_async: bool | None = ...) -> Chain[C]: ...
+@overload
+def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: None = ...) -> AsyncChain[C]: ...
+def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: bool | None = None) -> Any:
+    """Compose ``middleware`` around ``call``; the first listed is outermost.
+
+    Args:
+        call: the endpoint, a function that takes a context and returns one; or a chain, which is then taken apart, so that
+            ``wrap(wrap(f, b), a)`` is as fast as ``wrap(f, a + b)``.
+        middleware: functions ``(ctx, call) -> ctx``, plain or ``async def``, and what `compose` makes of them.
+        is_async: whether calls of the chain are awaited. Seen by itself (``None``, the default) for ``async def``, partials
+            and methods of it, objects with ``async def __call__``, marked functions and chains. ``True`` says it where nothing can
+            be seen, such as a lambda that returns a coroutine. ``False`` insists on a sync chain.
+
+    Returns:
+        A `Chain`, or an `AsyncChain` if the endpoint or a middleware is async.
+
+    Raises:
+        TypeError: a middleware is no callable, or is a generator function, or is async while ``is_async=False``. When
+            the chain runs: a layer returned ``None`` or, in a sync chain, a coroutine.
+
+    Order:
+        ``wrap(f, [a, b])`` is ``a`` around ``b`` around ``f``: ``a`` sees the context first and the result last.
+
+    >>> def log(ctx, call):
+    ...     print("started")
+    ...     ctx = call(ctx)
+    ...     print("ended")
+    ...     return ctx
+    >>> wrap(lambda ctx: ctx | {"done": True}, middleware=[log])({})
+    started
+    ended
+    {'done': True}
+    """
+    layers = _flat(middleware)
+    if isinstance(call, BaseChain):
+        layers += call.middleware
+        call, is_async = call.endpoint, call._asked if is_async is None else is_async
+    if not callable(call):
+        message = f"wrap() takes a function of the context to call, got {call!r}"
+        raise TypeError(message)
+    coloured = [each for each in (call, *layers) if is_coroutine_callable(each)]
+    if is_async is False and coloured:
+        message = f"{name_of(coloured[0])!r} is async and this chain is sync: make it a plain function, which runs in both"
+        raise TypeError(message)
+    chain: BaseChain[Any]
+    if is_async or coloured:
+        chain = AsyncChain(*_async_steps(call, layers))
+    else:
+        chain = Chain(_sync_steps(call, layers))
+    chain.endpoint, chain.middleware = call, tuple(layers)
+    chain.is_async, chain._asked = isinstance(chain, AsyncChain), is_async
+    return chain
+
+
+def compose(*middleware: AnyMiddleware) -> Composed:
+    """Make one middleware of many; the first is outermost. `wrap` takes it apart again, so it costs nothing.
+
+    >>> def add_two(ctx, call): return call(ctx + 2)
+    >>> def double(ctx, call): return call(ctx * 2)
+    >>> both = compose(add_two, double)
+    >>> both, both(4, lambda n: n)
+    (compose(add_two, double), 12)
+    """
+    return Composed(middleware)
+
+
+class Composed:
+    """What `compose` returns: a middleware made of ``middleware``."""
+
+    def __init__(self, middleware: Iterable[Any]) -> None:
+        self.middleware = tuple(_flat(middleware))
+
+    def __call__(self, ctx: Any, call: Callable[[Any], Any], /) -> Any:
+        return wrap(call, self.middleware)(ctx)
+
+    def __repr__(self) -> str:
+        return f"compose({', '.join(map(name_of, self.middleware))})"
+
+
+@overload
+def lift(fn: Callable[P, R], /, middleware: Iterable[AnyMiddleware] = ...) -> Callable[P, R]: ...
+@overload
+def lift(*, middleware: Iterable[AnyMiddleware] = ...) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def lift(fn: Any = None, /, middleware: Iterable[Any] = ()) -> Any:
+    """Put a function with a signature of its own behind middleware; the signature, the docstring and the types stay.
+
+    Around it the context holds ``fmtn.fn``, ``fmtn.args``, ``fmtn.kwargs`` and, on the way out, ``fmtn.result``; middleware may
+    assign the last three. Works on functions, methods, ``staticmethod``, ``classmethod`` and ``async def``; a plain function
+    behind an ``async def`` middleware becomes async. Without ``fn`` it is a decorator.
+
+    Returns:
+        A function like ``fn``; its ``chain`` is what `wrap` made.
+
+    Raises:
+        TypeError: ``fn`` is no callable, or a middleware is none.
+        LookupError: at a call, if a middleware answered without calling on and without setting ``fmtn.result``.
+
+    >>> def twice(ctx, call):
+    ...     ctx = call(ctx)
+    ...     ctx["fmtn.result"] *= 2
+    ...     return ctx
+    >>> @lift(middleware=[twice])
+    ... def area(width: int, height: int) -> int:
+    ...     return width * height
+    >>> area(3, height=4)
+    24
+    """
+    if fn is None:
+        return partial(lift, middleware=middleware)
+    if isinstance(fn, (staticmethod, classmethod)):
+        return type(fn)(lift(fn.__func__, middleware=middleware))
+    if not callable(fn):
+        message = f"lift() takes a function, got {fn!r}"
+        raise TypeError(message)
+
+    def enter(ctx: Ctx, /) -> Ctx:
+        ctx[RESULT] = ctx[FN](*ctx[ARGS], **ctx[KWARGS])
+        return ctx
+
+    async def enter_async(ctx: Ctx, /) -> Ctx:
+        ctx[RESULT] = await ctx[FN](*ctx[ARGS], **ctx[KWARGS])
+        return ctx
+
+    endpoint = enter_async if is_coroutine_callable(fn) else enter
+    endpoint.__name__ = endpoint.__qualname__ = name_of(fn)
+    chain = wrap(endpoint, middleware)
+
+    def enclose(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ctx:
+        return {KIND: "call", FN: fn, ARGS: args, KWARGS: kwargs}
+
+    def disclose(ctx: Ctx) -> Any:
+        try:
+            return ctx[RESULT]
+        except KeyError:
+            message = f"{chain!r} returned without calling {name_of(fn)!r}: set ctx[{RESULT!r}] to answer in its place"
+            raise LookupError(message) from None
+
+    if chain.is_async:
+
+        @wraps(fn)
+        async def lifted(*args: Any, **kwargs: Any) -> Any:
+            return disclose(await chain(enclose(args, kwargs)))
+    else:
+
+        @wraps(fn)
+        def lifted(*args: Any, **kwargs: Any) -> Any:
+            return disclose(chain(enclose(args, kwargs)))
+
+    lifted.chain = chain  # type: ignore[attr-defined]  # for whoever wants to look or edit
+    return lifted
+
+
+def is_coroutine_callable(fn: Any) -> bool:
+    """Tell whether calling ``fn`` gives something to await, as far as that can be seen without calling it."""
+    while isinstance(fn, partial) and not isinstance(fn, BaseChain):
+        fn = fn.func
+    if isinstance(fn, BaseChain):
+        return fn.is_async
+    if isinstance(fn, Composed):
+        return any(map(is_coroutine_callable, fn.middleware))
+    if inspect.iscoroutinefunction(fn):
+        return True
+    # Before 3.12 there is no inspect.markcoroutinefunction; asgiref, and so Django, then marks the way asyncio did.
+    mark = getattr(fn, "_is_coroutine", None)
+    if mark is not None and mark is getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None):
+        return True
+    return not inspect.isclass(fn) and inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
+
+
+def name_of(fn: Any) -> str:
+    """The name that a middleware or an endpoint goes by in reprs, errors, logs and edits."""
+    while type(fn) is partial:
+        fn = fn.func
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def layer_of(error: BaseException, middleware: Iterable[Any]) -> str | None:
+    """The name of the innermost layer that ``error`` has passed, or ``None`` if it has passed none of them."""
+    names = {_code(layer): name_of(layer) for layer in middleware}
+    found, traceback = None, error.__traceback__
+    while traceback is not None:
+        found = names.get(traceback.tb_frame.f_code, found)
+        traceback = traceback.tb_next
+    return found
+
+
+# Building a chain: a step is a callable of the context, and each layer makes the next step of the step below it.
+
+
+def _sync_steps(endpoint: Any, layers: list[Any]) -> Callable[[Any], Any]:
+    step = _endpoint_step(endpoint, layers)
+    for at in reversed(range(len(layers))):
+        step = _plain_step(layers[at], step, _Place(layers, at))
+    return step
+
+
+def _async_steps(endpoint: Any, layers: list[Any]) -> tuple[Any, ...]:
+    """Build an async chain: an ``async def`` function, and the arguments that go before the context."""
+    below = _endpoint_step(endpoint, layers)
+    plain: Callable[[Any], Any] | None = None  # the step below as a plain layer calls it, where that needs no bridge
+    if is_coroutine_callable(endpoint):
+        step = below
+    elif any(map(is_coroutine_callable, layers)):
+        step, plain = _inline(below), below
+    else:
+        step = _whatever(below)
+
+    for at in reversed(range(len(layers))):
+        layer, place = layers[at], _Place(layers, at)
+        if is_coroutine_callable(layer):
+            step, plain = _async_step(layer, step, place), None
+        else:
+            plain = _plain_step(layer, plain or waiting(step), place)
+            step = partial(run, plain)
+
+    if plain is not None and layers:
+        return run, plain
+    if step is endpoint and inspect.iscoroutinefunction(endpoint):
+        return (endpoint,)
+    suspects = _Place(layers, None)
+
+    async def chain(ctx: Any, /) -> Any:
+        if (out := await step(ctx)) is not ctx:
+            suspects.check(out)
+        return out
+
+    return (chain,)
+
+
+def _plain_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callable[[Any], Any]:
+    """The hot path of a plain layer. Most return the context they were given, so one comparison clears the result."""
+
+    def plain(ctx: Any, /) -> Any:
+        if (out := layer(ctx, step)) is not ctx:
+            place.check(out)
+        return out
+
+    return plain
+
+
+def _async_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callable[[Any], Any]:
+    """The hot path of an async layer: no coroutine around it, unless it is sure to forget its return."""
+    if _returns_nothing(layer):
+
+        async def checked(ctx: Any, /) -> Any:
+            place.check(out := await layer(ctx, step))
+            return out
+
+        return checked
+
+    def direct(ctx: Any, /) -> Any:
+        return layer(ctx, step)
+
+    return direct
+
+
+def _endpoint_step(endpoint: Any, layers: list[Any]) -> Callable[[Any], Any]:
+    """The endpoint itself, unless it is sure to forget its return."""
+    if not layers or not _returns_nothing(endpoint):
+        return cast("Callable[[Any], Any]", endpoint)
+
+    def refuse() -> NoReturn:
+        message = f"endpoint {_where(endpoint)} returned None: did you forget 'return ctx'?"
+        raise TypeError(message)
+
+    if is_coroutine_callable(endpoint):
+
+        async def checked_async(ctx: Any, /) -> Any:
+            await endpoint(ctx)
+            refuse()
+
+        return checked_async
+
+    def checked(ctx: Any, /) -> Any:
+        endpoint(ctx)
+        refuse()
+
+    return checked
+
+
+def _inline(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let an async layer await a sync endpoint."""
+
+    async def inline(ctx: Any, /) -> Any:
+        return step(ctx)
+
+    return inline
+
+
+def _whatever(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Take the word of ``is_async=True`` for an endpoint that does not show its colour."""
+
+    async def whatever(ctx: Any, /) -> Any:
+        out = step(ctx)
+        return await out if inspect.isawaitable(out) else out
+
+    return whatever
+
+
+class _Place:
+    """Where a layer stands in its chain, for the error if it returns what is no context.
+
+    ``at`` is ``None`` for what comes out of the chain: then the layer is one of the outermost async ones, which are
+    not checked one by one.
+    """
+
+    def __init__(self, layers: list[Any], at: int | None) -> None:
+        self.layers = layers
+        self.at = at
+
+    def check(self, out: Any) -> None:
+        """Raise if ``out`` is ``None`` or a coroutine; the coroutine is closed."""
+        if out is None:
+            message = f"{self} returned None: did you forget 'return {self.call}'?"
+            raise TypeError(message)
+        if type(out) is CoroutineType:
+            out.close()
+            message = (
+                f"{self} returned a coroutine where a context was expected: something below it is async and does not show it; "
+                "make it an 'async def', or say wrap(..., is_async=True)"
+            )
+            raise TypeError(message)
+
+    @property
+    def call(self) -> str:
+        return "await call(ctx)" if self.at is None or is_coroutine_callable(self.layers[self.at]) else "call(ctx)"
+
+    def __str__(self) -> str:
+        count = len(self.layers)
+        if self.at is not None:
+            return f"middleware {_where(self.layers[self.at], f'{self.at + 1} of {count}')}"
+        suspects = list(takewhile(is_coroutine_callable, self.layers))
+        if not suspects:
+            return "the endpoint"
+        return "middleware " + " or ".join(_where(layer, f"{at + 1} of {count}") for at, layer in enumerate(suspects))
+
+
+def _where(fn: Any, place: str = "") -> str:
+    """``'log' (2 of 5, app.py:14)``."""
+    code = _code(fn)
+    said = [place] if place else []
+    if code is not None:
+        said.append(f"{basename(code.co_filename)}:{code.co_firstlineno}")
+    return f"{name_of(fn)!r}" + (f" ({', '.join(said)})" if said else "")
+
+
+def _code(fn: Any) -> CodeType | None:
+    while isinstance(fn, partial):
+        fn = fn.func
+    code = getattr(inspect.unwrap(fn), "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
+    return code if isinstance(code, CodeType) else None
+
+
+def _returns_nothing(fn: Any) -> bool:
+    """Tell whether each ``return`` of ``fn`` returns ``None``: it has forgotten the context, and need not run to show it."""
+    code = None if isinstance(fn, BaseChain) else _code(fn)
+    return code is not None and _code_returns_nothing(code)
+
+
+@lru_cache(maxsize=1024)
+def _code_returns_nothing(code: CodeType) -> bool:
+    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        return False
+    returned, last = [], None
+    for each in get_instructions(code):
+        if each.opname == "RETURN_CONST":  # 3.12 and 3.13
+            returned.append(each.argval)
+        elif each.opname == "RETURN_VALUE":
+            returned.append(None if last is not None and last.opname == "LOAD_CONST" and last.argval is None else ...)
+        last = each
+    return bool(returned) and all(value is None for value in returned)
+
+
+def _flat(middleware: Iterable[Any]) -> list[Any]:
+    """Take composed middleware apart, and refuse what is none."""
+    if callable(middleware) or isinstance(middleware, str):
+        message = f"expected a list of middleware, got {middleware!r}: write [{name_of(middleware)}]"
+        raise TypeError(message)
+    layers: list[Any] = []
+    for at, layer in enumerate(middleware):
+        if isinstance(layer, Composed):
+            layers += layer.middleware
+        elif not callable(layer):
+            message = f"middleware[{at}] is no middleware: expected a function (ctx, call) -> ctx, got {layer!r}"
+            raise TypeError(message)
+        elif inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer):
+            message = f"middleware[{at}], {_where(layer)}, is a generator: it has to return a context, not to yield"
+            raise TypeError(message)
+        else:
+            layers.append(layer)
+    return layers
+
+
+def _unpickle(endpoint: Any, middleware: tuple[Any, ...], asked: bool | None) -> Any:  # noqa: FBT001  pickle passes it
+    return wrap(endpoint, middleware, is_async=asked)

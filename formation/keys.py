@@ -1,0 +1,37 @@
+"""The keys of the context: one name for each, the same in every edge.
+
+The table with a sentence for each key is in ``docs/SPEC.md``; a test compares the two.
+A key that starts with ``fmtn.`` is Formation's own; the others are as in Formation 0.1.
+"""
+
+from typing import Final
+
+REQ_HTTP: Final = "fmtn.req.http"
+RES_HTTP: Final = "fmtn.res.http"
+REQ_RPC: Final = "fmtn.req.rpc"
+RES_RPC: Final = "fmtn.res.rpc"
+
+SIDE: Final = "fmtn.side"
+KIND: Final = "fmtn.kind"
+CONTEXT: Final = "fmtn.context"
+SESSION: Final = "fmtn.session"
+STATE: Final = "fmtn.state"
+NATIVE: Final = "fmtn.native"
+WS: Final = "fmtn.ws"
+
+TEMPLATE: Final = "fmtn.template"
+DEADLINE: Final = "fmtn.deadline"
+SENSITIVE: Final = "fmtn.sensitive"
+ATTEMPTS: Final = "fmtn.attempts"
+
+FN: Final = "fmtn.fn"
+ARGS: Final = "fmtn.args"
+KWARGS: Final = "fmtn.kwargs"
+RESULT: Final = "fmtn.result"
+
+REQ_ID: Final = "req.id"
+REQ_PARENT_ID: Final = "req.parent.id"
+REQ_DURATION: Final = "req.duration_us"
+UID: Final = "uid"
+
+__all__ = sorted(name for name in globals() if name.isupper())
