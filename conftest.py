@@ -1,0 +1,28 @@
+"""Make every Python example a test: the fenced blocks of README.md and docs/, the doctests of formation/.
+
+A page is one namespace, run from top to bottom; a module's examples see the module's own names. A block that cannot
+run says why in the line above it: `<!-- skip: next "needs a server of one's own" -->`.
+"""
+
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
+
+PAGES = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    fixtures=[],  # names of pytest fixtures that every block finds in its namespace
+)
+DOCSTRINGS = Sybil(
+    parsers=[DocTestParser(FLAGS)],
+    path="formation",
+    pattern="*.py",
+    document_types={".py": PythonDocStringDocument},
+)
+
+pytest_collect_file = (PAGES + DOCSTRINGS).pytest()
