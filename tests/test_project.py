@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_importing_formation_brings_in_no_edge_and_no_third_party_but_greenlet_a
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_can_be_imported_and_says_what_it_is(name: str) -> None:
     assert importlib.import_module(name).__doc__
+
+
+def public_methods(body: list[ast.stmt], owner: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_methods(node.body, f"{owner}.{node.name}")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield f"{owner}.{node.name}", node
+
+
+def told_elsewhere(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """By the class of a protocol, by the overloaded function, by the getter of a setter."""
+    is_setter = any(ast.unparse(decorator).endswith(".setter") for decorator in method.decorator_list)
+    return is_setter or ast.unparse(method.body[-1]) == "..."
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_every_public_method_says_what_it_does(file: Path) -> None:
+    methods = public_methods(ast.parse(file.read_text(encoding="utf-8")).body, file.stem)
+    assert not [name for name, method in methods if not ast.get_docstring(method) and not told_elsewhere(method)]
 
 
 def test_the_package_says_what_it_is_and_that_it_is_typed() -> None:
