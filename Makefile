@@ -43,9 +43,9 @@ docs: $(VENV)/.group-docs ## the site, in build/docs; a warning is an error
 wheel: $(WHEEL_VENV)/.wheel ## the tests against the built wheel
 	rm -rf build/wheel && mkdir -p build/wheel
 	cp -R pyproject.toml conftest.py tests docs examples *.md build/wheel
-	cd build/wheel && ../../$(WHEEL_VENV)/bin/python -c 'import formation; print(formation.__file__)' | grep site-packages
+	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python -c 'import formation; print(formation.__file__)' | grep site-packages
 	diff -r -x __pycache__ formation $(WHEEL_VENV)/lib/python*/site-packages/formation
-	cd build/wheel && ../../$(WHEEL_VENV)/bin/python $(CHECKED) --quiet $(WHEEL_TESTS)
+	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python $(CHECKED) --quiet $(WHEEL_TESTS)
 
 test-all: $(VERSIONS:%=test-%) ## the suite on every CPython from 3.11 to 3.14 that is here
 
