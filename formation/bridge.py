@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A plain middleware says ``ctx = call(ctx)`` and means: wait until the rest of the chain is through. In an async chain the
-rest is a coroutine, and a plain function cannot await. So the function runs in a *worker*, a greenlet. Where it has to
-wait, `await_` switches from the worker to the coroutine that drives it (`run`) and hands over the awaitable; the coroutine
-awaits it, as any coroutine would, and switches back with the result, or throws the error in::
+A plain middleware says ``ctx = call(ctx)`` and means: wait until the rest of the chain is through. In an async chain
+the rest is a coroutine, and a plain function cannot await. So the function runs in a *worker*, a greenlet. Where it has
+to wait, `await_` switches from the worker to the coroutine that drives it (`run`) and hands over the awaitable; the
+coroutine awaits it, as any coroutine would, and switches back with the result, or throws the error in::
 
     event loop ──► run() ──switch──► worker: timeit(ctx, call)
                      │ ◄──awaitable──────────── call(ctx) = await_(rest(ctx))
@@ -17,11 +17,12 @@ awaits it, as any coroutine would, and switches back with the result, or throws 
 Nothing runs in another thread, and nothing runs at the same time: the task, the event loop, the current task and the
 cancel scopes are those of the caller.
 
-*Workers are parked.* Since CPython 3.11 a new greenlet maps a stack for its frames and unmaps it at its end, about 9 us a
-call. A worker that has served a call waits in a list of its thread for the next one, at about 1 us a call.
+*Workers are parked.* Since CPython 3.11 a new greenlet maps a stack for its frames and unmaps it at its end, about 9 us
+a call. A worker that has served a call waits in a list of its thread for the next one, at about 1 us a call.
 
-*Context variables are shared, not copied.* Before each resume the worker gets the very ``Context`` object of its driver,
-so what either side sets the other sees. The exception is a worker that waits inside ``Context.run``: it keeps that one.
+*Context variables are shared, not copied.* Before each resume the worker gets the very ``Context`` object of its
+driver, so what either side sets the other sees. The exception is a worker that waits inside ``Context.run``: it keeps
+that one.
 
 *Every path gives the worker back*: return, error, cancellation, and a coroutine that is closed or collected, for which
 ``GeneratorExit`` is thrown in at the waiting point. A parked worker holds no context, result, error or function.
@@ -31,19 +32,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from threading import local
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
 
 T = TypeVar("T")
 C = TypeVar("C")
 
 IDLE_WORKERS: Final = 256
-"""Parked workers kept for each thread. Each holds one 16 KiB frame stack, so a thread keeps 4 MiB at most; calls over that
-number in flight at once work as well, and pay for a greenlet of their own."""
+"""Parked workers kept for each thread. Each holds one 16 KiB frame stack, so a thread keeps 4 MiB at most; calls over
+that number in flight at once work as well, and pay for a greenlet of their own."""
 
 _DONE: Final = object()
 
@@ -59,15 +63,17 @@ _idle = _Idle()
 
 
 class Worker(greenlet):
-    """Serves one plain call after another. ``value`` and ``error`` hold the outcome until its driver has taken it."""
+    """Serves one plain call after another. ``value`` and ``raised`` hold the outcome until its driver has taken it."""
 
-    __slots__ = ("error", "value")
+    __slots__ = ("raised", "value")
     value: Any
-    error: BaseException | None
+    raised: BaseException | None
+    if TYPE_CHECKING:
+        parent: greenlet  # only the main greenlet of a thread has none
 
     def __init__(self) -> None:
         super().__init__()
-        self.value = self.error = None
+        self.value = self.raised = None
 
     def run(self, fn: Callable[[Any], Any] | None, ctx: Any) -> object:
         """Call ``fn(ctx)``, park, and go on with what the next driver brings."""
@@ -75,10 +81,10 @@ class Worker(greenlet):
             try:
                 self.value = fn(ctx)  # type: ignore[misc]  # None only while parked
             except GreenletExit as error:  # this worker is being ended, with a call in it
-                self.error = error
+                self.raised = error
                 return _DONE
             except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
-                self.error = error
+                self.raised = error
             fn = ctx = None
             try:
                 fn, ctx = self.parent.switch(_DONE)
@@ -110,13 +116,13 @@ async def run(fn: Callable[[C], C], ctx: C, /) -> C:
             if getcurrent() is not driver or driver.gr_context is not context:
                 driver, context = _attach(worker, context)
             awaitable = worker.switch(value)
-    if worker.error is not None:
-        error = worker.error
+    if worker.raised is not None:
+        raised = worker.raised
         _park(worker)
         try:
-            raise error
+            raise raised
         finally:
-            del error  # or the error, its traceback and this frame hold each other
+            del raised  # or the error, its traceback and this frame hold each other
     out: C = worker.value
     worker.value = worker.gr_context = None
     if len(workers) < IDLE_WORKERS:
@@ -158,7 +164,7 @@ def await_(awaitable: Awaitable[T], /) -> T:
 
 
 def waiting(step: Callable[[C], Awaitable[C]]) -> Callable[[C], C]:
-    """Make of an async step the plain one that a plain middleware calls. It is `await_` without its frame: a hot path."""
+    """Make of an async step the plain one that a plain middleware calls: `await_` without its frame, a hot path."""
 
     def wait(ctx: C, /) -> C:
         worker = getcurrent()
@@ -172,11 +178,12 @@ def waiting(step: Callable[[C], Awaitable[C]]) -> Callable[[C], C]:
 
 def _refuse(awaitable: Awaitable[Any]) -> NoReturn:
     said = repr(awaitable)
-    if isinstance(awaitable, Coroutine):
+    if hasattr(awaitable, "close"):  # a coroutine, or a step of an async generator
         awaitable.close()
     message = (
-        f"{said} cannot be waited for here: this is not a plain function in an async chain, or it runs in another thread or greenlet "
-        "than its chain; in an 'async def' use 'await', in a sync program call something that blocks; in_async_chain() tells"
+        f"{said} cannot be waited for here: this is not a plain function in an async chain, or it runs in another "
+        "thread or greenlet than its chain; in an 'async def' use 'await', in a sync program call something that "
+        "blocks; in_async_chain() tells"
     )
     raise RuntimeError(message)
 
@@ -208,7 +215,7 @@ def _loop_sleep(seconds: float) -> Awaitable[None]:
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         return trio.sleep(seconds)  # type: ignore[no-any-return]
-    from asyncio import sleep  # noqa: PLC0415  30 ms that only an async program should pay, and it has
+    from asyncio import sleep  # 30 ms that only an async program should pay, and it has
 
     return sleep(seconds)
 
@@ -216,9 +223,7 @@ def _loop_sleep(seconds: float) -> Awaitable[None]:
 def _new_context(driver: greenlet) -> Context:
     """Make the context that a thread has only once somebody uses it."""
     copy_context()
-    context = driver.gr_context
-    assert context is not None
-    return context
+    return cast("Context", driver.gr_context)
 
 
 def _attach(worker: Worker, context: Context) -> tuple[greenlet, Context]:
@@ -233,8 +238,8 @@ def _attach(worker: Worker, context: Context) -> tuple[greenlet, Context]:
 
 def _park(worker: Worker) -> None:
     worker.value = None
-    if worker.error is not None:
-        worker.error = None
+    if worker.raised is not None:
+        worker.raised = None
         if worker.dead:
             return
     worker.gr_context = None
@@ -251,7 +256,7 @@ def _unwind(worker: Worker, error: BaseException) -> None:
         worker.parent = getcurrent()
         awaitable = worker.throw(type(error), error, error.__traceback__)
         while awaitable is not _DONE:
-            if isinstance(awaitable, Coroutine):
+            if hasattr(awaitable, "close"):
                 awaitable.close()
             late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
             awaitable = worker.throw(type(late), late, None)

@@ -37,7 +37,8 @@ The first in the list is outermost: it sees the context first and the result las
 >>> wrap(lambda n: n, [add_two, double])(4), wrap(lambda n: n, [double, add_two])(4)
 (12, 10)
 
-Laws: ``wrap(f, [])`` does what ``f`` does; ``wrap(f, a + b)`` is ``wrap(wrap(f, b), a)``; an exception passes each layer once.
+Laws: ``wrap(f, [])`` does what ``f`` does; ``wrap(f, a + b)`` is ``wrap(wrap(f, b), a)``; an exception passes every
+layer once.
 
 Colour
 ------
@@ -109,11 +110,13 @@ AnyMiddleware: TypeAlias = Middleware[Any] | AsyncMiddleware[Any]
 class BaseChain(partial[R]):
     """What `wrap` returns: a callable of the context that shows what it is made of.
 
-    It is a `functools.partial`, so that calling it costs no Python frame and `inspect.iscoroutinefunction` sees through it.
-    Chains do not change: each edit returns a new one.
+    It is a `functools.partial`, so that calling it costs no Python frame and `inspect.iscoroutinefunction` sees through
+    it. Chains do not change: each edit returns a new one.
 
-    >>> def log(ctx, call): return call(ctx)
-    >>> def retry(ctx, call): return call(ctx)
+    >>> def log(ctx, call):
+    ...     return call(ctx)
+    >>> def retry(ctx, call):
+    ...     return call(ctx)
     >>> chain = wrap(print, [log])
     >>> chain.with_(retry, before="log")
     wrap(print, [retry, log])
@@ -127,14 +130,15 @@ class BaseChain(partial[R]):
     """The layers, outermost first."""
     is_async: bool
     """Whether a call of the chain has to be awaited."""
-    _asked: bool | None  # what wrap() was told about is_async
+    asked: bool | None
+    """What `wrap` was told about ``is_async``."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """Stay as it is as a class attribute: a chain is no method (and `functools.partial` becomes one in 3.14)."""
         return self
 
     def with_(self, middleware: AnyMiddleware, *, before: str | None = None, after: str | None = None) -> Self:
-        """Return a chain with one more middleware: innermost, or ``before`` (outside of) or ``after`` (inside of) a named one.
+        """Return a chain with one more middleware: innermost, or outside (``before``) or inside (``after``) one by name.
 
         Raises:
             LookupError: no middleware has that name.
@@ -176,13 +180,13 @@ class BaseChain(partial[R]):
         return [at for at, each in enumerate(names) if each == name]
 
     def _edited(self, layers: list[Any]) -> Self:
-        return cast("Self", wrap(self.endpoint, layers, is_async=self._asked))
+        return cast("Self", wrap(self.endpoint, layers, is_async=self.asked))
 
     def __repr__(self) -> str:
         return f"wrap({name_of(self.endpoint)}, [{', '.join(map(name_of, self.middleware))}])"
 
     def __reduce__(self) -> Any:
-        return _unpickle, (self.endpoint, self.middleware, self._asked)
+        return _unpickle, (self.endpoint, self.middleware, self.asked)
 
 
 class Chain(BaseChain[C]):
@@ -190,7 +194,7 @@ class Chain(BaseChain[C]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, ctx: C, /) -> C: ...  # type: ignore[override]
+        def __call__(self, ctx: C, /) -> C: ...
 
 
 class AsyncChain(BaseChain[Coroutine[Any, Any, C]]):
@@ -198,27 +202,32 @@ class AsyncChain(BaseChain[Coroutine[Any, Any, C]]):
 
     if TYPE_CHECKING:
 
-        def __call__(self, ctx: C, /) -> Coroutine[Any, Any, C]: ...  # type: ignore[override]
+        def __call__(self, ctx: C, /) -> Coroutine[Any, Any, C]: ...
 
 
+# An endpoint whose type is unknown is a Call and an AsyncCall at once; which one comes first matters to nobody else.
 @overload
-def wrap(call: AsyncCall[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: bool | None = ...) -> AsyncChain[C]: ...
+def wrap(  # type: ignore[overload-overlap]
+    call: AsyncCall[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: bool | None = ...
+) -> AsyncChain[C]: ...
 @overload
 def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: Literal[True]) -> AsyncChain[C]: ...
 @overload
-def wrap(call: Call[C], middleware: Iterable[Middleware[C]] = ..., *, is_async: bool | None = ...) -> Chain[C]: ...
+def wrap(
+    call: Call[C], middleware: Iterable[Middleware[C]] = ..., *, is_async: Literal[False] | None = ...
+) -> Chain[C]: ...
 @overload
 def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: None = ...) -> AsyncChain[C]: ...
 def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: bool | None = None) -> Any:
     """Compose ``middleware`` around ``call``; the first listed is outermost.
 
     Args:
-        call: the endpoint, a function that takes a context and returns one; or a chain, which is then taken apart, so that
-            ``wrap(wrap(f, b), a)`` is as fast as ``wrap(f, a + b)``.
+        call: the endpoint, a function that takes a context and returns one; or a chain, which is then taken apart, so
+            that ``wrap(wrap(f, b), a)`` is as fast as ``wrap(f, a + b)``.
         middleware: functions ``(ctx, call) -> ctx``, plain or ``async def``, and what `compose` makes of them.
-        is_async: whether calls of the chain are awaited. Seen by itself (``None``, the default) for ``async def``, partials
-            and methods of it, objects with ``async def __call__``, marked functions and chains. ``True`` says it where nothing can
-            be seen, such as a lambda that returns a coroutine. ``False`` insists on a sync chain.
+        is_async: whether calls of the chain are awaited. Seen by itself (``None``, the default) for ``async def``,
+            partials and methods of it, objects with ``async def __call__``, marked functions and chains. ``True`` says
+            it where nothing can be seen, such as a lambda that returns a coroutine. ``False`` insists on a sync chain.
 
     Returns:
         A `Chain`, or an `AsyncChain` if the endpoint or a middleware is async.
@@ -243,29 +252,30 @@ def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: 
     layers = _flat(middleware)
     if isinstance(call, BaseChain):
         layers += call.middleware
-        call, is_async = call.endpoint, call._asked if is_async is None else is_async
+        is_async = call.asked if is_async is None else is_async
+        call = call.endpoint
     if not callable(call):
         message = f"wrap() takes a function of the context to call, got {call!r}"
         raise TypeError(message)
     coloured = [each for each in (call, *layers) if is_coroutine_callable(each)]
     if is_async is False and coloured:
-        message = f"{name_of(coloured[0])!r} is async and this chain is sync: make it a plain function, which runs in both"
+        name = name_of(coloured[0])
+        message = f"{name!r} is async and this chain is sync: make it a plain function, which runs in both"
         raise TypeError(message)
-    chain: BaseChain[Any]
-    if is_async or coloured:
-        chain = AsyncChain(*_async_steps(call, layers))
-    else:
-        chain = Chain(_sync_steps(call, layers))
+    awaited = bool(is_async or coloured)
+    chain: BaseChain[Any] = AsyncChain(*_async_steps(call, layers)) if awaited else Chain(_sync_steps(call, layers))
     chain.endpoint, chain.middleware = call, tuple(layers)
-    chain.is_async, chain._asked = isinstance(chain, AsyncChain), is_async
+    chain.is_async, chain.asked = awaited, is_async
     return chain
 
 
 def compose(*middleware: AnyMiddleware) -> Composed:
     """Make one middleware of many; the first is outermost. `wrap` takes it apart again, so it costs nothing.
 
-    >>> def add_two(ctx, call): return call(ctx + 2)
-    >>> def double(ctx, call): return call(ctx * 2)
+    >>> def add_two(ctx, call):
+    ...     return call(ctx + 2)
+    >>> def double(ctx, call):
+    ...     return call(ctx * 2)
     >>> both = compose(add_two, double)
     >>> both, both(4, lambda n: n)
     (compose(add_two, double), 12)
@@ -293,9 +303,9 @@ def lift(*, middleware: Iterable[AnyMiddleware] = ...) -> Callable[[Callable[P, 
 def lift(fn: Any = None, /, middleware: Iterable[Any] = ()) -> Any:
     """Put a function with a signature of its own behind middleware; the signature, the docstring and the types stay.
 
-    Around it the context holds ``fmtn.fn``, ``fmtn.args``, ``fmtn.kwargs`` and, on the way out, ``fmtn.result``; middleware may
-    assign the last three. Works on functions, methods, ``staticmethod``, ``classmethod`` and ``async def``; a plain function
-    behind an ``async def`` middleware becomes async. Without ``fn`` it is a decorator.
+    Around it the context holds ``fmtn.fn``, ``fmtn.args``, ``fmtn.kwargs`` and, on the way out, ``fmtn.result``;
+    middleware may assign the last three. Works on functions, methods, ``staticmethod``, ``classmethod`` and ``async
+    def``; a plain function behind an ``async def`` middleware becomes async. Without ``fn`` it is a decorator.
 
     Returns:
         A function like ``fn``; its ``chain`` is what `wrap` made.
@@ -332,7 +342,11 @@ def lift(fn: Any = None, /, middleware: Iterable[Any] = ()) -> Any:
 
     endpoint = enter_async if is_coroutine_callable(fn) else enter
     endpoint.__name__ = endpoint.__qualname__ = name_of(fn)
-    chain = wrap(endpoint, middleware)
+    return _enclosed(fn, wrap(endpoint, middleware))
+
+
+def _enclosed(fn: Any, chain: Any) -> Any:
+    """Make of the chain around ``fn`` a function like ``fn``."""
 
     def enclose(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ctx:
         return {KIND: "call", FN: fn, ARGS: args, KWARGS: kwargs}
@@ -525,8 +539,8 @@ class _Place:
         if type(out) is CoroutineType:
             out.close()
             message = (
-                f"{self} returned a coroutine where a context was expected: something below it is async and does not show it; "
-                "make it an 'async def', or say wrap(..., is_async=True)"
+                f"{self} returned a coroutine where a context was expected: something below it is async and does not "
+                "show it; make it an 'async def', or say wrap(..., is_async=True)"
             )
             raise TypeError(message)
 
@@ -549,19 +563,20 @@ def _where(fn: Any, place: str = "") -> str:
     code = _code(fn)
     said = [place] if place else []
     if code is not None:
-        said.append(f"{basename(code.co_filename)}:{code.co_firstlineno}")
+        said.append(f"{basename(code.co_filename)}:{code.co_firstlineno}")  # noqa: PTH119  pathlib is 3 ms of import
     return f"{name_of(fn)!r}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _code(fn: Any) -> CodeType | None:
     while isinstance(fn, partial):
         fn = fn.func
-    code = getattr(inspect.unwrap(fn), "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    code = code or getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  for its code
     return code if isinstance(code, CodeType) else None
 
 
 def _returns_nothing(fn: Any) -> bool:
-    """Tell whether each ``return`` of ``fn`` returns ``None``: it has forgotten the context, and need not run to show it."""
+    """Tell whether every ``return`` of ``fn`` returns ``None``: it forgets the context, and need not run to show it."""
     code = None if isinstance(fn, BaseChain) else _code(fn)
     return code is not None and _code_returns_nothing(code)
 
