@@ -138,7 +138,7 @@ class BaseChain(partial[R]):
         return self
 
     def with_(self, middleware: AnyMiddleware, *, before: str | None = None, after: str | None = None) -> Self:
-        """Return a chain with one more middleware: innermost, or outside (``before``) or inside (``after``) one by name.
+        """Return a chain with a middleware more: innermost, or ``before`` (outside) or ``after`` (inside) a named one.
 
         Raises:
             LookupError: no middleware has that name.
