@@ -568,16 +568,29 @@ def _where(fn: Any, place: str = "") -> str:
 
 
 def _code(fn: Any) -> CodeType | None:
+    """The code that a reader looks for: what is beneath the decorators."""
     while isinstance(fn, partial):
         fn = fn.func
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    code = code or getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  for its code
-    return code if isinstance(code, CodeType) else None
+    try:
+        fn = inspect.unwrap(fn)
+    except ValueError:  # an object that has any attribute one asks for
+        return None
+    return _running_code(fn)
+
+
+def _running_code(fn: Any) -> CodeType | None:
+    """The code that runs first when ``fn`` is called."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    for each in (fn, getattr(type(fn), "__call__", None)):  # noqa: B004  for its code
+        if type(code := getattr(each, "__code__", None)) is CodeType:  # a mock's looks like one
+            return code
+    return None
 
 
 def _returns_nothing(fn: Any) -> bool:
     """Tell whether every ``return`` of ``fn`` returns ``None``: it forgets the context, and need not run to show it."""
-    code = None if isinstance(fn, BaseChain) else _code(fn)
+    code = None if isinstance(fn, BaseChain) else _running_code(fn)
     return code is not None and _code_returns_nothing(code)
 
 
