@@ -603,7 +603,8 @@ def _code_returns_nothing(code: CodeType) -> bool:
         if each.opname == "RETURN_CONST":  # 3.12 and 3.13
             returned.append(each.argval)
         elif each.opname == "RETURN_VALUE":
-            returned.append(None if last is not None and last.opname == "LOAD_CONST" and last.argval is None else ...)
+            sure = last is not None and last.opname == "LOAD_CONST" and not each.is_jump_target  # else 'ctx or None'
+            returned.append(last.argval if last is not None and sure else ...)
         last = each
     return bool(returned) and all(value is None for value in returned)
 
