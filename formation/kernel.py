@@ -438,8 +438,8 @@ def _async_steps(endpoint: Any, layers: list[Any]) -> tuple[Any, ...]:
 
     if plain is not None and layers:
         return run, plain
-    if step is endpoint and inspect.iscoroutinefunction(endpoint):
-        return (endpoint,)
+    if not layers:
+        return (step if inspect.iscoroutinefunction(step) else _whatever(step),)
     suspects = _Place(layers, None)
 
     async def chain(ctx: Any, /) -> Any:
@@ -603,8 +603,8 @@ def _code_returns_nothing(code: CodeType) -> bool:
         if each.opname == "RETURN_CONST":  # 3.12 and 3.13
             returned.append(each.argval)
         elif each.opname == "RETURN_VALUE":
-            sure = last is not None and last.opname == "LOAD_CONST" and not each.is_jump_target  # else 'ctx or None'
-            returned.append(last.argval if last is not None and sure else ...)
+            is_none = last is not None and last.opname == "LOAD_CONST" and last.argval is None
+            returned.append(None if is_none and not each.is_jump_target else ...)  # 'ctx or None' jumps here
         last = each
     return bool(returned) and all(value is None for value in returned)
 
