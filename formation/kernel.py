@@ -381,6 +381,8 @@ def is_coroutine_callable(fn: Any) -> bool:
         return fn.is_async
     if isinstance(fn, Composed):
         return any(map(is_coroutine_callable, fn.middleware))
+    if getattr(fn, "is_async_step", None) is True:  # see _async_step
+        return True
     if inspect.iscoroutinefunction(fn):
         return True
     # Before 3.12 there is no inspect.markcoroutinefunction; asgiref, and so Django, then marks the way asyncio did.
@@ -474,6 +476,7 @@ def _async_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callab
     def direct(ctx: Any, /) -> Any:
         return layer(ctx, step)
 
+    direct.is_async_step = True  # type: ignore[attr-defined]  # for a layer that puts its call behind middleware
     return direct
 
 
