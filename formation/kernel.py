@@ -325,7 +325,7 @@ def lift(fn: Any = None, /, middleware: Iterable[Any] = ()) -> Any:
     24
     """
     if fn is None:
-        return partial(lift, middleware=middleware)
+        return partial(lift, middleware=_flat(middleware))  # read once: it may decorate many, and is refused right here
     if isinstance(fn, (staticmethod, classmethod)):
         return type(fn)(lift(fn.__func__, middleware=middleware))
     if not callable(fn):
