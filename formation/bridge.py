@@ -163,14 +163,20 @@ def await_(awaitable: Awaitable[T], /) -> T:
     return result
 
 
-def waiting(step: Callable[[C], Awaitable[C]]) -> Callable[[C], C]:
-    """Make of an async step the plain one that a plain middleware calls: `await_` without its frame, a hot path."""
+def waiting(step: Callable[[C], Awaitable[C]], check: Callable[[C], None]) -> Callable[[C], C]:
+    """Make of an async step the plain one that a plain middleware calls: `await_` without its frame, a hot path.
+
+    ``check`` is shown a result that is not the context that went in.
+    """
 
     def wait(ctx: C, /) -> C:
+        awaitable = step(ctx)
         worker = getcurrent()
         if type(worker) is not Worker:
-            _refuse(step(ctx))
-        out: C = worker.parent.switch(step(ctx))
+            _refuse(awaitable)
+        out: C = worker.parent.switch(awaitable)
+        if out is not ctx:
+            check(out)
         return out
 
     return wait

@@ -435,14 +435,14 @@ def _async_steps(endpoint: Any, layers: list[Any]) -> tuple[Any, ...]:
         if is_coroutine_callable(layer):
             step, plain = _async_step(layer, step, place), None
         else:
-            plain = _plain_step(layer, plain or waiting(step), place)
+            plain = _plain_step(layer, plain or waiting(step, _Place(layers, at + 1, exact=False).check), place)
             step = partial(run, plain)
 
     if plain is not None and layers:
         return run, plain
     if not layers:
         return (step if inspect.iscoroutinefunction(step) else _whatever(step),)
-    suspects = _Place(layers, None)
+    suspects = _Place(layers, 0, exact=False)
 
     async def chain(ctx: Any, /) -> Any:
         if (out := await step(ctx)) is not ctx:
@@ -526,18 +526,20 @@ def _whatever(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
 class _Place:
     """Where a layer stands in its chain, for the error if it returns what is no context.
 
-    ``at`` is ``None`` for what comes out of the chain: then the layer is one of the outermost async ones, which are
-    not checked one by one.
+    Async layers are not checked one by one, but where a plain layer called them and where the chain ends: then it is
+    not ``exact``, and each of the neighbouring async layers from ``at`` on is a suspect.
     """
 
-    def __init__(self, layers: list[Any], at: int | None) -> None:
+    def __init__(self, layers: list[Any], at: int, *, exact: bool = True) -> None:
         self.layers = layers
         self.at = at
+        self.exact = exact
 
     def check(self, out: Any) -> None:
         """Raise if ``out`` is ``None`` or a coroutine; the coroutine is closed."""
-        if out is None:
-            message = f"{self} returned None: did you forget 'return {self.call}'?"
+        if out is None and (suspects := self.suspects):
+            call = "await call(ctx)" if is_coroutine_callable(self.layers[suspects[0]]) else "call(ctx)"
+            message = f"{self} returned None: did you forget 'return {call}'?"
             raise TypeError(message)
         if type(out) is CoroutineType:
             out.close()
@@ -548,17 +550,14 @@ class _Place:
             raise TypeError(message)
 
     @property
-    def call(self) -> str:
-        return "await call(ctx)" if self.at is None or is_coroutine_callable(self.layers[self.at]) else "call(ctx)"
+    def suspects(self) -> list[int]:
+        places = range(self.at, len(self.layers))
+        return [self.at] if self.exact else list(takewhile(lambda at: is_coroutine_callable(self.layers[at]), places))
 
     def __str__(self) -> str:
         count = len(self.layers)
-        if self.at is not None:
-            return f"middleware {_where(self.layers[self.at], f'{self.at + 1} of {count}')}"
-        suspects = list(takewhile(is_coroutine_callable, self.layers))
-        if not suspects:
-            return "the endpoint"
-        return "middleware " + " or ".join(_where(layer, f"{at + 1} of {count}") for at, layer in enumerate(suspects))
+        found = [_where(self.layers[at], f"{at + 1} of {count}") for at in self.suspects]
+        return f"middleware {' or '.join(found)}" if found else "the endpoint"
 
 
 def _where(fn: Any, place: str = "") -> str:
