@@ -26,6 +26,9 @@ that one.
 
 *Every path gives the worker back*: return, error, cancellation, and a coroutine that is closed or collected, for which
 ``GeneratorExit`` is thrown in at the waiting point. A parked worker holds no context, result, error or function.
+
+*A worker that nobody holds ends*: greenlet throws ``GreenletExit`` in, in the worker's own thread. So none of the
+frames below, which stay while the worker waits, may hold the worker itself: its thread would end and leave it behind.
 """
 
 from __future__ import annotations
@@ -72,24 +75,25 @@ class Worker(greenlet):
         parent: greenlet  # only the main greenlet of a thread has none
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_serve)
         self.value = self.raised = None
 
-    def run(self, fn: Callable[[Any], Any] | None, ctx: Any) -> object:
-        """Call ``fn(ctx)``, park, and go on with what the next driver brings."""
-        while True:
-            try:
-                self.value = fn(ctx)  # type: ignore[misc]  # None only while parked
-            except GreenletExit as error:  # this worker is being ended, with a call in it
-                self.raised = error
-                return _DONE
-            except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
-                self.raised = error
-            fn = ctx = None
-            try:
-                fn, ctx = self.parent.switch(_DONE)
-            except GreenletExit:
-                return _DONE
+
+_current = cast("Callable[[], Worker]", getcurrent)  # for where it is known what it finds
+
+
+def _serve(fn: Any, ctx: Any) -> object:
+    """Call ``fn(ctx)``, park, and go on with what the next driver brings."""
+    while True:
+        try:
+            _current().value = fn(ctx)
+        except GreenletExit as error:  # this worker is being ended, with a call in it
+            _current().raised = error
+            return _DONE
+        except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
+            _current().raised = error
+        fn = ctx = None
+        fn, ctx = _current().parent.switch(_DONE)
 
 
 async def run(fn: Callable[[C], C], ctx: C, /) -> C:
@@ -127,8 +131,6 @@ async def run(fn: Callable[[C], C], ctx: C, /) -> C:
     worker.value = worker.gr_context = None
     if len(workers) < IDLE_WORKERS:
         workers.append(worker)
-    else:
-        worker.throw()  # a parked worker that is only dropped would never end
     return out
 
 
@@ -156,10 +158,9 @@ def await_(awaitable: Awaitable[T], /) -> T:
     >>> asyncio.run(wrap(endpoint, [ask])({}))
     {'answer': 42}
     """
-    worker = getcurrent()
-    if type(worker) is not Worker:
+    if type(getcurrent()) is not Worker:
         _refuse(awaitable)
-    result: T = worker.parent.switch(awaitable)
+    result: T = _current().parent.switch(awaitable)
     return result
 
 
@@ -171,10 +172,9 @@ def waiting(step: Callable[[C], Awaitable[C]], check: Callable[[C], None]) -> Ca
 
     def wait(ctx: C, /) -> C:
         awaitable = step(ctx)
-        worker = getcurrent()
-        if type(worker) is not Worker:
+        if type(getcurrent()) is not Worker:
             _refuse(awaitable)
-        out: C = worker.parent.switch(awaitable)
+        out: C = _current().parent.switch(awaitable)
         if out is not ctx:
             check(out)
         return out
@@ -243,17 +243,13 @@ def _attach(worker: Worker, context: Context) -> tuple[greenlet, Context]:
 
 
 def _park(worker: Worker) -> None:
-    worker.value = None
-    if worker.raised is not None:
-        worker.raised = None
-        if worker.dead:
-            return
+    worker.value = worker.raised = None
+    if worker.dead:
+        return
     worker.gr_context = None
     workers = _idle.workers
     if len(workers) < IDLE_WORKERS:
         workers.append(worker)
-    else:
-        worker.throw()  # a parked worker that is only dropped would never end
 
 
 def _unwind(worker: Worker, error: BaseException) -> None:
