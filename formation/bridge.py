@@ -87,11 +87,12 @@ def _serve(fn: Any, ctx: Any) -> object:
     while True:
         try:
             _current().value = fn(ctx)
-        except GreenletExit as error:  # this worker is being ended, with a call in it
-            _current().raised = error
-            return _DONE
         except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
+            # This frame goes on with other calls: who looks into the locals of a traceback must not find theirs.
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             _current().raised = error
+            if isinstance(error, GreenletExit):  # this worker is being ended, with a call in it
+                return _DONE
         fn = ctx = None
         fn, ctx = _current().parent.switch(_DONE)
 
