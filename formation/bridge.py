@@ -122,12 +122,13 @@ async def run(fn: Callable[[C], C], ctx: C, /) -> C:
                 driver, context = _attach(worker, context)
             awaitable = worker.switch(value)
     if worker.raised is not None:
-        raised = worker.raised
+        raised, before = worker.raised, worker.raised.__context__
         _park(worker)
         try:
             raise raised
         finally:
-            del raised  # or the error, its traceback and this frame hold each other
+            raised.__context__ = before or raised.__context__  # Python has put there what is being handled out here
+            del raised, before  # or the error, its traceback and this frame hold each other
     out: C = worker.value
     worker.value = worker.gr_context = None
     if len(workers) < IDLE_WORKERS:
