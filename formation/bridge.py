@@ -52,6 +52,10 @@ IDLE_WORKERS: Final = 256
 """Parked workers kept for each thread. Each holds one 16 KiB frame stack, so a thread keeps 4 MiB at most; calls over
 that number in flight at once work as well, and pay for a greenlet of their own."""
 
+LATE_WAITS: Final = 100
+"""How often a plain function may try to wait after its chain has been closed, each time in vain. Cleaning up takes a
+few; a loop that swallows every error would hang the garbage collector."""
+
 _DONE: Final = object()
 
 
@@ -77,6 +81,12 @@ class Worker(greenlet):
     def __init__(self) -> None:
         super().__init__(_serve)
         self.value = self.raised = None
+
+
+class _Abandoned(Worker):
+    """What a worker turns into once nobody drives it: it can no longer wait."""
+
+    __slots__ = ()
 
 
 _current = cast("Callable[[], Worker]", getcurrent)  # for where it is known what it finds
@@ -202,7 +212,7 @@ def in_async_chain() -> bool:
     >>> in_async_chain()
     False
     """
-    return type(getcurrent()) is Worker
+    return isinstance(getcurrent(), Worker)
 
 
 def sleep(seconds: float, /) -> None:
@@ -236,7 +246,9 @@ def _new_context(driver: greenlet) -> Context:
 
 def _attach(worker: Worker, context: Context) -> tuple[greenlet, Context]:
     """Prepare to resume ``worker``, last seen in ``context``, from where its driver runs by now."""
-    worker.parent = driver = getcurrent()
+    driver = getcurrent()
+    if not _adopt(worker, driver):
+        raise RuntimeError("an async chain that was started in one thread cannot go on in another")
     if (current := driver.gr_context) is None:
         current = _new_context(driver)
     if current is not context and worker.gr_context is context:  # else it waits inside of Context.run, and stays there
@@ -254,16 +266,27 @@ def _park(worker: Worker) -> None:
         workers.append(worker)
 
 
+def _adopt(worker: Worker, driver: greenlet) -> bool:
+    """Make ``driver`` the one that ``worker`` switches to, unless it is of another thread."""
+    try:
+        worker.parent = driver
+    except ValueError:  # greenlet will end the worker in its own thread, as soon as that one switches
+        worker.__class__ = _Abandoned
+        return False
+    return True
+
+
 def _unwind(worker: Worker, error: BaseException) -> None:
     """End the call that ``worker`` is in. It may clean up; it can no longer wait."""
-    try:
-        worker.parent = getcurrent()
-        awaitable = worker.throw(type(error), error, error.__traceback__)
-        while awaitable is not _DONE:
-            if hasattr(awaitable, "close"):
-                awaitable.close()
-            late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
-            awaitable = worker.throw(type(late), late, None)
-    except ValueError:  # the coroutine was collected in another thread; greenlet ends the worker in its own
+    if not _adopt(worker, getcurrent()):  # the coroutine was collected in another thread
         return
-    _park(worker)
+    awaitable = worker.throw(type(error), error, error.__traceback__)
+    for _ in range(LATE_WAITS):
+        if awaitable is _DONE:
+            _park(worker)
+            return
+        if hasattr(awaitable, "close"):
+            awaitable.close()
+        late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
+        awaitable = worker.throw(type(late), late, None)
+    raise RuntimeError("a plain function in a chain that has been closed ignored it again and again")
