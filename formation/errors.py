@@ -6,6 +6,7 @@
     │   │   └── ConnectTimeout       ... in time                               (also a TimeoutError)
     │   ├── TLSError                 the certificate or the handshake was refused
     │   ├── ReadTimeout              the server did not answer in time         (also a TimeoutError)
+    │   ├── WriteTimeout             the server did not take the request in time   (also a TimeoutError)
     │   └── ProtocolError            the connection broke, or what came was not HTTP
     ├── AttemptTimeout               one attempt took too long                 (also a TimeoutError)
     ├── DeadlineExceeded             the whole call took too long              (also a TimeoutError)
@@ -13,6 +14,7 @@
     ├── DecodeError                  a body that is not what it should be      (also a ValueError)
     ├── BodyTooLarge                 a body over ``max_body``
     ├── BodyConsumed                 a one-shot body was asked for a second time
+    ├── BodyAbandoned                a body was closed before its end; not raised, ``on_close`` hooks get it
     ├── TooManyRedirects
     ├── ForeignURLError              a URL of another origin than the client's (also a ValueError)
     ├── BreakerTriggerException      ``trigger_breaker_if`` said so
@@ -89,6 +91,10 @@ class ReadTimeout(TransportError, TimeoutError):
     """The server took longer than the read timeout between two pieces of its answer."""
 
 
+class WriteTimeout(TransportError, TimeoutError):
+    """The server took no more of the request within the read timeout."""
+
+
 class ProtocolError(TransportError):
     """The connection broke in mid exchange, or what came was not HTTP. The server may have seen the request."""
 
@@ -143,6 +149,13 @@ class BodyConsumed(FormationError):
     """A one-shot body was asked for again after it had been sent or iterated."""
 
     def __init__(self, what: str = "the body is a stream that has been read already; read .content before iterating it") -> None:
+        super().__init__(what)
+
+
+class BodyAbandoned(FormationError):
+    """What an ``on_close`` hook gets as the error when the body was closed before its end, by whoever read it."""
+
+    def __init__(self, what: str = "the body was closed before its end") -> None:
         super().__init__(what)
 
 

@@ -1,0 +1,160 @@
+"""A class that says what a client is: ``@client class Github: …``, or, the same, ``class Github(Client): …``.
+
+What the class says are settings (see `formation.client.settings`); what it does are its methods, which call ``self.request``.
+``self.request`` is there before the body of ``__init__`` runs; it reads the settings when it is first used, or at the end of
+``__init__``: an attribute of the instance first, then what the constructor got, then the classes in their order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from formation.client.sender import BaseSender, Sender, Transport
+from formation.client.settings import NAMES, Settings, refuse_unknown
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from formation.http.request import Timeout
+
+K = TypeVar("K")
+_MISSING = object()
+
+
+def _declared(cls: type, name: str) -> Any:
+    """What a class says about ``name``, as it stands there: a function is not bound, a ``staticmethod`` is opened."""
+    value = inspect.getattr_static(cls, name, _MISSING)
+    return value.__func__ if isinstance(value, staticmethod) else value
+
+
+def _is_slot(value: Any) -> bool:
+    return hasattr(value, "__get__") and hasattr(value, "__set__")
+
+
+class ClientType(ABCMeta):
+    """The type of client classes. It checks what a class says when the class is made, and sorts the constructor's arguments."""
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(name, bases, namespace, **kwargs)
+        Settings(**{name: value for name in NAMES if (value := _declared(cls, name)) is not _MISSING and not _is_slot(value)})
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make a client: settings are the client's, the rest goes to ``__init__``; so does a setting that it asks for by name."""
+        wanted = inspect.signature(cls.__init__).parameters
+        given = {name: kwargs.pop(name) for name in NAMES if name in kwargs and name not in wanted}
+        if cls.__init__ is object.__init__:
+            refuse_unknown(kwargs, NAMES, cls.__name__ + "()")
+        instance = cls.__new__(cls, *args, **kwargs)
+        object.__setattr__(instance, "_given", given)  # not stopped by a frozen class
+        instance.__init__(*args, **kwargs)
+        instance.request  # noqa: B018  what does not fit is refused now
+        return instance
+
+
+class BaseClient(metaclass=ClientType):
+    """What client classes have in common. An edge says how to send: ``_sender`` and ``_connect``."""
+
+    _sender: ClassVar[type[BaseSender]]
+    _connect: ClassVar[Callable[[], Any]]
+    _given: dict[str, Any]
+
+    if TYPE_CHECKING:
+        base_uri: str | None
+        middleware: Any
+        response_as: Any
+        timeout: Timeout
+        auth: Any
+        cookies: Any
+        max_body: int | None
+        max_redirects: int
+        allow_origins: Any
+        per_hop: Any
+        params_encoder: Any
+        endpoint: Any
+
+    def _make_request(self) -> Any:
+        """Return the sender, made of the settings at the first use."""
+        made = self.__dict__.get("_request")
+        if made is None:
+            said = {name: value for name in NAMES if (value := _said(self, name)) is not _MISSING}
+            settings = Settings(**said)
+            connect = type(self)._connect if settings.endpoint is None else lambda: settings.endpoint
+            made = type(self)._sender(settings, Transport(connect), name=type(self).__name__)
+            object.__setattr__(self, "_request", made)
+        return made
+
+    def extend(self, **settings: Any) -> Self:
+        """Return a client like this one with other settings; it shares the connection pool, which stays this one's to close.
+
+        Raises:
+            TypeError: an unknown setting.
+        """
+        sibling = copy(self)
+        object.__setattr__(sibling, "_request", self._make_request().extend(**settings))
+        return sibling
+
+
+class SyncClient(BaseClient):
+    """A client that sends and waits."""
+
+    _sender = Sender
+
+    @property
+    def request(self) -> Sender:
+        """Sends: ``self.request.get(path, …)``, see `Sender`."""
+        return self._make_request()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the connection pool; a second time does nothing. A client is a context manager that does so."""
+        self.request.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+def decorator(base: type[BaseClient]) -> Callable[..., Any]:
+    """Make the ``@client`` of an edge, which makes of any class one that derives from ``base`` as well."""
+
+    def client(cls: type[K] | None = None, **settings: Any) -> Any:
+        """Make a class a client. With arguments, ``@client(base_uri=…)``, they are settings of the class.
+
+        >>> from formation.for_requests import client
+        >>> @client
+        ... class Github:
+        ...     base_uri = "https://api.github.com"
+        ...
+        ...     def stars(self, owner, repo):
+        ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
+        >>> Github().base_uri
+        'https://api.github.com'
+        """
+        refuse_unknown(settings, NAMES, "client()")
+        if cls is None:
+            return lambda cls: client(cls, **settings)
+        if not inspect.isclass(cls):
+            message = f"@client takes a class, got {cls!r}"
+            raise TypeError(message)
+        named = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+        return ClientType(cls.__name__, (cls,) if issubclass(cls, base) else (cls, base), {**named, **settings})
+
+    return client
+
+
+def _said(client: BaseClient, name: str) -> Any:
+    """What the instance, its constructor or its classes say about ``name``."""
+    own = client.__dict__.get(name, _MISSING)
+    if own is not _MISSING:
+        return own
+    value = _declared(type(client), name)
+    if _is_slot(value):  # an attribute of a class with slots, or a property
+        return getattr(client, name, _MISSING)
+    return client._given.get(name, value)  # noqa: SLF001
+

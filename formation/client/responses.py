@@ -1,0 +1,221 @@
+"""What the body of a result is: ``response_as`` on a class, an instance or a call.
+
+One of the functions here, any function of ctx, or a type. The functions here and types keep two promises: an empty body is
+``None``, and an error status is never a decode error, but JSON where it says JSON, and text otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from inspect import isclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from formation.errors import FormationError
+from formation.http.headers import Headers
+from formation.keys import ATTEMPTS, REQ_HTTP, RES_HTTP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from formation.http.request import Request
+    from formation.http.response import Response
+    from formation.kernel import Ctx
+
+T = TypeVar("T")
+
+
+class Result(tuple[T, int, Headers], Generic[T]):
+    """What a call returns: ``body, status_code, headers = result``, and all the rest by name.
+
+    ``body``: what ``response_as`` made of it. ``attempts``: the ledger of attempts, one entry each; empty if nobody kept one.
+    """
+
+    response: Response
+    ctx: Ctx
+
+    def __new__(cls, body: T, ctx: Ctx) -> Result[T]:
+        """Make a result of the body and the context that came out of the chain."""
+        response: Response = ctx[RES_HTTP]
+        result = super().__new__(cls, (body, response.status_code, response.headers))
+        result.response = response
+        result.ctx = ctx
+        return result
+
+    @property
+    def body(self) -> T:
+        """What ``response_as`` made of the body."""
+        return self[0]
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+        return self[1]
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return self[2]
+
+    @property
+    def request(self) -> Request:
+        """The request as the middleware left it."""
+        return self.ctx[REQ_HTTP]  # type: ignore[no-any-return]
+
+    @property
+    def url(self) -> str:
+        """Where the response came from, after redirects."""
+        return self.response.url
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds from sending the last request to the head of its response."""
+        return self.response.elapsed
+
+    @property
+    def attempts(self) -> list[Any]:
+        """One entry for each attempt, if a middleware kept them."""
+        return self.ctx.get(ATTEMPTS) or []
+
+    def __repr__(self) -> str:
+        return f"<Result {self.status_code} of {self.request!r}: {self.body!r:.80}>"
+
+
+def raw_response(ctx: Ctx) -> Any:
+    """The bytes as they came; the default.
+
+    >>> from formation.http import Response
+    >>> raw_response({"fmtn.res.http": Response(200, body=b"hello")})
+    b'hello'
+    """
+    return ctx[RES_HTTP].content or None
+
+
+def text_response(ctx: Ctx) -> Any:
+    """The text, decoded by the charset of Content-Type, else as UTF-8.
+
+    >>> from formation.http import Response
+    >>> text_response({"fmtn.res.http": Response(200, body="grün")})
+    'grün'
+    """
+    return ctx[RES_HTTP].text or None
+
+
+def json_response(ctx: Ctx) -> Any:
+    """What the JSON says.
+
+    Raises:
+        DecodeError: a 2xx or 3xx that is no JSON.
+
+    >>> from formation.http import Response
+    >>> json_response({"fmtn.res.http": Response(200, body=b'{"id": 1}')})
+    {'id': 1}
+    >>> json_response({"fmtn.res.http": Response(502, body=b"Bad Gateway")})
+    'Bad Gateway'
+    """
+    return _decoded(ctx[RES_HTTP], lambda response: response.json())
+
+
+def html_response(ctx: Ctx) -> Any:
+    """The HTML as an lxml element, which has ``.xpath``. Needs ``formation[html]``.
+
+    Raises:
+        DecodeError: a 2xx or 3xx in which there is no HTML.
+    """
+    html = _needed("lxml.html", "html")
+
+    def parse(response: Response) -> Any:
+        declared = response.charset if "charset" in str(response.headers.get("Content-Type", "")).lower() else None
+        try:
+            return html.document_fromstring(response.content, parser=html.HTMLParser(encoding=declared, no_network=True))
+        except (html.etree.LxmlError, ValueError, LookupError) as error:
+            raise response.undecodable(str(error)) from error
+
+    return _decoded(ctx[RES_HTTP], parse)
+
+
+def xmltodict_response(ctx: Ctx) -> Any:
+    """The XML as a dict, by xmltodict. Needs ``formation[xml]``.
+
+    Raises:
+        DecodeError: a 2xx or 3xx that is no XML, or that defines entities.
+    """
+    xmltodict = _needed("xmltodict", "xml")
+
+    def parse(response: Response) -> Any:
+        from xml.parsers.expat import ExpatError  # noqa: PLC0415  few clients speak XML
+
+        try:
+            return xmltodict.parse(response.content)
+        except (ExpatError, ValueError) as error:
+            raise response.undecodable(str(error)) from error
+
+    return _decoded(ctx[RES_HTTP], parse)
+
+
+def decoder(response_as: Any) -> Callable[[Ctx], Any]:
+    """Return the function of ctx that ``response_as`` stands for: itself, or for a type, the one that makes values of it."""
+    if response_as is None:
+        return raw_response
+    if isclass(response_as) or hasattr(response_as, "__origin__"):
+        return _typed(response_as)
+    return response_as  # type: ignore[no-any-return]
+
+
+def unstructured(value: Any) -> Any:
+    """Return what JSON can say of ``value``: attrs classes, dataclasses and pydantic models become dicts."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "__attrs_attrs__") or hasattr(value, "__dataclass_fields__"):
+        return _converter().unstructure(value)
+    return value
+
+
+@cache
+def _typed(wanted: Any) -> Callable[[Ctx], Any]:
+    converter = _converter()
+
+    def structure(response: Response) -> Any:
+        data = response.json()
+        try:
+            return converter.structure(data, wanted)
+        except Exception as error:
+            from cattrs import transform_error  # noqa: PLC0415  loaded with the converter
+
+            raise response.undecodable(*transform_error(error, path="body")) from error
+
+    def typed_response(ctx: Ctx) -> Any:
+        return _decoded(ctx[RES_HTTP], structure)
+
+    return typed_response
+
+
+@cache
+def _converter() -> Any:
+    """Cattrs, with the types that JSON has no word for as strings: ISO 8601 dates, enums, UUIDs; and pydantic's models."""
+    converter = _needed("cattrs.preconf.json", "requests").make_converter()
+    converter.register_structure_hook_func(lambda wanted: hasattr(wanted, "model_validate"), lambda data, wanted: wanted.model_validate(data))
+    return converter
+
+
+def _decoded(response: Response, decode: Callable[[Response], Any]) -> Any:
+    if not response.content:
+        return None
+    if response.ok:
+        return decode(response)
+    if response.content_type == "application/json" or response.content_type.endswith("+json"):
+        try:
+            return response.json()
+        except ValueError:
+            pass
+    return response.text
+
+
+def _needed(module: str, extra: str) -> Any:
+    from importlib import import_module  # noqa: PLC0415
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        message = f"{module.partition('.')[0]} is not installed: pip install 'formation[{extra}]'"
+        raise ImportError(message, name=error.name) from error

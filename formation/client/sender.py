@@ -1,0 +1,332 @@
+"""The sender: what ``self.request`` is. It turns a call into a request and a chain, runs it, and makes the result.
+
+The work is in three parts that know nothing of I/O, `BaseSender.prepare`, `BaseSender.finish` and `BaseSender.explain`; the sync and
+the async sender are what joins them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+
+from attrs import define, evolve
+
+from formation.client.follow import follow_redirects
+from formation.client.responses import Result, decoder, unstructured
+from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
+from formation.errors import StatusError
+from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
+from formation.http.query import split
+from formation.http.request import UNSET, Request
+from formation.http.url import expand, origin, resolve, same_origin
+from formation.kernel import BaseChain, layer_of, wrap
+from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from http.cookiejar import CookieJar
+    from types import TracebackType
+    from typing import Unpack
+
+    from formation.kernel import Ctx
+
+T = TypeVar("T")
+
+
+@define
+class Exchange:
+    """One call, ready to run: ``chain(ctx)``."""
+
+    ctx: Ctx
+    chain: BaseChain[Any]
+    decode: Callable[[Ctx], Any]
+    expect: tuple[int, ...] | None
+    started: float
+
+
+class Transport:
+    """What sends, and the pool that it sends with; made on first use, shared by a client and its siblings."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.closed = False
+        self._endpoint: Any = None
+
+    def __call__(self) -> Any:
+        """Return the endpoint."""
+        if self.closed:
+            message = "this client is closed"
+            raise RuntimeError(message)
+        if self._endpoint is None:
+            self._endpoint = self.make()
+        return self._endpoint
+
+    def close(self) -> Any:
+        """Close the pool; a second time does nothing."""
+        self.closed = True
+        endpoint, self._endpoint = self._endpoint, None
+        return endpoint.close() if hasattr(endpoint, "close") else None
+
+
+class BaseSender:
+    """What the senders have in common."""
+
+    def __init__(self, settings: Settings, transport: Transport, *, name: str = "client", owner: bool = True) -> None:
+        self.settings = settings
+        self.name = name
+        self._transport = transport
+        self._owner = owner
+        self._chain: BaseChain[Any] | None = None
+        self._decoders: dict[Any, Callable[[Ctx], Any]] = {}
+        self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
+        self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
+        wrap(_nowhere, settings.middleware)  # refuses now what it would refuse at the first call
+
+    @property
+    def chain(self) -> BaseChain[Any]:
+        """The chain that calls run: the middleware, then what follows redirects, then ``per_hop``, then what sends."""
+        endpoint = self._transport()
+        if self._chain is None:
+            settings = self.settings
+            follow = follow_redirects(settings.max_redirects, self._jar)
+            self._chain = wrap(endpoint, [*settings.middleware, follow, *settings.per_hop])
+        return self._chain
+
+    def extend(self, **settings: Any) -> Any:
+        """Return a sender with other settings and the same connection pool, which stays this one's to close."""
+        refuse_unknown(settings, Settings.__annotations__, "extend()")
+        transport = self._transport
+        if "endpoint" in settings:
+            transport = Transport(lambda: settings["endpoint"])
+        return type(self)(evolve(self.settings, **settings), transport, name=self.name, owner=False)
+
+    def prepare(self, method: str, path: str, options: dict[str, Any]) -> Exchange:
+        """Make of a call its context and its chain; nothing is sent."""
+        started = perf_counter()
+        refuse_unknown(options.keys() - KNOWN, KNOWN, f"{method.lower()}()")
+        get = options.get
+        settings, base = self.settings, self.settings.base_uri
+        params, values = split(get("params"), settings.params_encoder) if "params" in options else ([], {})
+        if "path" in options:
+            values = {**values, **options["path"]}
+        url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
+        home = base is None or url.startswith(base) or same_origin(base, url)
+
+        headers = settings.headers.copy()
+        if not home:
+            for name in SENSITIVE_HEADERS:
+                headers.popall(name, None)
+        for name, value in dict(options.get("headers") or ()).items():
+            if value is None:
+                headers.popall(name, None)
+            else:
+                headers[name] = value
+        request = Request(
+            method,
+            url,
+            headers=headers,
+            params=params,
+            cookies={**(self._cookies if home else {}), **(get("cookies") or {})},
+            auth=get("auth", settings.auth if home else None),
+            content=get("content"),
+            data=get("data"),
+            json=unstructured(get("json")),
+            files=get("files"),
+            timeout=get("timeout", settings.timeout),
+            extensions={"stream": get("stream", False), "max_body": settings.max_body},
+            template=path if base is not None else None,
+        )
+        ctx = {
+            SIDE: "client",
+            KIND: "http",
+            REQ_HTTP: request,
+            SESSION: dict(get("session_context") or ()),
+            TEMPLATE: request.template or request.path,
+            SENSITIVE: set(),
+            STATE: {},
+            NATIVE: {},
+        }
+        expect = get("expect")
+        return Exchange(
+            ctx,
+            self._edited(get("middleware"), get("without")),
+            _body if get("stream") else self._decoder(get("response_as") or settings.response_as),
+            None if expect is None else tuple(expect) if not isinstance(expect, int) else (expect,),
+            started,
+        )
+
+    def finish(self, exchange: Exchange, ctx: Ctx) -> Result[Any]:
+        """Make the result of what came out of the chain."""
+        response = ctx.get(RES_HTTP)
+        if response is None:
+            message = f"{exchange.chain!r} returned no response: a middleware that answers by itself has to use reply(ctx, status)"
+            raise LookupError(message)
+        exchange.ctx = ctx
+        if exchange.expect is not None and response.status_code not in exchange.expect:
+            raise StatusError(status_code=response.status_code, expected=exchange.expect, name=response.name)
+        return Result(exchange.decode(ctx), ctx)
+
+    def explain(self, error: Exception, exchange: Exchange) -> None:
+        """Tell the error where it comes from."""
+        ctx = exchange.ctx
+        request: Request = ctx[REQ_HTTP]
+        response = ctx.get(RES_HTTP)
+        for name, value in (("request", request), ("response", response)):
+            if getattr(error, name, None) is None:
+                with suppress(AttributeError, TypeError):  # an error that takes no attributes
+                    setattr(error, name, value)
+        said = [f"{self.name}: {request.method} {ctx.get(TEMPLATE) or request.path} at {origin(request.url)}"]
+        if layer := layer_of(error, exchange.chain.middleware):
+            said.append(f"in {layer}")
+        if attempts := ctx.get(ATTEMPTS):
+            said.append(f"attempts {len(attempts)}")
+        said.append(f"after {perf_counter() - exchange.started:.3f} s")
+        error.add_note(", ".join(said))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.settings.base_uri or 'no base_uri'}>"
+
+    def _edited(self, middleware: Iterable[Any] | None, without: Iterable[str] | None) -> BaseChain[Any]:
+        chain = self.chain
+        for layer in middleware or ():
+            chain = chain.with_(layer, before="follow_redirects")
+        for name in [without] if isinstance(without, str) else without or ():
+            chain = chain.without(name)
+        return chain
+
+    def _decoder(self, response_as: Any) -> Callable[[Ctx], Any]:
+        try:
+            return self._decoders[response_as]
+        except KeyError:
+            made = self._decoders[response_as] = decoder(response_as)
+            return made
+
+
+class Call(Protocol):
+    """What ``sender.get`` and its like are: they take the path and `Options`."""
+
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        response_as: type[T] | Callable[[Ctx], T],
+        stream: Literal[False] = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> Result[T]: ...
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        stream: Literal[True],
+        response_as: Any = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> Streamed: ...
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        response_as: None = ...,
+        stream: Literal[False] = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> Result[Any]: ...
+
+
+class Verb:
+    """An HTTP method as a method: ``sender.get(path, …)`` is ``sender.send("GET", path, …)``."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def __get__(self, sender: Sender, owner: type | None = None) -> Call:
+        return partial(sender.send, self.method)
+
+
+class Sender(BaseSender):
+    """Sends and waits: ``get``, ``head``, ``options``, ``post``, ``put``, ``patch``, ``delete``, and `send` for any other method.
+
+    Each takes the path and `Options`; besides, ``response_as=`` says what the body is, ``expect=`` which statuses may be (any other is
+    a `StatusError`), and ``stream=True`` gives a context manager whose result has an unread body:
+    ``with sender.get("/big", stream=True) as result: for chunk in result.body: …``.
+    """
+
+    get = Verb("GET")
+    head = Verb("HEAD")
+    options = Verb("OPTIONS")
+    post = Verb("POST")
+    put = Verb("PUT")
+    patch = Verb("PATCH")
+    delete = Verb("DELETE")
+
+    def send(self, method: str, path: str = "", /, **options: Any) -> Any:
+        """Send a request by any method.
+
+        Raises:
+            TypeError: an unknown argument, a missing path parameter, a value of a type that cannot be sent.
+            ValueError: a URL, header, parameter or timeout that would not mean what it says.
+            ForeignURLError: the path is a URL of another origin.
+            TransportError: the exchange failed, see `formation.errors`.
+            StatusError: a status that is not in ``expect``.
+            DecodeError: a body that is not what ``response_as`` wants.
+        """
+        exchange = self.prepare(method, path, options)
+        if options.get("stream"):
+            return Streamed(self, exchange)
+        return self.run(exchange)
+
+    def run(self, exchange: Exchange) -> Result[Any]:
+        """Run a prepared call."""
+        try:
+            return self.finish(exchange, exchange.chain(exchange.ctx))
+        except Exception as error:
+            self.explain(error, exchange)
+            raise
+
+    def close(self) -> None:
+        """Close the connection pool, unless it is another sender's; a second time does nothing."""
+        if self._owner:
+            self._transport.close()
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+class Streamed:
+    """A call that has not been sent yet: ``with`` sends it and closes the body at the end, whatever happens."""
+
+    def __init__(self, sender: Sender, exchange: Exchange) -> None:
+        self._sender = sender
+        self._exchange = exchange
+        self._result: Result[Any] | None = None
+
+    def __enter__(self) -> Result[Any]:
+        if self._result is not None:
+            message = "this call has been sent already: make another one"
+            raise RuntimeError(message)
+        self._result = self._sender.run(self._exchange)
+        return self._result
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._result is not None:
+            self._result.response.close()
+
+
+def _body(ctx: Ctx) -> Any:
+    return ctx[RES_HTTP].body
+
+
+def _nowhere(ctx: Ctx) -> Ctx:
+    return ctx

@@ -1,0 +1,148 @@
+"""What can be said about a client, on a class, an instance or in `extend`, and what can be said about one call.
+
+A setting is checked where it is given, not when the first request fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from http.cookiejar import CookieJar
+from typing import Any, Final, TypedDict
+
+import attrs
+from attrs import define, field
+
+from formation.http.headers import Headers
+from formation.http.redirects import MAX_REDIRECTS
+from formation.http.request import UNSET, Timeout, Unset, check_timeout
+from formation.http.url import check_base, origin
+from formation.kernel import Composed
+
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of a decoded body that are read into memory: far more than a JSON answer has, far less than a machine."""
+
+
+def _base_uri(value: str | None) -> str | None:
+    return None if value is None else check_base(value)
+
+
+def _layers(value: Iterable[Any] | None) -> tuple[Any, ...]:
+    return Composed(value or ()).middleware  # which refuses what is no middleware
+
+
+def _cookies(value: Any) -> Any:
+    if value is None or isinstance(value, CookieJar):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    message = f"expected cookies as a mapping, or a CookieJar to keep them between calls, got {value!r}"
+    raise TypeError(message)
+
+
+def _auth(value: Any) -> Any:
+    pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)  # noqa: PLR2004
+    if value is None or pair or callable(value):
+        return value
+    message = f"expected auth as (user, password) or a function of the request, got {type(value).__name__}"
+    raise TypeError(message)
+
+
+def _limit(value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        message = f"expected a number of bytes or redirects, or None, got {value!r}"
+        raise ValueError(message)
+    return value
+
+
+def _response_as(value: Any) -> Any:
+    if value is None or callable(value) or hasattr(value, "__origin__"):
+        return value
+    message = f"expected response_as as a function of ctx or a type, got {value!r}"
+    raise TypeError(message)
+
+
+def _endpoint(value: Any) -> Any:
+    if value is None or callable(value):
+        return value
+    message = f"expected an endpoint, a function of ctx, got {value!r}"
+    raise TypeError(message)
+
+
+@define(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a client.
+
+    Args:
+        base_uri: absolute http or https URL that paths are appended to; ``None``: calls give absolute URLs.
+        middleware: outermost first.
+        response_as: what the body of a result is: a function of ctx, or a type; see `formation.client.responses`.
+        timeout: seconds, or ``(connect, read)``; ``None`` waits for ever; unset: 5 s to connect, 30 s to read.
+        auth: ``(user, password)`` for basic authentication, or a function that gets the request and sets what it has to.
+        cookies: a mapping, sent with each call; or a `CookieJar`, which keeps what servers set.
+        headers: sent with each call that does not set them.
+        max_body: bytes of a decoded body that are read into memory, 64 MiB; ``None``: no limit.
+        max_redirects: hops to follow, 10; 0: none.
+        allow_origins: other origins that calls may name by absolute URL.
+        per_hop: middleware that runs for each hop of a redirect, not once per call.
+        params_encoder: makes query parameters of nested mappings, which are refused without it.
+        endpoint: what sends, in place of the library's own; a function of ctx.
+
+    Raises:
+        TypeError, ValueError: a value that does not fit, with what would.
+    """
+
+    base_uri: str | None = field(default=None, converter=_base_uri)
+    middleware: tuple[Any, ...] = field(default=(), converter=_layers)
+    response_as: Any = field(default=None, converter=_response_as)
+    timeout: Timeout | Unset = field(default=UNSET, converter=check_timeout)
+    auth: Any = field(default=None, converter=_auth, repr=False)
+    cookies: Any = field(default=None, converter=_cookies, repr=False)
+    headers: Headers = field(default=None, converter=lambda value: Headers(value), repr=False)  # noqa: PLW0108  a copy
+    max_body: int | None = field(default=MAX_BODY, converter=_limit)
+    max_redirects: int = field(default=MAX_REDIRECTS, converter=_limit)
+    allow_origins: frozenset[str] = field(default=(), converter=lambda value: frozenset(map(origin, value)))
+    per_hop: tuple[Any, ...] = field(default=(), converter=_layers)
+    params_encoder: Callable[..., Any] | None = field(default=None)
+    endpoint: Any = field(default=None, converter=_endpoint)
+
+
+NAMES: Final = tuple(each.name for each in attrs.fields(Settings))
+
+
+class Options(TypedDict, total=False):
+    """What a call can say; a call outdoes the client's settings.
+
+    Body: ``json``, ``data``, ``files``, ``content``. Request: ``params``, ``path`` (values for ``{name}`` and ``:name``), ``headers``,
+    ``cookies``, ``auth``, ``timeout``. Chain: ``middleware`` (innermost), ``without`` (names), ``session_context``.
+    Result: ``response_as``, ``stream``, ``expect`` (statuses; any other raises). ``absolute=True``: the URL may be of another origin.
+    """
+
+    params: Any
+    path: Mapping[str, Any]
+    headers: Mapping[str, str | None]
+    cookies: Mapping[str, str]
+    auth: Any
+    json: Any
+    data: Any
+    files: Any
+    content: Any
+    timeout: Timeout
+    session_context: Mapping[str, Any]
+    middleware: Iterable[Any]
+    without: Iterable[str]
+    absolute: bool
+
+
+KNOWN: Final = frozenset({*Options.__annotations__, "response_as", "stream", "expect"})
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise a `TypeError` that lists the known names, and the nearest one, if a name is not known."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            message = f"{where} got an unknown argument {name!r}; {hint}It takes {', '.join(known)}"
+            raise TypeError(message)

@@ -1,0 +1,74 @@
+"""One function fits every host: the request, the result and the answer, by whatever protocol the call came.
+
+>>> from formation.http import Request
+>>> def guard(ctx, call):
+...     if "authorization" not in req(ctx).headers:
+...         return reply(ctx, 401, {"WWW-Authenticate": "Bearer"}, b"who are you?")
+...     return call(ctx)
+>>> ctx = guard({"fmtn.req.http": Request("GET", "https://h/")}, lambda ctx: ctx)
+>>> res(ctx).code, res(ctx).ok, res(ctx).content
+(401, False, b'who are you?')
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from formation.http.response import Response
+from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
+
+if TYPE_CHECKING:
+    from formation.http.body import BodyLike
+    from formation.http.headers import HeadersLike
+    from formation.http.request import Request
+    from formation.kernel import Ctx
+
+
+def req(ctx: Ctx) -> Request:
+    """Return the request of ``ctx``, HTTP or RPC: ``headers``, ``name``, ``peer`` and ``deadline`` mean the same on both.
+
+    Raises:
+        LookupError: ``ctx`` has none.
+    """
+    found: Request | None = ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
+    if found is None:
+        message = f"this context has no request, neither {REQ_HTTP!r} nor {REQ_RPC!r}; it has {', '.join(map(repr, ctx)) or 'nothing'}"
+        raise LookupError(message)
+    return found
+
+
+def res(ctx: Ctx) -> Response:
+    """Return the result in ``ctx``, HTTP or RPC: ``headers``, ``ok``, ``code``, ``name`` and ``on_close`` mean the same on both.
+
+    Raises:
+        LookupError: ``ctx`` has none: ask after ``call(ctx)``.
+    """
+    found: Response | None = ctx.get(RES_HTTP) or ctx.get(RES_RPC)
+    if found is None:
+        message = f"this context has no response yet, neither {RES_HTTP!r} nor {RES_RPC!r}: ask after call(ctx)"
+        raise LookupError(message)
+    return found
+
+
+def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyLike = b"") -> Ctx:
+    """Answer in place of the endpoint, in the host's own way, and return ``ctx``: ``return reply(ctx, 503)``.
+
+    A response that is there already is closed first.
+
+    Args:
+        ctx: the context of the call.
+        status: an HTTP status.
+        headers: of the answer.
+        body: of the answer.
+
+    Raises:
+        LookupError: ``ctx`` has no request, so there is nothing to answer.
+        ValueError: the status is none, or a header breaks the message.
+    """
+    request: Any = req(ctx)
+    answer = Response(status, headers, body)  # type: ignore[arg-type]  # attrs converts
+    answer.request, answer.url = request, request.url
+    if (old := ctx.get(RES_HTTP)) is not None:
+        old.close()
+    ctx[RES_HTTP] = answer
+    return ctx

@@ -1,0 +1,499 @@
+"""The edge for requests: clients on a ``requests.Session``, and middleware inside of anybody's session.
+
+Three ways in:
+
+- ``@client`` (or ``class Github(Client)``): a declarative client.
+- `endpoint`: what sends, for `formation.wrap`; its context has ``fmtn.req.http`` and gets ``fmtn.res.http``.
+- `Adapter`: mount it in any session, so in any SDK built on requests, and each request goes through the middleware.
+
+Our sessions are faster than a plain one since they read proxies and CA bundles from the environment once, not at each call, and
+do not read ``.netrc``. They keep no cookies. A session that you bring is used as it is.
+"""
+
+from __future__ import annotations
+
+import io
+from contextvars import ContextVar
+from functools import lru_cache
+from http.client import BadStatusLine, HTTPResponse
+from os import environ
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from formation import errors
+from formation.client.declare import SyncClient, decorator
+from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
+from formation.client.sender import Sender, Transport
+from formation.client.settings import Settings
+from formation.http import UNSET, Body, Headers, Request, Response
+from formation.http.url import origin
+from formation.kernel import wrap
+from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
+from formation.version import __version__
+
+try:
+    import requests
+    import urllib3
+    from requests.adapters import HTTPAdapter
+    from requests.cookies import extract_cookies_to_jar
+    from requests.structures import CaseInsensitiveDict
+except ImportError as error:
+    message = "requests is not installed: pip install 'formation[requests]'"
+    raise ImportError(message, name=error.name) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from formation.kernel import Ctx, Middleware
+
+__all__ = [
+    "Adapter",
+    "Client",
+    "Endpoint",
+    "build",
+    "client",
+    "endpoint",
+    "html_response",
+    "json_response",
+    "raw_response",
+    "text_response",
+    "xmltodict_response",
+]
+
+TIMEOUT: Final = (5.0, 30.0)
+"""Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN twice; 30 s is what
+load balancers give a request."""
+
+POOL: Final = 100
+"""Idle connections kept for each host: one for each thread of a large pool. A connection over that number is closed after its call."""
+
+CHUNK: Final = 64 * 1024
+
+_HEADERS: Final = Headers(
+    {"User-Agent": f"formation/{__version__}", "Accept": "*/*", "Accept-Encoding": urllib3.util.request.ACCEPT_ENCODING}
+)
+_deadline: ContextVar[float | None] = ContextVar("formation.for_requests.deadline", default=None)
+
+
+class Endpoint:
+    """What `endpoint` returns: takes a context with a request, sends it, and puts the response into the context."""
+
+    def __call__(self, ctx: Ctx, /) -> Ctx:
+        """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
+        request: Request = ctx[REQ_HTTP]
+        deadline: float | None = ctx.get(DEADLINE)
+        timeout = _timeout(request, deadline)
+        token = _deadline.set(deadline)
+        started = perf_counter()
+        try:
+            native = self._send(request, timeout)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _translated(error, deadline) from error
+        finally:
+            _deadline.reset(token)
+        ctx[RES_HTTP] = _received(native, request, deadline, perf_counter() - started)
+        ctx.setdefault(NATIVE, {})["response"] = native
+        return ctx
+
+    def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the connections, where they are ours."""
+
+
+class _Pooled(Endpoint):
+    """Connections of our own. What a session reads at each call, proxies and CA bundle, is read once."""
+
+    def __init__(self, verify: bool | str, cert: Any, proxies: dict[str, str] | None) -> None:
+        self._adapter = _Adapter(pool_maxsize=POOL)
+        bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
+        self._tls = {"verify": bundle if verify is True and bundle else verify, "cert": cert}
+        found = requests.utils.getproxies() if proxies is None else proxies
+
+        @lru_cache(maxsize=1024)
+        def proxies_for(origin: str) -> dict[str, str]:
+            return {} if proxies is None and requests.utils.should_bypass_proxies(origin, None) else found
+
+        self._proxies_for = proxies_for if found else None
+
+    def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url = request.method, request.target
+        prepared.body, length = _sendable(request.body)
+        prepared.headers = _header_dict(request, _HEADERS)
+        if length is not None and (length or request.method in {"POST", "PUT", "PATCH"}):
+            prepared.headers.setdefault("Content-Length", str(length))
+        proxies = self._proxies_for(origin(request.url)) if self._proxies_for else None
+        return self._adapter.send(prepared, stream=True, timeout=timeout, proxies=proxies, **self._tls)
+
+    def close(self) -> None:
+        self._adapter.close()
+
+
+class _Sessioned(Endpoint):
+    """A session that somebody brought: it adds its headers, auth, cookies and hooks, and what it reads in the environment."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
+        body, length = _sendable(request.body)
+        headers = dict(_header_dict(request, Headers()))
+        prepared = self._session.prepare_request(requests.Request(request.method, request.target, headers=headers, data=body))
+        if length and "Content-Length" not in prepared.headers:
+            prepared.headers["Content-Length"] = str(length)
+            prepared.headers.pop("Transfer-Encoding", None)
+        how = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
+        return self._session.send(prepared, allow_redirects=False, timeout=timeout, **how)
+
+
+def endpoint(
+    session: requests.Session | None = None,
+    *,
+    verify: bool | str = True,
+    cert: str | tuple[str, str] | None = None,
+    proxies: dict[str, str] | None = None,
+) -> Endpoint:
+    """Make what sends, on requests: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
+
+    Args:
+        session: a session of yours, used as it is: its adapters, headers, auth, cookies, proxies, hooks. ``None``: one of ours.
+        verify: whether to check certificates, or a CA bundle's path; for our session. ``REQUESTS_CA_BUNDLE`` is read once.
+        cert: the client's certificate, a path or a pair (certificate, key); for our session.
+        proxies: scheme or scheme and host to proxy URL; ``None``: those of the environment, read once; for our session.
+
+    >>> from formation import wrap
+    >>> from formation.http import Request
+    >>> send = wrap(endpoint(), middleware=[])
+    >>> send({"fmtn.req.http": Request("GET", "http://127.0.0.1:1/")})
+    Traceback (most recent call last):
+    formation.errors.ConnectError: ...
+    """
+    return _Pooled(verify, cert, proxies) if session is None else _Sessioned(session)
+
+
+class Client(SyncClient):
+    """A declarative client on requests; ``@client`` makes any class one.
+
+    >>> class Github(Client):
+    ...     base_uri = "https://api.github.com"
+    ...     response_as = json_response
+    ...
+    ...     def stars(self, owner, repo):
+    ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
+    >>> Github(timeout=10).request
+    <Github: https://api.github.com>
+    """
+
+    _connect = staticmethod(endpoint)
+
+
+client = decorator(Client)
+
+
+def build(**settings: Any) -> Sender:
+    """Make a sender without a class: ``build(base_uri="https://h").get("/users")``.
+
+    Args:
+        **settings: see `formation.client.settings.Settings`.
+    """
+    made = Settings(**settings)
+    return Sender(made, Transport(endpoint if made.endpoint is None else lambda: made.endpoint))
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter that takes no informational response for the final one."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class Adapter(_Adapter):
+    """Middleware for any ``requests.Session``: ``session.mount("https://", Adapter(middleware=[retry(), request_logger()]))``.
+
+    The session does what it always does, redirects and cookies among it, so that the middleware runs for each hop. Errors are
+    those of requests: an error of ours that has none of requests as its cause becomes a ``requests.RequestException`` of its kind.
+
+    Args:
+        middleware: plain functions, outermost first.
+        **kwargs: of ``requests.adapters.HTTPAdapter``, such as ``pool_maxsize``.
+
+    Raises:
+        TypeError: a middleware is none, or is ``async def``.
+    """
+
+    def __init__(self, middleware: Iterable[Middleware[Ctx]] = (), **kwargs: Any) -> None:
+        self.chain = wrap(self._exchange, middleware, is_async=False)
+        super().__init__(**kwargs)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send the request through the middleware; called by the session."""
+        names = ("stream", "timeout", "verify", "cert", "proxies")
+        how = {**dict(zip(names, args, strict=False)), **kwargs}
+        seen = Request(request.method or "GET", request.url or "", headers=Headers.received(_pairs(request.headers)), content=request.body)
+        seen.timeout = UNSET if how.get("timeout") is None else how["timeout"]
+        seen.extensions["stream"] = how.get("stream", False)
+        ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
+        ctx[NATIVE] = {"request": request, "how": how, "body": seen.body}
+        try:
+            ctx = self.chain(ctx)
+        except errors.FormationError as error:
+            raise _native_error(error, request) from None
+        return self._returned(ctx, request)
+
+    def _exchange(self, ctx: Ctx, /) -> Ctx:
+        seen: Request = ctx[REQ_HTTP]
+        native = ctx[NATIVE]
+        request, how = native["request"].copy(), dict(native["how"])
+        request.method, request.url = seen.method, seen.target
+        request.headers = _header_dict(seen, Headers())
+        if seen.body is not native["body"]:
+            request.body, length = _sendable(seen.body)
+            request.headers.pop("Transfer-Encoding", None)
+            request.headers.pop("Content-Length", None)
+            request.headers["Content-Length" if length is not None else "Transfer-Encoding"] = str(length) if length is not None else "chunked"
+        deadline = ctx.get(DEADLINE)
+        if seen.timeout is not UNSET or deadline is not None:
+            how["timeout"] = _timeout(seen, deadline)
+        token = _deadline.set(deadline)
+        started = perf_counter()
+        try:
+            response = super().send(request, **how)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _translated(error, deadline) from error
+        finally:
+            _deadline.reset(token)
+        seen.extensions["stream"] = True  # the session reads the body, or its caller does
+        ctx[RES_HTTP] = _received(response, seen, deadline, perf_counter() - started)
+        native["response"] = response
+        return ctx
+
+    def _returned(self, ctx: Ctx, request: requests.PreparedRequest) -> requests.Response:
+        """Return the response of requests; as it came, if nobody has changed anything."""
+        answer: Response = ctx[RES_HTTP]
+        native: requests.Response | None = ctx[NATIVE].get("response")
+        body = answer.body
+        if native is not None and body.native is not None and isinstance(body.native, _Stream) and body.native.native is native:
+            native.status_code, native.reason = answer.status_code, answer.reason
+            native.headers = CaseInsensitiveDict((name, answer.headers[name]) for name in answer.headers)
+            return native
+        fields = [(str(name), value) for name, value in answer.headers.items() if name.lower() not in {"content-encoding", "transfer-encoding"}]
+        raw = urllib3.HTTPResponse(
+            body=_File(body), headers=urllib3.HTTPHeaderDict(fields), status=answer.status_code, reason=answer.reason,
+            preload_content=False, request_method=request.method, enforce_content_length=False,
+        )  # fmt: skip
+        made: requests.Response = self.build_response(request, raw)
+        if native is not None:
+            extract_cookies_to_jar(made.cookies, request, native.raw)
+        return made
+
+
+# The connections: what urllib3 and http.client do, but for informational responses and deadlines
+
+
+class _FinalResponse(HTTPResponse):
+    """Skips 1xx responses other than 100 and 101, which http.client takes for the answer (urllib3 3336), and keeps a deadline."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        deadline = _deadline.get()
+        if deadline is not None:
+            self.fp.close()
+            self.fp = io.BufferedReader(_TimedSocket(sock, deadline))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(100):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed, there since 2.x
+            if not 100 < status < 200 or status == 101:  # noqa: PLR2004
+                return version, status, reason
+            while self.fp.readline(65537).strip():
+                pass
+        message = "more than 100 informational responses"
+        raise BadStatusLine(message)
+
+
+class _TimedSocket(io.RawIOBase):
+    """Reads from a socket until a deadline, however slowly the bytes trickle in."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self.sock, self.deadline = sock, deadline
+        self.raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        timeout, remaining = self.sock.gettimeout(), self.deadline - monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self.sock.settimeout(remaining if timeout is None else min(timeout, remaining))
+        try:
+            return self.raw.readinto(buffer)  # type: ignore[no-any-return]
+        finally:
+            if self.sock.fileno() >= 0:
+                self.sock.settimeout(timeout)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _HTTPConnection(urllib3.connection.HTTPConnection):
+    response_class = _FinalResponse
+
+
+class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _FinalResponse
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+# Requests and responses, from ours to theirs and back
+
+
+def _timeout(request: Request, deadline: float | None) -> tuple[float | None, float | None]:
+    timeout: Any = TIMEOUT if request.timeout is UNSET else request.timeout
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if deadline is None:
+        return connect, read
+    remaining = deadline - monotonic()
+    if remaining <= 0:
+        raise errors.DeadlineExceeded("the deadline has passed before the request was sent")
+    return remaining if connect is None else min(connect, remaining), remaining if read is None else min(read, remaining)
+
+
+def _sendable(body: Body) -> tuple[Any, int | None]:
+    """Return what urllib3 sends, and its length if that is known."""
+    if body.is_async:
+        message = f"{body!r} can only be sent by an async client"
+        raise TypeError(message)
+    return (body.read() or None if body.is_bytes else iter(body)), body.length
+
+
+def _header_dict(request: Request, defaults: Headers) -> Any:
+    headers = CaseInsensitiveDict(defaults)
+    for name in request.headers:
+        headers[str(name)] = request.headers[name]
+    return headers
+
+
+def _pairs(headers: Any) -> Iterator[tuple[str, str]]:
+    for name, value in headers.items():
+        yield _text(name), _text(value)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _received(native: requests.Response, request: Request, deadline: float | None, elapsed: float) -> Response:
+    fields = getattr(native.raw, "headers", None)
+    headers = Headers.received((fields if hasattr(fields, "iteritems") else native.headers).items())
+    response = Response(native.status_code, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed)
+    limit = request.extensions.get("max_body")
+    source = _Stream(native, request, deadline)
+    body = Body(source, limit=limit)
+    if request.extensions.get("stream"):
+        response.receive(body)
+        return response
+    try:
+        announced = headers.get("Content-Length", "")
+        if limit is not None and announced.isdecimal() and int(announced) > limit and request.method != "HEAD":
+            raise errors.BodyTooLarge(limit=limit, got=int(announced))
+        response.receive(body.read())
+    except BaseException:
+        source.close()
+        raise
+    return response
+
+
+class _Stream:
+    """The body of a response as it comes from the connection, decoded from its content encoding."""
+
+    def __init__(self, native: requests.Response, request: Request, deadline: float | None) -> None:
+        self.native, self.request, self.deadline = native, request, deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        raw = self.native.raw
+        try:
+            if self.native._content_consumed or not hasattr(raw, "read1"):  # noqa: SLF001  by a session or adapter of another make
+                yield from self.native.iter_content(CHUNK)
+                return
+            # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
+            read = raw.read1 if self.request.extensions.get("stream") else raw.read
+            while chunk := read(CHUNK, decode_content=True):
+                yield chunk
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translated(error, self.deadline) from error
+
+    def close(self) -> None:
+        """Give the connection back if the body is through, else close it."""
+        self.native.close()
+
+
+class _File(io.RawIOBase):
+    """A body as a file, for urllib3 to read."""
+
+    def __init__(self, body: Body) -> None:
+        self.body, self.chunks, self.rest = body, iter(body), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self.rest or next(self.chunks, b"")
+        count = min(len(buffer), len(chunk))
+        buffer[:count], self.rest = chunk[:count], chunk[count:]
+        return count
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self.read(size) or b""
+
+    def close(self) -> None:
+        self.body.close()
+        super().close()
+
+
+def _translated(error: Exception, deadline: float | None) -> errors.FormationError:
+    """Return our error for one of requests or urllib3."""
+    said = str(error)
+    if deadline is not None and monotonic() >= deadline:
+        return errors.DeadlineExceeded(f"the deadline has passed: {said}")
+    inner: Any = error.args[0] if error.args and isinstance(error, requests.ConnectionError) else error
+    inner = getattr(inner, "reason", None) or inner
+    for ours, theirs in _TREE:
+        if isinstance(error, theirs) or isinstance(inner, theirs):
+            return ours(said)
+    if isinstance(inner, urllib3.exceptions.ProtocolError) and any(isinstance(each, TimeoutError) for each in inner.args):
+        return errors.WriteTimeout(said)
+    return errors.ProtocolError(said)
+
+
+_TREE: Final[tuple[tuple[type[errors.TransportError], Any], ...]] = (
+    (errors.TLSError, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)),
+    (errors.ConnectError, (requests.exceptions.ProxyError, urllib3.exceptions.NewConnectionError)),
+    (errors.ConnectTimeout, (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)),
+    (errors.ReadTimeout, (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError)),
+)
+
+
+def _native_error(error: errors.FormationError, request: requests.PreparedRequest) -> requests.RequestException:
+    """Return the error of requests that says what ``error`` says."""
+    if isinstance(error.__cause__, requests.RequestException):
+        return error.__cause__
+    theirs: type[requests.RequestException] = requests.RequestException
+    if isinstance(error, TimeoutError):
+        theirs = requests.Timeout
+    elif isinstance(error, (errors.TransportError, errors.Rejected)):
+        theirs = requests.ConnectionError
+    made = theirs(str(error), request=request)
+    made.__cause__ = error
+    return made

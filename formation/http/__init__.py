@@ -1,0 +1,11 @@
+"""The HTTP messages, the same two classes for every client and server, and the rules for URLs, queries and bodies.
+
+Nothing here does I/O, but for reading the files that a caller hands over as a body.
+"""
+
+from formation.http.body import Body, Factory, File
+from formation.http.headers import REDACTED, SENSITIVE, Headers
+from formation.http.request import UNSET, Request, Timeout
+from formation.http.response import Response
+
+__all__ = ["REDACTED", "SENSITIVE", "UNSET", "Body", "Factory", "File", "Headers", "Request", "Response", "Timeout"]

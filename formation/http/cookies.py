@@ -1,0 +1,93 @@
+"""Cookies: a jar of the standard library works for our messages, so that its rules of domain, path and expiry hold.
+
+>>> from http.cookiejar import CookieJar
+>>> from formation.http import Request, Response
+>>> jar = CookieJar()
+>>> keep(jar, Request("GET", "https://h.example/"), Response(200, {"Set-Cookie": "a=1; Path=/"}))
+>>> cookie_header(Request("GET", "https://h.example/x", cookies={"b": "2"}), jar)
+'b=2; a=1'
+"""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import urllib.request
+    from http.client import HTTPResponse
+    from http.cookiejar import CookieJar
+
+    from formation.http.request import Request
+    from formation.http.response import Response
+
+_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f;]")
+
+
+def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
+    """Return the value of the Cookie header for ``request``: its own cookies, then those that ``jar`` has for its URL.
+
+    A cookie of the request hides one of the same name in the jar.
+
+    Raises:
+        ValueError: a name or a value has ``;``, CR, LF or another control character: it would be another cookie.
+    """
+    pairs = []
+    for name, value in request.cookies.items():
+        if _BREAKING.search(name) or _BREAKING.search(value) or "=" in name:
+            message = f"cookie {name!r} has ';' or a control character in its name or value: encode it"
+            raise ValueError(message)
+        pairs.append(f"{name}={value}")
+    if jar is not None:
+        asked = _Asked(request)
+        jar.add_cookie_header(cast("urllib.request.Request", asked))
+        kept = asked.headers.get("Cookie", "")
+        pairs += [pair for pair in kept.split("; ") if pair and pair.partition("=")[0] not in request.cookies]
+    return "; ".join(pairs) or None
+
+
+def keep(jar: CookieJar, request: Request, response: Response) -> None:
+    """Put the cookies that ``response`` sets into ``jar``."""
+    lines = response.headers.getlist("Set-Cookie")
+    if lines:
+        jar.extract_cookies(cast("HTTPResponse", _Answered(lines)), cast("urllib.request.Request", _Asked(request)))
+
+
+class _Asked:
+    """The request, as `http.cookiejar` wants to see it."""
+
+    unverifiable = False
+
+    def __init__(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        self.url = request.url
+        self.type = parts.scheme
+        self.host = self.origin_req_host = parts.netloc.rpartition("@")[2]
+        self.headers: dict[str, str] = {}
+
+    def get_full_url(self) -> str:
+        return self.url
+
+    def has_header(self, name: str) -> bool:
+        return name in self.headers
+
+    def get_header(self, name: str, default: Any = None) -> Any:
+        return self.headers.get(name, default)
+
+    def add_unredirected_header(self, name: str, value: str) -> None:
+        self.headers[name] = value
+
+
+class _Answered:
+    """The response, as `http.cookiejar` wants to see it."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def info(self) -> Message:
+        message = Message()
+        for line in self.lines:
+            message["Set-Cookie"] = line
+        return message
