@@ -263,7 +263,9 @@ def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: 
         message = f"{name!r} is async and this chain is sync: make it a plain function, which runs in both"
         raise TypeError(message)
     awaited = bool(is_async or coloured)
-    chain: BaseChain[Any] = AsyncChain(*_async_steps(call, layers)) if awaited else Chain(_sync_steps(call, layers))
+    chain: BaseChain[Any] = (
+        AsyncChain(*_async_steps(call, layers, is_async)) if awaited else Chain(_sync_steps(call, layers))
+    )
     chain.endpoint, chain.middleware = call, tuple(layers)
     chain.is_async, chain.asked = awaited, is_async
     return chain
@@ -419,16 +421,16 @@ def _sync_steps(endpoint: Any, layers: list[Any]) -> Callable[[Any], Any]:
     return step
 
 
-def _async_steps(endpoint: Any, layers: list[Any]) -> tuple[Any, ...]:
+def _async_steps(endpoint: Any, layers: list[Any], asked: bool | None) -> tuple[Any, ...]:  # noqa: FBT001
     """Build an async chain: an ``async def`` function, and the arguments that go before the context."""
     below = _endpoint_step(endpoint, layers)
     plain: Callable[[Any], Any] | None = None  # the step below as a plain layer calls it, where that needs no bridge
     if is_coroutine_callable(endpoint):
         step = below
-    elif any(map(is_coroutine_callable, layers)):
-        step, plain = _inline(below), below
-    else:
+    elif asked:
         step = _whatever(below)
+    else:
+        step, plain = _inline(below), below
 
     for at in reversed(range(len(layers))):
         layer, place = layers[at], _Place(layers, at)
