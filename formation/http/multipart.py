@@ -106,7 +106,7 @@ class Multipart:
         held: list[bytes] = []
         size = 0
         for piece in self._pieces():
-            if size + len(piece) > CHUNK and held:  # small pieces are joined: each may become a packet of its own
+            if size + len(piece) > CHUNK:  # small pieces are joined: each may become a packet of its own
                 yield b"".join(held)
                 held.clear()
                 size = 0

@@ -71,6 +71,8 @@ _not_query = re.compile(rf"[^A-Za-z0-9_.~!$&'()*+,;=:@/?%\[\]-]+|{_stray}")
 _tokens = re.compile(r"\{(\+?)([^\W\d][\w.-]*)\}|(?<![^/]):([^\W\d]\w*)|[{}]").finditer
 
 _user_info = re.compile(r"^([^/?#]*//)[^/?#]*@").sub
+# A password with a bare "/", "?" or "#" ends the host before its "@": known by a port that is no number.
+_cut_user_info = re.compile(r"^([^/?#]*//)[^/?#@\[]*:(?![0-9]*[/?#]).*@", re.DOTALL).sub
 _query_start = re.compile(r"[?#]").search
 _pairs = re.compile(r"([&#])").split
 _assignments = re.compile(r"(?:^|[;?])([^=;?]*)=").finditer
@@ -228,10 +230,10 @@ def _base(url: str) -> _Base:
         raise ValueError(
             f"expected base_uri as an absolute http or https URL, got {shown}: for example 'https://api.example.com/v1'"
         )
+    if "@" in found[2] or REDACTED in shown:
+        raise ValueError(f"expected base_uri without user info, got {shown}: use auth=")
     if "#" in url:
         raise ValueError(f"expected base_uri without a fragment, got {shown}: leave it out, it is never sent")
-    if "@" in found[2]:
-        raise ValueError(f"expected base_uri without user info, got {shown}: use auth=")
     if _forbidden(url) or any(map(str.isspace, url)):
         raise ValueError(
             f"expected base_uri without spaces, backslashes and control characters, got {shown}: percent-encode them"
@@ -468,7 +470,7 @@ def redact(url: str, names: Iterable[str] = ()) -> str:
     'https://[redacted]@example.com/?q=1&api%5Fkey=[redacted]'
     """
     if "@" in url:
-        url = _user_info(rf"\1{REDACTED}@", url)
+        url = _cut_user_info(rf"\1{REDACTED}@", _user_info(rf"\1{REDACTED}@", url))
     hidden = {name.casefold() for name in names}
     start = _query_start(url) if hidden else None
     if not start:
