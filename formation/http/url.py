@@ -286,12 +286,13 @@ def resolve(base: str | None, path: str, *, absolute: bool = False, allow_origin
         raise ValueError(f"expected a path or an absolute URL, got {path!r}: an absolute URL has // after the scheme")
     elif home is None:
         raise ValueError(f"expected an absolute URL, got {path!r}: there is no base_uri to join a path to")
-    rest, query = _cut(path[found.end() :] if found else path)
+    site = found.end() if found else 0
+    rest, query = _cut(path[site:])
     rest = _encoded_path(rest, path)
     if query is not None:
         query = _encoded(_not_query, query)
-    if found or home is None:
-        return (found[0] if found else "") + rest + ("" if query is None else f"?{query}")
+    if home is None or found:
+        return path[:site] + (rest if query is None else f"{rest}?{query}")
     return _join(home, rest, query)
 
 
