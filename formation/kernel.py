@@ -133,6 +133,8 @@ class BaseChain(partial[R]):
     asked: bool | None
     """What `wrap` was told about ``is_async``."""
 
+    __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """Stay as it is as a class attribute: a chain is no method (and `functools.partial` becomes one in 3.14)."""
         return self
