@@ -11,11 +11,13 @@ started
 ended
 {'done': True}
 
-The kernel is here; the edges are ``formation.for_requests`` and its like, the middlewares are in ``formation.middleware``.
+The kernel is here; the edges are ``formation.for_requests`` and its like; the middlewares are in
+``formation.middleware``.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from formation import keys
 from formation.bridge import await_, in_async_chain, sleep
 from formation.kernel import AsyncCall, AsyncMiddleware, Call, Ctx, Middleware, compose, lift, wrap
 
@@ -31,6 +33,7 @@ __all__ = [
     "await_",
     "compose",
     "in_async_chain",
+    "keys",
     "lift",
     "reply",
     "req",
@@ -42,7 +45,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in {"req", "res", "reply"}:
-        from formation import exchange  # noqa: PLC0415  it loads the HTTP messages, which the kernel does not need
+        from formation import exchange  # it loads the HTTP messages, which the kernel does not need
 
         return getattr(exchange, name)
     message = f"module {__name__!r} has no attribute {name!r}"

@@ -1,4 +1,6 @@
-"""The errors that Formation raises. Everything of ours that can go wrong while a call runs derives from one class::
+"""The errors that Formation raises.
+
+Everything of ours that can go wrong while a call runs derives from one class::
 
     FormationError
     ├── TransportError               the exchange with the server failed; the library's own error is __cause__
@@ -22,7 +24,8 @@
         ├── ThrottleRejected
         └── BulkheadRejected
 
-``CircuitOpenError`` is a ``Rejected`` and a ``pybreaker.CircuitBreakerError``; it loads pybreaker, so it comes on demand.
+``CircuitOpenError`` is a ``Rejected`` and a ``pybreaker.CircuitBreakerError``; it loads pybreaker, so it comes on
+demand.
 
 Bad arguments are plain ``TypeError``, ``ValueError`` and ``LookupError``, raised where the argument was given.
 
@@ -40,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from formation.http import Request, Response
-    from formation.resilience.gate import CircuitOpenError as CircuitOpenError
+    from formation.resilience.gate import CircuitOpenError as CircuitOpenError  # noqa: PLC0414  for type checkers
 
 
 class FormationError(Exception):
@@ -124,7 +127,8 @@ class StatusError(FormationError):
 class DecodeError(FormationError, ValueError):
     """A body that is not what it should be: it does not parse, or does not have the expected structure.
 
-    ``status_code``, ``content_type``; ``head``: the first 200 bytes; ``problems``: what is wrong, with the path of each field.
+    ``status_code``, ``content_type``; ``head``: the first 200 bytes; ``problems``: what is wrong, with the path of
+    each field.
     """
 
     def __init__(self, *, status_code: int, content_type: str, head: bytes, problems: tuple[str, ...] = ()) -> None:
@@ -133,7 +137,10 @@ class DecodeError(FormationError, ValueError):
         self.head = head[:200]
         self.problems = problems
         said = "; ".join(problems) or "it does not parse"
-        super().__init__(f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; it starts with {self.head!r}")
+        super().__init__(
+            f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; "
+            f"it starts with {self.head!r}"
+        )
 
 
 class BodyTooLarge(FormationError):
@@ -148,7 +155,9 @@ class BodyTooLarge(FormationError):
 class BodyConsumed(FormationError):
     """A one-shot body was asked for again after it had been sent or iterated."""
 
-    def __init__(self, what: str = "the body is a stream that has been read already; read .content before iterating it") -> None:
+    def __init__(
+        self, what: str = "the body is a stream that has been read already; read .content before iterating it"
+    ) -> None:
         super().__init__(what)
 
 
@@ -174,17 +183,20 @@ class ForeignURLError(FormationError, ValueError):
     def __init__(self, *, url: str, base: str) -> None:
         self.url = url
         self.base = base
-        super().__init__(f"{url!r} is of another origin than {base!r}: pass absolute=True, or list its origin in allow_origins")
+        super().__init__(
+            f"{url!r} is of another origin than {base!r}: pass absolute=True, or list its origin in allow_origins"
+        )
 
 
-class BreakerTriggerException(FormationError):  # noqa: N818  the name of Formation 0.1
+class BreakerTriggerException(FormationError):
     """Raised by ``trigger_breaker_if`` so that a circuit breaker outside of it counts a failure."""
 
 
 class Rejected(FormationError):
     """Turned away by Formation itself; the endpoint was not asked.
 
-    ``name``: who rejected it; ``retry_after``: seconds until another try may succeed, or ``None`` where nobody can tell.
+    ``name``: who rejected it; ``retry_after``: seconds until another try may succeed, or ``None`` where nobody can
+    tell.
     """
 
     def __init__(self, message: str, *, name: str = "", retry_after: float | None = None) -> None:
@@ -203,7 +215,7 @@ class BulkheadRejected(Rejected):
 
 def __getattr__(name: str) -> Any:
     if name == "CircuitOpenError":
-        from formation.resilience.gate import CircuitOpenError  # noqa: PLC0415  it loads pybreaker
+        from formation.resilience.gate import CircuitOpenError
 
         return CircuitOpenError
     message = f"module {__name__!r} has no attribute {name!r}"

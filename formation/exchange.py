@@ -25,20 +25,25 @@ if TYPE_CHECKING:
 
 
 def req(ctx: Ctx) -> Request:
-    """Return the request of ``ctx``, HTTP or RPC: ``headers``, ``name``, ``peer`` and ``deadline`` mean the same on both.
+    """Return the request of ``ctx``, HTTP or RPC.
+
+    ``headers``, ``name``, ``peer`` and ``deadline`` mean the same on both.
 
     Raises:
         LookupError: ``ctx`` has none.
     """
     found: Request | None = ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
     if found is None:
-        message = f"this context has no request, neither {REQ_HTTP!r} nor {REQ_RPC!r}; it has {', '.join(map(repr, ctx)) or 'nothing'}"
+        has = ", ".join(map(repr, ctx)) or "nothing"
+        message = f"this context has no request, neither {REQ_HTTP!r} nor {REQ_RPC!r}; it has {has}"
         raise LookupError(message)
     return found
 
 
 def res(ctx: Ctx) -> Response:
-    """Return the result in ``ctx``, HTTP or RPC: ``headers``, ``ok``, ``code``, ``name`` and ``on_close`` mean the same on both.
+    """Return the result in ``ctx``, HTTP or RPC.
+
+    ``headers``, ``ok``, ``code``, ``name`` and ``on_close`` mean the same on both.
 
     Raises:
         LookupError: ``ctx`` has none: ask after ``call(ctx)``.
@@ -51,7 +56,7 @@ def res(ctx: Ctx) -> Response:
 
 
 def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyLike = b"") -> Ctx:
-    """Answer in place of the endpoint, in the host's own way, and return ``ctx``: ``return reply(ctx, 503)``.
+    """Answer in place of the endpoint, in the host's own way, and return ``ctx``.
 
     A response that is there already is closed first.
 
@@ -66,7 +71,7 @@ def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyL
         ValueError: the status is none, or a header breaks the message.
     """
     request: Any = req(ctx)
-    answer = Response(status, headers, body)  # type: ignore[arg-type]  # attrs converts
+    answer = Response(status, headers, body)
     answer.request, answer.url = request, request.url
     if (old := ctx.get(RES_HTTP)) is not None:
         old.close()

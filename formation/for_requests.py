@@ -6,19 +6,18 @@ Three ways in:
 - `endpoint`: what sends, for `formation.wrap`; its context has ``fmtn.req.http`` and gets ``fmtn.res.http``.
 - `Adapter`: mount it in any session, so in any SDK built on requests, and each request goes through the middleware.
 
-Our sessions are faster than a plain one since they read proxies and CA bundles from the environment once, not at each call, and
-do not read ``.netrc``. They keep no cookies. A session that you bring is used as it is.
+Our sessions are faster than a plain one since they read proxies and CA bundles from the environment once, not at
+each call, and do not read ``.netrc``. They keep no cookies. A session that you bring is used as it is.
 """
 
 from __future__ import annotations
 
 import io
-from contextvars import ContextVar
 from functools import lru_cache
-from http.client import BadStatusLine, HTTPResponse
 from os import environ
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies
 
 from formation import errors
 from formation.client.declare import SyncClient, decorator
@@ -35,8 +34,9 @@ try:
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
-    from requests.cookies import extract_cookies_to_jar
     from requests.structures import CaseInsensitiveDict
+
+    from formation.client import connections
 except ImportError as error:
     message = "requests is not installed: pip install 'formation[requests]'"
     raise ImportError(message, name=error.name) from error
@@ -61,18 +61,18 @@ __all__ = [
 ]
 
 TIMEOUT: Final = (5.0, 30.0)
-"""Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN twice; 30 s is what
-load balancers give a request."""
+"""Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN
+twice; 30 s is what load balancers give a request."""
 
 POOL: Final = 100
-"""Idle connections kept for each host: one for each thread of a large pool. A connection over that number is closed after its call."""
+"""Idle connections kept for each host: one for each thread of a large pool. A connection over that number is closed
+after its call."""
 
 CHUNK: Final = 64 * 1024
 
 _HEADERS: Final = Headers(
     {"User-Agent": f"formation/{__version__}", "Accept": "*/*", "Accept-Encoding": urllib3.util.request.ACCEPT_ENCODING}
 )
-_deadline: ContextVar[float | None] = ContextVar("formation.for_requests.deadline", default=None)
 
 
 class Endpoint:
@@ -83,14 +83,14 @@ class Endpoint:
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
         timeout = _timeout(request, deadline)
-        token = _deadline.set(deadline)
+        token = connections.deadline.set(deadline)
         started = perf_counter()
         try:
             native = self._send(request, timeout)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _translated(error, deadline) from error
         finally:
-            _deadline.reset(token)
+            connections.deadline.reset(token)
         ctx[RES_HTTP] = _received(native, request, deadline, perf_counter() - started)
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
@@ -105,11 +105,11 @@ class Endpoint:
 class _Pooled(Endpoint):
     """Connections of our own. What a session reads at each call, proxies and CA bundle, is read once."""
 
-    def __init__(self, verify: bool | str, cert: Any, proxies: dict[str, str] | None) -> None:
+    def __init__(self, *, verify: bool | str, cert: Any, proxies: dict[str, str] | None) -> None:
         self._adapter = _Adapter(pool_maxsize=POOL)
         bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
         self._tls = {"verify": bundle if verify is True and bundle else verify, "cert": cert}
-        found = requests.utils.getproxies() if proxies is None else proxies
+        found = getproxies() if proxies is None else proxies
 
         @lru_cache(maxsize=1024)
         def proxies_for(origin: str) -> dict[str, str]:
@@ -125,14 +125,15 @@ class _Pooled(Endpoint):
         if length is not None and (length or request.method in {"POST", "PUT", "PATCH"}):
             prepared.headers.setdefault("Content-Length", str(length))
         proxies = self._proxies_for(origin(request.url)) if self._proxies_for else None
-        return self._adapter.send(prepared, stream=True, timeout=timeout, proxies=proxies, **self._tls)
+        how: Any = {"timeout": timeout, **self._tls}
+        return self._adapter.send(prepared, stream=True, proxies=proxies, **how)
 
     def close(self) -> None:
         self._adapter.close()
 
 
 class _Sessioned(Endpoint):
-    """A session that somebody brought: it adds its headers, auth, cookies and hooks, and what it reads in the environment."""
+    """A session that somebody brought: it adds its headers, auth, cookies, hooks, and what the environment says."""
 
     def __init__(self, session: requests.Session) -> None:
         self._session = session
@@ -140,11 +141,13 @@ class _Sessioned(Endpoint):
     def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
         body, length = _sendable(request.body)
         headers = dict(_header_dict(request, Headers()))
-        prepared = self._session.prepare_request(requests.Request(request.method, request.target, headers=headers, data=body))
+        prepared = self._session.prepare_request(
+            requests.Request(request.method, request.target, headers=headers, data=body)
+        )
         if length and "Content-Length" not in prepared.headers:
             prepared.headers["Content-Length"] = str(length)
             prepared.headers.pop("Transfer-Encoding", None)
-        how = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
+        how = self._session.merge_environment_settings(prepared.url, {}, stream=True, verify=None, cert=None)
         return self._session.send(prepared, allow_redirects=False, timeout=timeout, **how)
 
 
@@ -158,8 +161,10 @@ def endpoint(
     """Make what sends, on requests: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
 
     Args:
-        session: a session of yours, used as it is: its adapters, headers, auth, cookies, proxies, hooks. ``None``: one of ours.
-        verify: whether to check certificates, or a CA bundle's path; for our session. ``REQUESTS_CA_BUNDLE`` is read once.
+        session: a session of yours, used as it is: its adapters, headers, auth, cookies, proxies, hooks. ``None``:
+            one of ours.
+        verify: whether to check certificates, or a CA bundle's path; for our session. ``REQUESTS_CA_BUNDLE`` is read
+            once.
         cert: the client's certificate, a path or a pair (certificate, key); for our session.
         proxies: scheme or scheme and host to proxy URL; ``None``: those of the environment, read once; for our session.
 
@@ -170,7 +175,7 @@ def endpoint(
     Traceback (most recent call last):
     formation.errors.ConnectError: ...
     """
-    return _Pooled(verify, cert, proxies) if session is None else _Sessioned(session)
+    return _Pooled(verify=verify, cert=cert, proxies=proxies) if session is None else _Sessioned(session)
 
 
 class Client(SyncClient):
@@ -207,14 +212,15 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = connections.POOLS
 
 
 class Adapter(_Adapter):
-    """Middleware for any ``requests.Session``: ``session.mount("https://", Adapter(middleware=[retry(), request_logger()]))``.
+    """Middleware for any ``requests.Session``: ``session.mount("https://", Adapter(middleware=[retry()]))``.
 
-    The session does what it always does, redirects and cookies among it, so that the middleware runs for each hop. Errors are
-    those of requests: an error of ours that has none of requests as its cause becomes a ``requests.RequestException`` of its kind.
+    The session does what it always does, redirects and cookies among it, so that the middleware runs for each hop.
+    Errors are those of requests: an error of ours that has none of requests as its cause becomes a
+    ``requests.RequestException`` of its kind.
 
     Args:
         middleware: plain functions, outermost first.
@@ -232,7 +238,12 @@ class Adapter(_Adapter):
         """Send the request through the middleware; called by the session."""
         names = ("stream", "timeout", "verify", "cert", "proxies")
         how = {**dict(zip(names, args, strict=False)), **kwargs}
-        seen = Request(request.method or "GET", request.url or "", headers=Headers.received(_pairs(request.headers)), content=request.body)
+        seen = Request(
+            request.method or "GET",
+            request.url or "",
+            headers=Headers.received(_pairs(request.headers)),
+            content=request.body,
+        )
         seen.timeout = UNSET if how.get("timeout") is None else how["timeout"]
         seen.extensions["stream"] = how.get("stream", False)
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
@@ -253,18 +264,20 @@ class Adapter(_Adapter):
             request.body, length = _sendable(seen.body)
             request.headers.pop("Transfer-Encoding", None)
             request.headers.pop("Content-Length", None)
-            request.headers["Content-Length" if length is not None else "Transfer-Encoding"] = str(length) if length is not None else "chunked"
+            request.headers["Content-Length" if length is not None else "Transfer-Encoding"] = (
+                str(length) if length is not None else "chunked"
+            )
         deadline = ctx.get(DEADLINE)
         if seen.timeout is not UNSET or deadline is not None:
             how["timeout"] = _timeout(seen, deadline)
-        token = _deadline.set(deadline)
+        token = connections.deadline.set(deadline)
         started = perf_counter()
         try:
             response = super().send(request, **how)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _translated(error, deadline) from error
         finally:
-            _deadline.reset(token)
+            connections.deadline.reset(token)
         seen.extensions["stream"] = True  # the session reads the body, or its caller does
         ctx[RES_HTTP] = _received(response, seen, deadline, perf_counter() - started)
         native["response"] = response
@@ -275,85 +288,28 @@ class Adapter(_Adapter):
         answer: Response = ctx[RES_HTTP]
         native: requests.Response | None = ctx[NATIVE].get("response")
         body = answer.body
-        if native is not None and body.native is not None and isinstance(body.native, _Stream) and body.native.native is native:
+        if (
+            native is not None
+            and body.native is not None
+            and isinstance(body.native, _Stream)
+            and body.native.native is native
+        ):
             native.status_code, native.reason = answer.status_code, answer.reason
             native.headers = CaseInsensitiveDict((name, answer.headers[name]) for name in answer.headers)
             return native
-        fields = [(str(name), value) for name, value in answer.headers.items() if name.lower() not in {"content-encoding", "transfer-encoding"}]
+        fields = [
+            (str(name), value)
+            for name, value in answer.headers.items()
+            if name.lower() not in {"content-encoding", "transfer-encoding"}
+        ]
         raw = urllib3.HTTPResponse(
             body=_File(body), headers=urllib3.HTTPHeaderDict(fields), status=answer.status_code, reason=answer.reason,
             preload_content=False, request_method=request.method, enforce_content_length=False,
         )  # fmt: skip
         made: requests.Response = self.build_response(request, raw)
         if native is not None:
-            extract_cookies_to_jar(made.cookies, request, native.raw)
+            made.cookies.update(native.cookies)
         return made
-
-
-# The connections: what urllib3 and http.client do, but for informational responses and deadlines
-
-
-class _FinalResponse(HTTPResponse):
-    """Skips 1xx responses other than 100 and 101, which http.client takes for the answer (urllib3 3336), and keeps a deadline."""
-
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        deadline = _deadline.get()
-        if deadline is not None:
-            self.fp.close()
-            self.fp = io.BufferedReader(_TimedSocket(sock, deadline))
-
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(100):
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed, there since 2.x
-            if not 100 < status < 200 or status == 101:  # noqa: PLR2004
-                return version, status, reason
-            while self.fp.readline(65537).strip():
-                pass
-        message = "more than 100 informational responses"
-        raise BadStatusLine(message)
-
-
-class _TimedSocket(io.RawIOBase):
-    """Reads from a socket until a deadline, however slowly the bytes trickle in."""
-
-    def __init__(self, sock: Any, deadline: float) -> None:
-        self.sock, self.deadline = sock, deadline
-        self.raw = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        timeout, remaining = self.sock.gettimeout(), self.deadline - monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        self.sock.settimeout(remaining if timeout is None else min(timeout, remaining))
-        try:
-            return self.raw.readinto(buffer)  # type: ignore[no-any-return]
-        finally:
-            if self.sock.fileno() >= 0:
-                self.sock.settimeout(timeout)
-
-    def close(self) -> None:
-        self.raw.close()
-        super().close()
-
-
-class _HTTPConnection(urllib3.connection.HTTPConnection):
-    response_class = _FinalResponse
-
-
-class _HTTPSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _FinalResponse
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
 
 
 # Requests and responses, from ours to theirs and back
@@ -367,7 +323,9 @@ def _timeout(request: Request, deadline: float | None) -> tuple[float | None, fl
     remaining = deadline - monotonic()
     if remaining <= 0:
         raise errors.DeadlineExceeded("the deadline has passed before the request was sent")
-    return remaining if connect is None else min(connect, remaining), remaining if read is None else min(read, remaining)
+    return remaining if connect is None else min(connect, remaining), remaining if read is None else min(
+        read, remaining
+    )
 
 
 def _sendable(body: Body) -> tuple[Any, int | None]:
@@ -395,23 +353,21 @@ def _text(value: str | bytes) -> str:
 
 
 def _received(native: requests.Response, request: Request, deadline: float | None, elapsed: float) -> Response:
-    fields = getattr(native.raw, "headers", None)
+    fields: Any = getattr(native.raw, "headers", None)
     headers = Headers.received((fields if hasattr(fields, "iteritems") else native.headers).items())
-    response = Response(native.status_code, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed)
+    response = Response(
+        native.status_code, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
+    )
     limit = request.extensions.get("max_body")
-    source = _Stream(native, request, deadline)
-    body = Body(source, limit=limit)
+    body = Body(_Stream(native, request, deadline), limit=limit)
     if request.extensions.get("stream"):
         response.receive(body)
         return response
-    try:
-        announced = headers.get("Content-Length", "")
-        if limit is not None and announced.isdecimal() and int(announced) > limit and request.method != "HEAD":
-            raise errors.BodyTooLarge(limit=limit, got=int(announced))
-        response.receive(body.read())
-    except BaseException:
-        source.close()
-        raise
+    announced = headers.get("Content-Length", "")
+    if limit is not None and announced.isdecimal() and int(announced) > limit and request.method != "HEAD":
+        body.close(too_large := errors.BodyTooLarge(limit=limit, got=int(announced)))
+        raise too_large
+    response.receive(body.read())  # closes it, whatever happens
     return response
 
 
@@ -424,7 +380,7 @@ class _Stream:
     def __iter__(self) -> Iterator[bytes]:
         raw = self.native.raw
         try:
-            if self.native._content_consumed or not hasattr(raw, "read1"):  # noqa: SLF001  by a session or adapter of another make
+            if not hasattr(raw, "read1") or raw.closed:  # another adapter's make, or read by a session that redirects
                 yield from self.native.iter_content(CHUNK)
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
@@ -464,15 +420,17 @@ class _File(io.RawIOBase):
 
 def _translated(error: Exception, deadline: float | None) -> errors.FormationError:
     """Return our error for one of requests or urllib3."""
-    said = str(error)
-    if deadline is not None and monotonic() >= deadline:
-        return errors.DeadlineExceeded(f"the deadline has passed: {said}")
     inner: Any = error.args[0] if error.args and isinstance(error, requests.ConnectionError) else error
     inner = getattr(inner, "reason", None) or inner
+    said = str(inner).rpartition("): ")[2]  # urllib3 puts its pool's repr before it
+    if deadline is not None and monotonic() >= deadline:
+        return errors.DeadlineExceeded(f"the deadline has passed: {said}")
     for ours, theirs in _TREE:
         if isinstance(error, theirs) or isinstance(inner, theirs):
             return ours(said)
-    if isinstance(inner, urllib3.exceptions.ProtocolError) and any(isinstance(each, TimeoutError) for each in inner.args):
+    if isinstance(inner, urllib3.exceptions.ProtocolError) and any(
+        isinstance(each, TimeoutError) for each in inner.args
+    ):
         return errors.WriteTimeout(said)
     return errors.ProtocolError(said)
 

@@ -33,5 +33,3 @@ REQ_ID: Final = "req.id"
 REQ_PARENT_ID: Final = "req.parent.id"
 REQ_DURATION: Final = "req.duration_us"
 UID: Final = "uid"
-
-__all__ = sorted(name for name in globals() if name.isupper())

@@ -1,6 +1,6 @@
 """The declarative client, common to every client edge.
 
-A call goes through these files: `declare` makes a class a client, `settings` holds what was said about it, `sender` turns a
-method call into a request and a chain, `follow` authorizes, keeps cookies and follows redirects, an edge sends, and
-`responses` makes of the response what the caller wants.
+A call goes through these files: `declare` makes a class a client, `settings` holds what was said about it, `sender`
+turns a method call into a request and a chain, `follow` authorizes, keeps cookies and follows redirects, an edge
+sends, and `responses` makes of the response what the caller wants.
 """

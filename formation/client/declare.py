@@ -1,15 +1,15 @@
 """A class that says what a client is: ``@client class Github: …``, or, the same, ``class Github(Client): …``.
 
-What the class says are settings (see `formation.client.settings`); what it does are its methods, which call ``self.request``.
-``self.request`` is there before the body of ``__init__`` runs; it reads the settings when it is first used, or at the end of
-``__init__``: an attribute of the instance first, then what the constructor got, then the classes in their order.
+What the class says are settings (see `formation.client.settings`); what it does are its methods, which call
+``self.request``. ``self.request`` is there before the body of ``__init__`` runs; it reads the settings when it is
+first used, or at the end of ``__init__``: an attribute of the instance first, then what the constructor got, then
+the classes in their order.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
-from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -17,6 +17,7 @@ from formation.client.sender import BaseSender, Sender, Transport
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -32,26 +33,29 @@ def _declared(cls: type, name: str) -> Any:
     return value.__func__ if isinstance(value, staticmethod) else value
 
 
-def _is_slot(value: Any) -> bool:
-    return hasattr(value, "__get__") and hasattr(value, "__set__")
+def _is_attribute(value: Any) -> bool:
+    """Whether the value is to be had from the instance only: a slot, a property, a cached property."""
+    return hasattr(value, "__get__") and not callable(value)
 
 
 class ClientType(ABCMeta):
-    """The type of client classes. It checks what a class says when the class is made, and sorts the constructor's arguments."""
+    """The type of client classes: checks what a class says when it is made, and sorts the constructor's arguments."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(name, bases, namespace, **kwargs)
-        Settings(**{name: value for name in NAMES if (value := _declared(cls, name)) is not _MISSING and not _is_slot(value)})
+        said = {name: _declared(cls, name) for name in NAMES}
+        Settings(**{name: value for name, value in said.items() if value is not _MISSING and not _is_attribute(value)})
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make a client: settings are the client's, the rest goes to ``__init__``; so does a setting that it asks for by name."""
-        wanted = inspect.signature(cls.__init__).parameters
+        """Make a client: settings are the client's, the rest goes to ``__init__``, and so does a setting it names."""
+        construct: Any = cls.__init__  # type: ignore[misc]  # of this class, whatever it takes
+        wanted = inspect.signature(construct).parameters
         given = {name: kwargs.pop(name) for name in NAMES if name in kwargs and name not in wanted}
-        if cls.__init__ is object.__init__:
+        if construct is object.__init__:
             refuse_unknown(kwargs, NAMES, cls.__name__ + "()")
-        instance = cls.__new__(cls, *args, **kwargs)
+        instance: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]  # of this class, too
         object.__setattr__(instance, "_given", given)  # not stopped by a frozen class
-        instance.__init__(*args, **kwargs)
+        construct(instance, *args, **kwargs)
         instance.request  # noqa: B018  what does not fit is refused now
         return instance
 
@@ -60,7 +64,7 @@ class BaseClient(metaclass=ClientType):
     """What client classes have in common. An edge says how to send: ``_sender`` and ``_connect``."""
 
     _sender: ClassVar[type[BaseSender]]
-    _connect: ClassVar[Callable[[], Any]]
+    _connect: ClassVar[Any]
     _given: dict[str, Any]
 
     if TYPE_CHECKING:
@@ -83,13 +87,15 @@ class BaseClient(metaclass=ClientType):
         if made is None:
             said = {name: value for name in NAMES if (value := _said(self, name)) is not _MISSING}
             settings = Settings(**said)
-            connect = type(self)._connect if settings.endpoint is None else lambda: settings.endpoint
-            made = type(self)._sender(settings, Transport(connect), name=type(self).__name__)
+            connect = self._connect if settings.endpoint is None else lambda: settings.endpoint
+            made = self._sender(settings, Transport(connect), name=type(self).__name__)
             object.__setattr__(self, "_request", made)
         return made
 
     def extend(self, **settings: Any) -> Self:
-        """Return a client like this one with other settings; it shares the connection pool, which stays this one's to close.
+        """Return a client like this one with other settings.
+
+        It shares the connection pool, which stays this one's to close.
 
         Raises:
             TypeError: an unknown setting.
@@ -116,7 +122,9 @@ class SyncClient(BaseClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -154,7 +162,6 @@ def _said(client: BaseClient, name: str) -> Any:
     if own is not _MISSING:
         return own
     value = _declared(type(client), name)
-    if _is_slot(value):  # an attribute of a class with slots, or a property
+    if _is_attribute(value):
         return getattr(client, name, _MISSING)
     return client._given.get(name, value)  # noqa: SLF001
-

@@ -6,7 +6,6 @@ A plain middleware like any other, so that it runs sync and async. Above it a ca
 from __future__ import annotations
 
 from base64 import b64encode
-from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any
 
 from formation.errors import TooManyRedirects
@@ -15,6 +14,8 @@ from formation.http.redirects import next_hop
 from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE
 
 if TYPE_CHECKING:
+    from http.cookiejar import CookieJar
+
     from formation.http.request import Request
     from formation.http.response import Response
     from formation.kernel import Call, Ctx, Middleware
@@ -43,7 +44,7 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
             response: Response = ctx[RES_HTTP]
             if jar is not None:
                 keep(jar, request, response)
-            if limit == 0 or not 300 <= response.status_code < 400:  # noqa: PLR2004
+            if limit == 0 or not 300 <= response.status_code < 400:
                 break
             if own_cookie is None:
                 request.headers.popall("Cookie", None)

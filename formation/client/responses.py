@@ -1,17 +1,15 @@
 """What the body of a result is: ``response_as`` on a class, an instance or a call.
 
-One of the functions here, any function of ctx, or a type. The functions here and types keep two promises: an empty body is
-``None``, and an error status is never a decode error, but JSON where it says JSON, and text otherwise.
+One of the functions here, any function of ctx, or a type. The functions here and types keep two promises: an empty
+body is ``None``, and an error status is never a decode error, but JSON where it says JSON, and text otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from inspect import isclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_origin
 
-from formation.errors import FormationError
 from formation.http.headers import Headers
 from formation.keys import ATTEMPTS, REQ_HTTP, RES_HTTP
 
@@ -25,10 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Result(tuple[T, int, Headers], Generic[T]):
+class Result(tuple[T, int, Headers], Generic[T]):  # noqa: SLOT001  a tuple cannot have slots
     """What a call returns: ``body, status_code, headers = result``, and all the rest by name.
 
-    ``body``: what ``response_as`` made of it. ``attempts``: the ledger of attempts, one entry each; empty if nobody kept one.
+    ``body``: what ``response_as`` made of it. ``attempts``: the ledger of attempts, one entry each; empty if nobody
+    kept one.
     """
 
     response: Response
@@ -127,7 +126,9 @@ def html_response(ctx: Ctx) -> Any:
     def parse(response: Response) -> Any:
         declared = response.charset if "charset" in str(response.headers.get("Content-Type", "")).lower() else None
         try:
-            return html.document_fromstring(response.content, parser=html.HTMLParser(encoding=declared, no_network=True))
+            return html.document_fromstring(
+                response.content, parser=html.HTMLParser(encoding=declared, no_network=True)
+            )
         except (html.etree.LxmlError, ValueError, LookupError) as error:
             raise response.undecodable(str(error)) from error
 
@@ -143,7 +144,7 @@ def xmltodict_response(ctx: Ctx) -> Any:
     xmltodict = _needed("xmltodict", "xml")
 
     def parse(response: Response) -> Any:
-        from xml.parsers.expat import ExpatError  # noqa: PLC0415  few clients speak XML
+        from xml.parsers.expat import ExpatError
 
         try:
             return xmltodict.parse(response.content)
@@ -154,12 +155,17 @@ def xmltodict_response(ctx: Ctx) -> Any:
 
 
 def decoder(response_as: Any) -> Callable[[Ctx], Any]:
-    """Return the function of ctx that ``response_as`` stands for: itself, or for a type, the one that makes values of it."""
+    """Return the function of ctx that ``response_as`` stands for: itself, or for a type, one that makes such values."""
     if response_as is None:
         return raw_response
-    if isclass(response_as) or hasattr(response_as, "__origin__"):
+    if is_type(response_as):
         return _typed(response_as)
     return response_as  # type: ignore[no-any-return]
+
+
+def is_type(value: Any) -> bool:
+    """Tell whether ``value`` is a type, such as ``User``, ``list[User]`` or ``User | None``."""
+    return isclass(value) or get_origin(value) is not None
 
 
 def unstructured(value: Any) -> Any:
@@ -180,7 +186,7 @@ def _typed(wanted: Any) -> Callable[[Ctx], Any]:
         try:
             return converter.structure(data, wanted)
         except Exception as error:
-            from cattrs import transform_error  # noqa: PLC0415  loaded with the converter
+            from cattrs import transform_error
 
             raise response.undecodable(*transform_error(error, path="body")) from error
 
@@ -192,9 +198,11 @@ def _typed(wanted: Any) -> Callable[[Ctx], Any]:
 
 @cache
 def _converter() -> Any:
-    """Cattrs, with the types that JSON has no word for as strings: ISO 8601 dates, enums, UUIDs; and pydantic's models."""
+    """Make the converter: JSON has no word for dates, enums and UUIDs, so they are strings; pydantic does its own."""
     converter = _needed("cattrs.preconf.json", "requests").make_converter()
-    converter.register_structure_hook_func(lambda wanted: hasattr(wanted, "model_validate"), lambda data, wanted: wanted.model_validate(data))
+    converter.register_structure_hook_func(
+        lambda wanted: hasattr(wanted, "model_validate"), lambda data, wanted: wanted.model_validate(data)
+    )
     return converter
 
 
@@ -212,7 +220,7 @@ def _decoded(response: Response, decode: Callable[[Response], Any]) -> Any:
 
 
 def _needed(module: str, extra: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
     try:
         return import_module(module)

@@ -1,11 +1,12 @@
 """The sender: what ``self.request`` is. It turns a call into a request and a chain, runs it, and makes the result.
 
-The work is in three parts that know nothing of I/O, `BaseSender.prepare`, `BaseSender.finish` and `BaseSender.explain`; the sync and
-the async sender are what joins them.
+The work is in three parts that know nothing of I/O, `BaseSender.prepare`, `BaseSender.finish` and
+`BaseSender.explain`; the sync and the async sender are what joins them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -19,18 +20,16 @@ from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
 from formation.errors import StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
-from formation.http.request import UNSET, Request
+from formation.http.request import Request
 from formation.http.url import expand, origin, resolve, same_origin
-from formation.kernel import BaseChain, layer_of, wrap
+from formation.kernel import BaseChain, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from http.cookiejar import CookieJar
     from types import TracebackType
-    from typing import Unpack
-
-    from formation.kernel import Ctx
+    from typing import Self, Unpack
 
 T = TypeVar("T")
 
@@ -79,7 +78,6 @@ class BaseSender:
         self._transport = transport
         self._owner = owner
         self._chain: BaseChain[Any] | None = None
-        self._decoders: dict[Any, Callable[[Ctx], Any]] = {}
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
         wrap(_nowhere, settings.middleware)  # refuses now what it would refuse at the first call
@@ -152,7 +150,7 @@ class BaseSender:
         return Exchange(
             ctx,
             self._edited(get("middleware"), get("without")),
-            _body if get("stream") else self._decoder(get("response_as") or settings.response_as),
+            _body if get("stream") else decoder(get("response_as") or settings.response_as),
             None if expect is None else tuple(expect) if not isinstance(expect, int) else (expect,),
             started,
         )
@@ -161,7 +159,7 @@ class BaseSender:
         """Make the result of what came out of the chain."""
         response = ctx.get(RES_HTTP)
         if response is None:
-            message = f"{exchange.chain!r} returned no response: a middleware that answers by itself has to use reply(ctx, status)"
+            message = f"{exchange.chain!r} returned no response: to answer in its place, 'return reply(ctx, status)'"
             raise LookupError(message)
         exchange.ctx = ctx
         if exchange.expect is not None and response.status_code not in exchange.expect:
@@ -195,13 +193,6 @@ class BaseSender:
         for name in [without] if isinstance(without, str) else without or ():
             chain = chain.without(name)
         return chain
-
-    def _decoder(self, response_as: Any) -> Callable[[Ctx], Any]:
-        try:
-            return self._decoders[response_as]
-        except KeyError:
-            made = self._decoders[response_as] = decoder(response_as)
-            return made
 
 
 class Call(Protocol):
@@ -253,10 +244,10 @@ class Verb:
 
 
 class Sender(BaseSender):
-    """Sends and waits: ``get``, ``head``, ``options``, ``post``, ``put``, ``patch``, ``delete``, and `send` for any other method.
+    """Sends and waits: by ``get``, ``head``, ``options``, ``post``, ``put``, ``patch``, ``delete``, or any method.
 
-    Each takes the path and `Options`; besides, ``response_as=`` says what the body is, ``expect=`` which statuses may be (any other is
-    a `StatusError`), and ``stream=True`` gives a context manager whose result has an unread body:
+    Each takes the path and `Options`; besides, ``response_as=`` says what the body is, ``expect=`` which statuses
+    may be (any other is a `StatusError`), and ``stream=True`` gives a context manager whose result has an unread body:
     ``with sender.get("/big", stream=True) as result: for chunk in result.body: …``.
     """
 
@@ -297,10 +288,12 @@ class Sender(BaseSender):
         if self._owner:
             self._transport.close()
 
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -319,7 +312,9 @@ class Streamed:
         self._result = self._sender.run(self._exchange)
         return self._result
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._result is not None:
             self._result.response.close()
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from http.cookiejar import CookieJar
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, get_origin
 
 import attrs
 from attrs import define, field
 
-from formation.http.headers import Headers
+from formation.http.headers import Headers, HeadersLike
 from formation.http.redirects import MAX_REDIRECTS
 from formation.http.request import UNSET, Timeout, Unset, check_timeout
 from formation.http.url import check_base, origin
@@ -25,6 +25,17 @@ MAX_BODY: Final = 64 * 1024 * 1024
 
 def _base_uri(value: str | None) -> str | None:
     return None if value is None else check_base(value)
+
+
+def _headers(value: HeadersLike | None) -> Headers:
+    return Headers(value)
+
+
+def _origins(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str):
+        message = f"expected allow_origins as a list of origins, got {value!r}: write [{value!r}]"
+        raise TypeError(message)
+    return frozenset(map(origin, value))
 
 
 def _layers(value: Iterable[Any] | None) -> tuple[Any, ...]:
@@ -41,7 +52,7 @@ def _cookies(value: Any) -> Any:
 
 
 def _auth(value: Any) -> Any:
-    pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)  # noqa: PLR2004
+    pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)
     if value is None or pair or callable(value):
         return value
     message = f"expected auth as (user, password) or a function of the request, got {type(value).__name__}"
@@ -56,7 +67,7 @@ def _limit(value: int | None) -> int | None:
 
 
 def _response_as(value: Any) -> Any:
-    if value is None or callable(value) or hasattr(value, "__origin__"):
+    if value is None or callable(value) or get_origin(value) is not None:
         return value
     message = f"expected response_as as a function of ctx or a type, got {value!r}"
     raise TypeError(message)
@@ -78,12 +89,13 @@ class Settings:
         middleware: outermost first.
         response_as: what the body of a result is: a function of ctx, or a type; see `formation.client.responses`.
         timeout: seconds, or ``(connect, read)``; ``None`` waits for ever; unset: 5 s to connect, 30 s to read.
-        auth: ``(user, password)`` for basic authentication, or a function that gets the request and sets what it has to.
+        auth: ``(user, password)`` for basic authentication, or a function that gets the request and sets what it has
+            to.
         cookies: a mapping, sent with each call; or a `CookieJar`, which keeps what servers set.
         headers: sent with each call that does not set them.
         max_body: bytes of a decoded body that are read into memory, 64 MiB; ``None``: no limit.
         max_redirects: hops to follow, 10; 0: none.
-        allow_origins: other origins that calls may name by absolute URL.
+        allow_origins: frozenset[str] = field(default=(), converter=_origins)
         per_hop: middleware that runs for each hop of a redirect, not once per call.
         params_encoder: makes query parameters of nested mappings, which are refused without it.
         endpoint: what sends, in place of the library's own; a function of ctx.
@@ -98,10 +110,10 @@ class Settings:
     timeout: Timeout | Unset = field(default=UNSET, converter=check_timeout)
     auth: Any = field(default=None, converter=_auth, repr=False)
     cookies: Any = field(default=None, converter=_cookies, repr=False)
-    headers: Headers = field(default=None, converter=lambda value: Headers(value), repr=False)  # noqa: PLW0108  a copy
+    headers: Headers = field(default=None, converter=_headers, repr=False)
     max_body: int | None = field(default=MAX_BODY, converter=_limit)
     max_redirects: int = field(default=MAX_REDIRECTS, converter=_limit)
-    allow_origins: frozenset[str] = field(default=(), converter=lambda value: frozenset(map(origin, value)))
+    allow_origins: frozenset[str] = field(default=(), converter=_origins)
     per_hop: tuple[Any, ...] = field(default=(), converter=_layers)
     params_encoder: Callable[..., Any] | None = field(default=None)
     endpoint: Any = field(default=None, converter=_endpoint)
@@ -113,9 +125,11 @@ NAMES: Final = tuple(each.name for each in attrs.fields(Settings))
 class Options(TypedDict, total=False):
     """What a call can say; a call outdoes the client's settings.
 
-    Body: ``json``, ``data``, ``files``, ``content``. Request: ``params``, ``path`` (values for ``{name}`` and ``:name``), ``headers``,
+    Body: ``json``, ``data``, ``files``, ``content``. Request: ``params``, ``path`` (values for ``{name}`` and
+        ``:name``), ``headers``,
     ``cookies``, ``auth``, ``timeout``. Chain: ``middleware`` (innermost), ``without`` (names), ``session_context``.
-    Result: ``response_as``, ``stream``, ``expect`` (statuses; any other raises). ``absolute=True``: the URL may be of another origin.
+    Result: ``response_as``, ``stream``, ``expect`` (statuses; any other raises). ``absolute=True``: the URL may be
+        of another origin.
     """
 
     params: Any

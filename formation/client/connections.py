@@ -1,0 +1,95 @@
+"""What the connections of http.client and urllib3 lack: the right answer after informational ones, and a deadline.
+
+Used by the edges that are built on urllib3, which is loaded here and nowhere else in this package.
+"""
+
+from __future__ import annotations
+
+import io
+from contextvars import ContextVar
+from http.client import BadStatusLine, HTTPResponse
+from time import monotonic
+from typing import Any, Final
+
+import urllib3
+
+deadline: Final[ContextVar[float | None]] = ContextVar("formation.client.connections.deadline", default=None)
+"""Monotonic time by which the answer to the request that is being sent has to be read to its end."""
+
+
+class FinalResponse(HTTPResponse):
+    """Skips 1xx responses, of which http.client knows only 100 as no answer (urllib3 3336), and keeps a deadline."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        until = deadline.get()
+        if until is not None:
+            self.fp.close()
+            self.fp = io.BufferedReader(TimedSocket(sock, until))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(100):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed, there since 2.x
+            if not 100 < status < 200 or status == 101:
+                return version, status, reason
+            while self.fp.readline(65537).strip():
+                pass
+        message = "more than 100 informational responses"
+        raise BadStatusLine(message)
+
+
+class TimedSocket(io.RawIOBase):
+    """Reads from a socket until a deadline, however slowly the bytes trickle in."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self.sock, self.deadline = sock, deadline
+        self.raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what is there, or wait for it: until the socket's timeout, or the deadline if that is earlier."""
+        timeout, remaining = self.sock.gettimeout(), self.deadline - monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self.sock.settimeout(remaining if timeout is None else min(timeout, remaining))
+        try:
+            return self.raw.readinto(buffer)  # type: ignore[no-any-return]
+        finally:
+            if self.sock.fileno() >= 0:
+                self.sock.settimeout(timeout)
+
+    def close(self) -> None:
+        """Close the file, not the socket."""
+        self.raw.close()
+        super().close()
+
+
+class HTTPConnection(urllib3.connection.HTTPConnection):
+    """A connection that reads final responses."""
+
+    response_class = FinalResponse
+
+
+class HTTPSConnection(urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+    response_class = FinalResponse
+
+
+class HTTPPool(urllib3.HTTPConnectionPool):
+    """A pool of them."""
+
+    ConnectionCls = HTTPConnection
+
+
+class HTTPSPool(urllib3.HTTPSConnectionPool):
+    """A pool of them."""
+
+    ConnectionCls = HTTPSConnection
+
+
+POOLS: Final = {"http": HTTPPool, "https": HTTPSPool}
+"""For ``PoolManager.pool_classes_by_scheme``."""
