@@ -23,7 +23,7 @@ from formation import errors
 from formation.client.declare import SyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.sender import Sender, Transport
-from formation.client.settings import Settings
+from formation.client.settings import MAX_BODY, Settings
 from formation.http import UNSET, Body, Headers, Request, Response
 from formation.http.url import origin
 from formation.kernel import wrap
@@ -77,6 +77,8 @@ _HEADERS: Final = Headers(
 
 class Endpoint:
     """What `endpoint` returns: takes a context with a request, sends it, and puts the response into the context."""
+
+    __name__ = "requests"
 
     def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
@@ -213,6 +215,11 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = connections.POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = connections.POOLS
+        return manager
 
 
 class Adapter(_Adapter):
@@ -358,7 +365,7 @@ def _received(native: requests.Response, request: Request, deadline: float | Non
     response = Response(
         native.status_code, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
     )
-    limit = request.extensions.get("max_body")
+    limit = request.extensions.get("max_body", MAX_BODY)
     body = Body(_Stream(native, request, deadline), limit=limit)
     if request.extensions.get("stream"):
         response.receive(body)

@@ -403,9 +403,9 @@ def name_of(fn: Any) -> str:
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 
-def layer_of(error: BaseException, middleware: Iterable[Any]) -> str | None:
-    """The name of the innermost layer that ``error`` has passed, or ``None`` if it has passed none of them."""
-    names = {_code(layer): name_of(layer) for layer in middleware}
+def layer_of(error: BaseException, chain: BaseChain[Any]) -> str | None:
+    """The name of the innermost layer that ``error`` has passed, the endpoint included, or ``None`` if there is none."""
+    names = {_code(layer): name_of(layer) for layer in (*chain.middleware, chain.endpoint)}
     found, traceback = None, error.__traceback__
     while traceback is not None:
         found = names.get(traceback.tb_frame.f_code, found)

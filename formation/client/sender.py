@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, overload
 
 from attrs import define, evolve
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 @define
-class Exchange:
+class Prepared:
     """One call, ready to run: ``chain(ctx)``."""
 
     ctx: Ctx
@@ -52,6 +53,7 @@ class Transport:
         self.make = make
         self.closed = False
         self._endpoint: Any = None
+        self._lock = Lock()
 
     def __call__(self) -> Any:
         """Return the endpoint."""
@@ -59,7 +61,9 @@ class Transport:
             message = "this client is closed"
             raise RuntimeError(message)
         if self._endpoint is None:
-            self._endpoint = self.make()
+            with self._lock:
+                if self._endpoint is None:
+                    self._endpoint = self.make()
         return self._endpoint
 
     def close(self) -> Any:
@@ -72,6 +76,8 @@ class Transport:
 class BaseSender:
     """What the senders have in common."""
 
+    is_async: ClassVar[bool | None]
+
     def __init__(self, settings: Settings, transport: Transport, *, name: str = "client", owner: bool = True) -> None:
         self.settings = settings
         self.name = name
@@ -80,7 +86,8 @@ class BaseSender:
         self._chain: BaseChain[Any] | None = None
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
-        wrap(_nowhere, settings.middleware)  # refuses now what it would refuse at the first call
+        # What would be refused at the first call is refused now.
+        wrap(settings.endpoint or _nowhere, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
 
     @property
     def chain(self) -> BaseChain[Any]:
@@ -89,7 +96,8 @@ class BaseSender:
         if self._chain is None:
             settings = self.settings
             follow = follow_redirects(settings.max_redirects, self._jar)
-            self._chain = wrap(endpoint, [*settings.middleware, follow, *settings.per_hop])
+            layers = [*settings.middleware, follow, *settings.per_hop]
+            self._chain = wrap(endpoint, layers, is_async=self.is_async)
         return self._chain
 
     def extend(self, **settings: Any) -> Any:
@@ -100,7 +108,7 @@ class BaseSender:
             transport = Transport(lambda: settings["endpoint"])
         return type(self)(evolve(self.settings, **settings), transport, name=self.name, owner=False)
 
-    def prepare(self, method: str, path: str, options: dict[str, Any]) -> Exchange:
+    def prepare(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
         """Make of a call its context and its chain; nothing is sent."""
         started = perf_counter()
         refuse_unknown(options.keys() - KNOWN, KNOWN, f"{method.lower()}()")
@@ -147,7 +155,7 @@ class BaseSender:
             NATIVE: {},
         }
         expect = get("expect")
-        return Exchange(
+        return Prepared(
             ctx,
             self._edited(get("middleware"), get("without")),
             _body if get("stream") else decoder(get("response_as") or settings.response_as),
@@ -155,20 +163,20 @@ class BaseSender:
             started,
         )
 
-    def finish(self, exchange: Exchange, ctx: Ctx) -> Result[Any]:
+    def finish(self, prepared: Prepared, ctx: Ctx) -> Result[Any]:
         """Make the result of what came out of the chain."""
         response = ctx.get(RES_HTTP)
         if response is None:
-            message = f"{exchange.chain!r} returned no response: to answer in its place, 'return reply(ctx, status)'"
+            message = f"{prepared.chain!r} returned no response: to answer in its place, 'return reply(ctx, status)'"
             raise LookupError(message)
-        exchange.ctx = ctx
-        if exchange.expect is not None and response.status_code not in exchange.expect:
-            raise StatusError(status_code=response.status_code, expected=exchange.expect, name=response.name)
-        return Result(exchange.decode(ctx), ctx)
+        prepared.ctx = ctx
+        if prepared.expect is not None and response.status_code not in prepared.expect:
+            raise StatusError(status_code=response.status_code, expected=prepared.expect, name=response.name)
+        return Result(prepared.decode(ctx), ctx)
 
-    def explain(self, error: Exception, exchange: Exchange) -> None:
+    def explain(self, error: Exception, prepared: Prepared) -> None:
         """Tell the error where it comes from."""
-        ctx = exchange.ctx
+        ctx = prepared.ctx
         request: Request = ctx[REQ_HTTP]
         response = ctx.get(RES_HTTP)
         for name, value in (("request", request), ("response", response)):
@@ -176,11 +184,11 @@ class BaseSender:
                 with suppress(AttributeError, TypeError):  # an error that takes no attributes
                     setattr(error, name, value)
         said = [f"{self.name}: {request.method} {ctx.get(TEMPLATE) or request.path} at {origin(request.url)}"]
-        if layer := layer_of(error, exchange.chain.middleware):
+        if layer := layer_of(error, prepared.chain):
             said.append(f"in {layer}")
         if attempts := ctx.get(ATTEMPTS):
             said.append(f"attempts {len(attempts)}")
-        said.append(f"after {perf_counter() - exchange.started:.3f} s")
+        said.append(f"after {perf_counter() - prepared.started:.3f} s")
         error.add_note(", ".join(said))
 
     def __repr__(self) -> str:
@@ -251,6 +259,8 @@ class Sender(BaseSender):
     ``with sender.get("/big", stream=True) as result: for chunk in result.body: …``.
     """
 
+    is_async = False
+
     get = Verb("GET")
     head = Verb("HEAD")
     options = Verb("OPTIONS")
@@ -270,17 +280,17 @@ class Sender(BaseSender):
             StatusError: a status that is not in ``expect``.
             DecodeError: a body that is not what ``response_as`` wants.
         """
-        exchange = self.prepare(method, path, options)
+        prepared = self.prepare(method, path, options)
         if options.get("stream"):
-            return Streamed(self, exchange)
-        return self.run(exchange)
+            return Streamed(self, prepared)
+        return self.run(prepared)
 
-    def run(self, exchange: Exchange) -> Result[Any]:
+    def run(self, prepared: Prepared) -> Result[Any]:
         """Run a prepared call."""
         try:
-            return self.finish(exchange, exchange.chain(exchange.ctx))
+            return self.finish(prepared, prepared.chain(prepared.ctx))
         except Exception as error:
-            self.explain(error, exchange)
+            self.explain(error, prepared)
             raise
 
     def close(self) -> None:
@@ -300,16 +310,16 @@ class Sender(BaseSender):
 class Streamed:
     """A call that has not been sent yet: ``with`` sends it and closes the body at the end, whatever happens."""
 
-    def __init__(self, sender: Sender, exchange: Exchange) -> None:
+    def __init__(self, sender: Sender, prepared: Prepared) -> None:
         self._sender = sender
-        self._exchange = exchange
+        self._prepared = prepared
         self._result: Result[Any] | None = None
 
     def __enter__(self) -> Result[Any]:
         if self._result is not None:
             message = "this call has been sent already: make another one"
             raise RuntimeError(message)
-        self._result = self._sender.run(self._exchange)
+        self._result = self._sender.run(self._prepared)
         return self._result
 
     def __exit__(
