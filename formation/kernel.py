@@ -404,7 +404,7 @@ def name_of(fn: Any) -> str:
 
 
 def layer_of(error: BaseException, chain: BaseChain[Any]) -> str | None:
-    """The name of the innermost layer that ``error`` has passed, the endpoint included, or ``None`` if there is none."""
+    """The name of the innermost layer that ``error`` has passed, the endpoint among them, or ``None``."""
     names = {_code(layer): name_of(layer) for layer in (*chain.middleware, chain.endpoint)}
     found, traceback = None, error.__traceback__
     while traceback is not None:

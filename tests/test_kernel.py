@@ -923,9 +923,9 @@ def decorated(fn):
     ("layers", "name"),
     [
         ([log, fails, retry], "fails"),
-        ([log, retry], "retry"),
-        ([], None),
-        ([log, fetch], "fetch"),
+        ([log, retry], "end"),
+        ([], "end"),
+        ([log, fetch], "end"),
         ([log, partial(fails)], "fails"),
         ([log, decorated(fails)], "fails"),
         ([Mock(side_effect=LookupError)], "Mock"),
@@ -938,11 +938,11 @@ def test_the_innermost_layer_that_an_error_has_passed_can_be_told(layers, name):
     chain = wrap(end, layers)
     with pytest.raises(LookupError) as raised:
         result_of(chain, {})
-    assert layer_of(raised.value, chain.middleware) == name
+    assert layer_of(raised.value, chain) == name
 
 
 def test_an_error_that_was_never_raised_came_from_nowhere():
-    assert layer_of(LookupError(), [log, call.anything]) is None
+    assert layer_of(LookupError(), wrap(call.anything, [log])) is None
 
 
 @pytest.mark.parametrize(
