@@ -56,17 +56,22 @@ and may wait without knowing; an ``async def`` middleware runs as it is, with no
 
 from __future__ import annotations
 
-import inspect
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dis import get_instructions
-from functools import lru_cache, partial, wraps
+from functools import partial, wraps
 from itertools import takewhile
-from os.path import basename
-from types import CodeType, CoroutineType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 from formation.bridge import run, waiting
+from formation.introspection import (
+    code_of,
+    is_coroutine_callable,
+    is_coroutine_function,
+    is_generator_function,
+    name_of,
+    returns_nothing,
+    where,
+)
 from formation.keys import ARGS, FN, KIND, KWARGS, RESULT
 
 if TYPE_CHECKING:
@@ -133,7 +138,12 @@ class BaseChain(partial[R]):
     asked: bool | None
     """What `wrap` was told about ``is_async``."""
 
-    __signature__ = inspect.Signature([inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_ONLY)])
+    @property
+    def __signature__(self) -> Any:
+        """``(ctx, /)``, for `inspect.signature`."""
+        from inspect import Parameter, Signature
+
+        return Signature([Parameter("ctx", Parameter.POSITIONAL_ONLY)])
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """Stay as it is as a class attribute: a chain is no method (and `functools.partial` becomes one in 3.14)."""
@@ -292,6 +302,7 @@ class Composed:
 
     def __init__(self, middleware: Iterable[Any]) -> None:
         self.middleware = tuple(_flat(middleware))
+        self.is_async = any(map(is_coroutine_callable, self.middleware))
 
     def __call__(self, ctx: Any, call: Callable[[Any], Any], /) -> Any:
         return wrap(call, self.middleware)(ctx)
@@ -377,35 +388,9 @@ def _enclosed(fn: Any, chain: Any) -> Any:
     return lifted
 
 
-def is_coroutine_callable(fn: Any) -> bool:
-    """Tell whether calling ``fn`` gives something to await, as far as that can be seen without calling it."""
-    while isinstance(fn, partial) and not isinstance(fn, BaseChain):
-        fn = fn.func
-    if isinstance(fn, BaseChain):
-        return fn.is_async
-    if isinstance(fn, Composed):
-        return any(map(is_coroutine_callable, fn.middleware))
-    if getattr(fn, "is_async_step", None) is True:  # see _async_step
-        return True
-    if inspect.iscoroutinefunction(fn):
-        return True
-    # Before 3.12 there is no inspect.markcoroutinefunction; asgiref, and so Django, then marks the way asyncio did.
-    mark = getattr(fn, "_is_coroutine", None)
-    if mark is not None and mark is getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None):
-        return True
-    return not inspect.isclass(fn) and inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
-
-
-def name_of(fn: Any) -> str:
-    """The name that a middleware or an endpoint goes by in reprs, errors, logs and edits."""
-    while type(fn) is partial:
-        fn = fn.func
-    return getattr(fn, "__name__", None) or type(fn).__name__
-
-
 def layer_of(error: BaseException, chain: BaseChain[Any]) -> str | None:
     """The name of the innermost layer that ``error`` has passed, the endpoint among them, or ``None``."""
-    names = {_code(layer): name_of(layer) for layer in (*chain.middleware, chain.endpoint)}
+    names = {code_of(layer): name_of(layer) for layer in (*chain.middleware, chain.endpoint)}
     found, traceback = None, error.__traceback__
     while traceback is not None:
         found = names.get(traceback.tb_frame.f_code, found)
@@ -445,7 +430,7 @@ def _async_steps(endpoint: Any, layers: list[Any], asked: bool | None) -> tuple[
     if plain is not None and layers:
         return run, plain
     if not layers:
-        return (step if inspect.iscoroutinefunction(step) else _whatever(step),)
+        return (step if is_coroutine_function(step) else _whatever(step),)
     suspects = _Place(layers, 0, exact=False)
 
     async def chain(ctx: Any, /) -> Any:
@@ -469,7 +454,7 @@ def _plain_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callab
 
 def _async_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callable[[Any], Any]:
     """The hot path of an async layer: no coroutine around it, unless it is sure to forget its return."""
-    if _returns_nothing(layer):
+    if returns_nothing(layer):
 
         async def checked(ctx: Any, /) -> Any:
             place.check(out := await layer(ctx, step))
@@ -480,17 +465,17 @@ def _async_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callab
     def direct(ctx: Any, /) -> Any:
         return layer(ctx, step)
 
-    direct.is_async_step = True  # type: ignore[attr-defined]  # for a layer that puts its call behind middleware
+    direct.is_async = True  # type: ignore[attr-defined]  # for a layer that puts its call behind middleware
     return direct
 
 
 def _endpoint_step(endpoint: Any, layers: list[Any]) -> Callable[[Any], Any]:
     """The endpoint itself, unless it is sure to forget its return."""
-    if not layers or not _returns_nothing(endpoint):
+    if not layers or not returns_nothing(endpoint):
         return cast("Callable[[Any], Any]", endpoint)
 
     def refuse() -> NoReturn:
-        message = f"endpoint {_where(endpoint)} returned None: did you forget 'return ctx'?"
+        message = f"endpoint {where(endpoint)} returned None: did you forget 'return ctx'?"
         raise TypeError(message)
 
     if is_coroutine_callable(endpoint):
@@ -522,7 +507,7 @@ def _whatever(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     async def whatever(ctx: Any, /) -> Any:
         out = step(ctx)
-        return await out if inspect.isawaitable(out) else out
+        return await out if isinstance(out, Awaitable) else out
 
     return whatever
 
@@ -560,59 +545,8 @@ class _Place:
 
     def __str__(self) -> str:
         count = len(self.layers)
-        found = [_where(self.layers[at], f"{at + 1} of {count}") for at in self.suspects]
+        found = [where(self.layers[at], f"{at + 1} of {count}") for at in self.suspects]
         return f"middleware {' or '.join(found)}" if found else "the endpoint"
-
-
-def _where(fn: Any, place: str = "") -> str:
-    """``'log' (2 of 5, app.py:14)``."""
-    code = _code(fn)
-    said = [place] if place else []
-    if code is not None:
-        said.append(f"{basename(code.co_filename)}:{code.co_firstlineno}")  # noqa: PTH119  pathlib is 3 ms of import
-    return f"{name_of(fn)!r}" + (f" ({', '.join(said)})" if said else "")
-
-
-def _code(fn: Any) -> CodeType | None:
-    """The code that a reader looks for: what is beneath the decorators."""
-    while isinstance(fn, partial):
-        fn = fn.func
-    try:
-        fn = inspect.unwrap(fn)
-    except ValueError:  # an object that has any attribute one asks for
-        return None
-    return _running_code(fn)
-
-
-def _running_code(fn: Any) -> CodeType | None:
-    """The code that runs first when ``fn`` is called."""
-    while isinstance(fn, partial):
-        fn = fn.func
-    for each in (fn, getattr(type(fn), "__call__", None)):  # noqa: B004  for its code
-        if type(code := getattr(each, "__code__", None)) is CodeType:  # a mock's looks like one
-            return code
-    return None
-
-
-def _returns_nothing(fn: Any) -> bool:
-    """Tell whether every ``return`` of ``fn`` returns ``None``: it forgets the context, and need not run to show it."""
-    code = None if isinstance(fn, BaseChain) else _running_code(fn)
-    return code is not None and _code_returns_nothing(code)
-
-
-@lru_cache(maxsize=1024)
-def _code_returns_nothing(code: CodeType) -> bool:
-    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        return False
-    returned, last = [], None
-    for each in get_instructions(code):
-        if each.opname == "RETURN_CONST":  # 3.12 and 3.13
-            returned.append(each.argval)
-        elif each.opname == "RETURN_VALUE":
-            is_none = last is not None and last.opname == "LOAD_CONST" and last.argval is None
-            returned.append(None if is_none and not each.is_jump_target else ...)  # 'ctx or None' jumps here
-        last = each
-    return bool(returned) and all(value is None for value in returned)
 
 
 def _flat(middleware: Iterable[Any]) -> list[Any]:
@@ -627,8 +561,8 @@ def _flat(middleware: Iterable[Any]) -> list[Any]:
         elif not callable(layer):
             message = f"middleware[{at}] is no middleware: expected a function (ctx, call) -> ctx, got {layer!r}"
             raise TypeError(message)
-        elif inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer):
-            message = f"middleware[{at}], {_where(layer)}, is a generator: it has to return a context, not to yield"
+        elif is_generator_function(layer):
+            message = f"middleware[{at}], {where(layer)}, is a generator: it has to return a context, not to yield"
             raise TypeError(message)
         else:
             layers.append(layer)

@@ -1,0 +1,128 @@
+"""What can be seen of a function without calling it: its colour, its name, its place, and whether it returns anything.
+
+The kernel asks when it builds a chain and when something went wrong, never while a chain runs. `inspect` and `dis` are
+loaded only where they are needed: they would be a third of the time that ``import formation`` takes.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache, partial
+from os.path import basename
+from types import CodeType, MethodType
+from typing import Any, Final
+
+_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
+_GENERATOR: Final = 0x20 | 0x200  # inspect.CO_GENERATOR, inspect.CO_ASYNC_GENERATOR
+
+
+def is_coroutine_callable(fn: Any) -> bool:
+    """Tell whether calling ``fn`` gives something to await, as far as that can be seen.
+
+    So it is with ``async def``, partials and methods of it, objects with ``async def __call__``, whatever
+    `inspect.markcoroutinefunction` or asgiref has marked, and what says ``is_async = True``, as chains do.
+    """
+    if getattr(fn, "is_async", None) is True:
+        return True
+    while isinstance(fn, (partial, MethodType)):
+        fn = fn.func if isinstance(fn, partial) else fn.__func__
+        if getattr(fn, "is_async", None) is True:
+            return True
+    return (
+        _has_flag(fn, _COROUTINE)
+        or _is_marked(fn)
+        or (not isinstance(fn, type) and _has_flag(_call_of(fn), _COROUTINE))
+    )
+
+
+def is_coroutine_function(fn: Any) -> bool:
+    """Tell whether ``fn`` is an ``async def`` function itself."""
+    return _has_flag(fn, _COROUTINE)
+
+
+def is_generator_function(fn: Any) -> bool:
+    """Tell whether calling ``fn`` gives a generator, sync or async."""
+    while isinstance(fn, (partial, MethodType)):
+        fn = fn.func if isinstance(fn, partial) else fn.__func__
+    return _has_flag(fn, _GENERATOR)
+
+
+def name_of(fn: Any) -> str:
+    """The name that a middleware or an endpoint goes by in reprs, errors, logs and edits."""
+    while type(fn) is partial:
+        fn = fn.func
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def where(fn: Any, place: str = "") -> str:
+    """Say which function it is, for an error: ``'log' (2 of 5, app.py:14)``."""
+    code = code_of(fn)
+    said = [place] if place else []
+    if code is not None:
+        said.append(f"{basename(code.co_filename)}:{code.co_firstlineno}")  # noqa: PTH119  pathlib is 3 ms of import
+    return f"{name_of(fn)!r}" + (f" ({', '.join(said)})" if said else "")
+
+
+def code_of(fn: Any) -> CodeType | None:
+    """The code that a reader looks for: what is beneath the decorators."""
+    from inspect import unwrap
+
+    while isinstance(fn, partial):
+        fn = fn.func
+    try:
+        fn = unwrap(fn)
+    except ValueError:  # an object that has any attribute one asks for
+        return None
+    return _running_code(fn)
+
+
+def returns_nothing(fn: Any) -> bool:
+    """Tell whether every ``return`` of ``fn`` returns ``None``: it forgets the context, and need not run to show it."""
+    code = _running_code(fn)
+    return code is not None and _code_returns_nothing(code)
+
+
+def _running_code(fn: Any) -> CodeType | None:
+    """The code that runs first when ``fn`` is called."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    for each in (fn, _call_of(fn)):
+        if type(code := getattr(each, "__code__", None)) is CodeType:  # a mock's looks like one
+            return code
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _code_returns_nothing(code: CodeType) -> bool:
+    from dis import get_instructions
+
+    if code.co_flags & _GENERATOR:
+        return False
+    returned, last = [], None
+    for each in get_instructions(code):
+        if each.opname == "RETURN_CONST":  # 3.12 and 3.13
+            returned.append(each.argval)
+        elif each.opname == "RETURN_VALUE":
+            is_none = last is not None and last.opname == "LOAD_CONST" and last.argval is None
+            returned.append(None if is_none and not each.is_jump_target else ...)  # 'ctx or None' jumps here
+        last = each
+    return bool(returned) and all(value is None for value in returned)
+
+
+def _call_of(fn: Any) -> Any:
+    return getattr(type(fn), "__call__", None)  # noqa: B004  for its code, not to ask whether it can be called
+
+
+def _has_flag(fn: Any, flag: int) -> bool:
+    code = getattr(fn, "__code__", None)
+    return type(code) is CodeType and bool(code.co_flags & flag)
+
+
+def _is_marked(fn: Any) -> bool:
+    """Tell whether somebody has marked ``fn``, for which the module that marks has to be loaded."""
+    inspect = sys.modules.get("inspect")
+    if inspect is not None and inspect.iscoroutinefunction(fn):
+        return True
+    # Before 3.12 there is no inspect.markcoroutinefunction; asgiref, and so Django, then marks the way asyncio did.
+    mark = getattr(fn, "_is_coroutine", None)
+    return mark is not None and mark is getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
