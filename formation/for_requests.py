@@ -143,8 +143,10 @@ class _Sessioned(Endpoint):
     def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
         body, length = _sendable(request.body)
         headers = dict(_header_dict(request, Headers()))
+        # With an auth of its own, even one that does nothing, a request is left alone by the session's and by .netrc.
+        auth = _as_it_is if "Authorization" in request.headers else None
         prepared = self._session.prepare_request(
-            requests.Request(request.method, request.target, headers=headers, data=body)
+            requests.Request(request.method, request.target, headers=headers, data=body, auth=auth)
         )
         if length and "Content-Length" not in prepared.headers:
             prepared.headers["Content-Length"] = str(length)
@@ -341,6 +343,10 @@ def _sendable(body: Body) -> tuple[Any, int | None]:
         message = f"{body!r} can only be sent by an async client"
         raise TypeError(message)
     return (body.read() or None if body.is_bytes else iter(body)), body.length
+
+
+def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    return prepared
 
 
 def _header_dict(request: Request, defaults: Headers) -> Any:

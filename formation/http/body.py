@@ -335,7 +335,7 @@ class File:
         self.file = file
         try:
             self.start: int | None = file.tell()
-            self.length: int | None = file.seek(0, 2) - self.start
+            self.length: int | None = max(0, file.seek(0, 2) - self.start)
             file.seek(self.start)
         except (AttributeError, OSError):  # a pipe
             self.start = self.length = None
