@@ -1,0 +1,78 @@
+"""The middlewares that come with Formation, one module each, loaded when asked for.
+
+>>> from formation import wrap
+>>> from formation.middleware import request_duration, request_id
+>>> sorted(wrap(lambda ctx: ctx, [request_id(idgen=lambda: "7f3a"), request_duration()])({}))
+['req.duration_us', 'req.id']
+
+A middleware and its module have the same name. ``formation.middleware.retry`` is the middleware, also after something
+has imported the module, which would otherwise take its place as an attribute of the package.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from formation.errors import BreakerTriggerException
+    from formation.middleware.accept import accept
+    from formation.middleware.circuit_breaker import circuit_breaker
+    from formation.middleware.content_type import content_type
+    from formation.middleware.context import context, get_context
+    from formation.middleware.context_logger import context_logger
+    from formation.middleware.default_stack import default_stack
+    from formation.middleware.raise_for_status import raise_for_status
+    from formation.middleware.request_duration import request_duration
+    from formation.middleware.request_id import request_id
+    from formation.middleware.request_logger import request_logger
+    from formation.middleware.retry import retry
+    from formation.middleware.timeout import timeout
+    from formation.middleware.trigger_breaker_if import trigger_breaker_if
+    from formation.middleware.ua import ua
+
+__all__ = [
+    "BreakerTriggerException",
+    "accept",
+    "circuit_breaker",
+    "content_type",
+    "context",
+    "context_logger",
+    "default_stack",
+    "get_context",
+    "raise_for_status",
+    "request_duration",
+    "request_id",
+    "request_logger",
+    "retry",
+    "timeout",
+    "trigger_breaker_if",
+    "ua",
+]
+
+_HOMES: Final = {"BreakerTriggerException": "formation.errors", "get_context": "formation.middleware.context"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    found = getattr(import_module(_HOMES.get(name, f"{__name__}.{name}")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package whose attribute ``retry`` is the middleware: the import system sets it to the module of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in __all__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
