@@ -256,7 +256,7 @@ class Adapter(_Adapter):
         seen.timeout = UNSET if how.get("timeout") is None else how["timeout"]
         seen.extensions["stream"] = how.get("stream", False)
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
-        ctx[NATIVE] = {"request": request, "how": how, "body": seen.body}
+        ctx[NATIVE] = {"request": request, "how": how, "body": seen.body.native}
         try:
             ctx = self.chain(ctx)
         except errors.FormationError as error:
@@ -269,7 +269,7 @@ class Adapter(_Adapter):
         request, how = native["request"].copy(), dict(native["how"])
         request.method, request.url = seen.method, seen.target
         request.headers = _header_dict(seen, Headers())
-        if seen.body is not native["body"]:
+        if seen.body.native is not native["body"]:  # somebody has put another there, or changed it
             request.body, length = _sendable(seen.body)
             request.headers.pop("Transfer-Encoding", None)
             request.headers.pop("Content-Length", None)

@@ -82,7 +82,9 @@ class Body:
     @property
     def native(self) -> Any:
         """The source as it was given, as long as nothing is done to it; else ``None``."""
-        return None if self._maps or self._ahead or self._over else self._source
+        if self._maps or self._ahead or self._over:
+            return None
+        return self._source.native if isinstance(self._source, Body) else self._source
 
     @property
     def is_bytes(self) -> bool:
@@ -92,6 +94,8 @@ class Body:
     @property
     def is_async(self) -> bool:
         """Whether it can only be iterated by ``async for``, or on the bridge."""
+        if isinstance(self._source, Body):
+            return self._source.is_async
         return hasattr(self._source, "__aiter__") and not hasattr(self._source, "__iter__")
 
     @property
@@ -115,6 +119,10 @@ class Body:
             self._error = None
         self._count = 0
         return True
+
+    def fork(self) -> Body:
+        """Return a body that starts as this one does and is changed apart from it; a stream is still one stream."""
+        return Body(self._source if self.is_bytes else self, limit=self.limit)
 
     def __repr__(self) -> str:
         what = f"{len(self._source)} bytes" if isinstance(self._source, bytes) else f"stream of {type(self._source).__name__}"

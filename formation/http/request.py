@@ -257,11 +257,17 @@ class Request:
             raise BodyConsumed(what)
 
     def fork(self) -> Request:
-        """Return a request of its own for another attempt; the body is the same, for one of them at a time."""
-        self.body  # noqa: B018  made once, so that a file starts where it stood at the first attempt
+        """Return a request of its own for another attempt.
+
+        The body is made of this one's, so that what is done to it there, such as a map, is not done here. A stream is
+        still one stream: `rewind` this request before the next fork is sent.
+        """
+        body = self.body  # made once, so that a file starts where it stood at the first attempt
         fork = copy(self)
         for name in ("headers", "params", "cookies", "extensions"):
             object.__setattr__(fork, name, getattr(self, name).copy())
+        object.__setattr__(fork, "_body", own := body.fork())
+        own.attach(fork)
         return fork
 
     def __copy__(self) -> Request:
