@@ -281,12 +281,13 @@ def _unwind(worker: Worker, error: BaseException) -> None:
     if not _adopt(worker, getcurrent()):  # the coroutine was collected in another thread
         return
     awaitable = worker.throw(type(error), error, error.__traceback__)
-    for _ in range(LATE_WAITS):
-        if awaitable is _DONE:
-            _park(worker)
-            return
+    waits = 0
+    while awaitable is not _DONE:
         if hasattr(awaitable, "close"):
             awaitable.close()
+        if (waits := waits + 1) > LATE_WAITS:
+            worker.value = worker  # it stays as it is, for good: dropped, it would be asked to end again
+            raise RuntimeError("a plain function in a chain that has been closed ignored it again and again")
         late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
         awaitable = worker.throw(type(late), late, None)
-    raise RuntimeError("a plain function in a chain that has been closed ignored it again and again")
+    _park(worker)
