@@ -81,6 +81,7 @@ class Worker(greenlet):
     def __init__(self) -> None:
         super().__init__(_serve)
         self.value = self.raised = None
+        self.switch()  # without a call: greenlet keeps for good what it was first started with
 
 
 class _Abandoned(Worker):
@@ -92,9 +93,11 @@ class _Abandoned(Worker):
 _current = cast("Callable[[], Worker]", getcurrent)  # for where it is known what it finds
 
 
-def _serve(fn: Any, ctx: Any) -> object:
-    """Call ``fn(ctx)``, park, and go on with what the next driver brings."""
+def _serve() -> object:
+    """Park, take a function and its context from the next driver, call it, park again."""
     while True:
+        fn = ctx = None
+        fn, ctx = _current().parent.switch(_DONE)
         try:
             _current().value = fn(ctx)
         except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the driver
@@ -103,8 +106,6 @@ def _serve(fn: Any, ctx: Any) -> object:
             _current().raised = error
             if isinstance(error, GreenletExit):  # this worker is being ended, with a call in it
                 return _DONE
-        fn = ctx = None
-        fn, ctx = _current().parent.switch(_DONE)
 
 
 async def run(fn: Callable[[C], C], ctx: C, /) -> C:
