@@ -13,6 +13,7 @@ from abc import ABCMeta
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from formation.client.async_sender import AsyncSender
 from formation.client.sender import BaseSender, Sender, Transport
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
@@ -126,6 +127,29 @@ class SyncClient(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncClient(BaseClient):
+    """A client whose methods return awaitables."""
+
+    _sender = AsyncSender
+
+    @property
+    def request(self) -> AsyncSender:
+        """Sends: ``await self.request.get(path, …)``, see `AsyncSender`."""
+        return self._make_request()  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        """Close the connection pool; a second time does nothing. A client is an async context manager that does so."""
+        await self.request.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
 
 def decorator(base: type[BaseClient]) -> Callable[..., Any]:

@@ -1,0 +1,144 @@
+"""The sender of async clients: what `formation.client.sender.Sender` is, with everything to be awaited."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+
+from formation.client.sender import BaseSender
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from formation.client.responses import Result
+    from formation.client.sender import Prepared
+    from formation.client.settings import Options
+    from formation.kernel import Ctx
+
+T = TypeVar("T")
+
+
+class AsyncCall(Protocol):
+    """What ``sender.get`` and its like are: they take the path and `Options`."""
+
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        response_as: type[T] | Callable[[Ctx], T],
+        stream: Literal[False] = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> Awaitable[Result[T]]: ...
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        stream: Literal[True],
+        response_as: Any = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> AsyncStreamed: ...
+    @overload
+    def __call__(
+        self,
+        path: str = ...,
+        /,
+        *,
+        response_as: None = ...,
+        stream: Literal[False] = ...,
+        expect: int | Iterable[int] | None = ...,
+        **options: Unpack[Options],
+    ) -> Awaitable[Result[Any]]: ...
+
+
+class AsyncVerb:
+    """An HTTP method as a method: ``await sender.get(path, …)`` is ``await sender.send("GET", path, …)``."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def __get__(self, sender: AsyncSender, owner: type | None = None) -> AsyncCall:
+        return partial(sender.send, self.method)
+
+
+class AsyncSender(BaseSender):
+    """Sends: by ``get``, ``head``, ``options``, ``post``, ``put``, ``patch``, ``delete``, or any method, to be awaited.
+
+    Each takes what the methods of the sync sender take; ``stream=True`` gives an async context manager:
+    ``async with sender.get("/big", stream=True) as result: async for chunk in result.body: …``.
+    """
+
+    is_async = True
+
+    get = AsyncVerb("GET")
+    head = AsyncVerb("HEAD")
+    options = AsyncVerb("OPTIONS")
+    post = AsyncVerb("POST")
+    put = AsyncVerb("PUT")
+    patch = AsyncVerb("PATCH")
+    delete = AsyncVerb("DELETE")
+
+    def send(self, method: str, path: str = "", /, **options: Any) -> Any:
+        """Send a request by any method; to be awaited. A bad argument is refused at once, before anything is awaited.
+
+        Raises:
+            TypeError: an unknown argument, a missing path parameter, a value of a type that cannot be sent.
+            ValueError: a URL, header, parameter or timeout that would not mean what it says.
+            ForeignURLError: the path is a URL of another origin.
+            TransportError: the exchange failed, see `formation.errors`.
+            StatusError: a status that is not in ``expect``.
+            DecodeError: a body that is not what ``response_as`` wants.
+        """
+        prepared = self.prepare(method, path, options)
+        if options.get("stream"):
+            return AsyncStreamed(self, prepared)
+        return self.run(prepared)
+
+    async def run(self, prepared: Prepared) -> Result[Any]:
+        """Run a prepared call."""
+        try:
+            return self.finish(prepared, await prepared.chain(prepared.ctx))
+        except Exception as error:
+            self.explain(error, prepared)
+            raise
+
+    async def close(self) -> None:
+        """Close the connection pool, unless it is another sender's; a second time does nothing."""
+        if self._owner and (closing := self._transport.close()) is not None:
+            await closing
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncStreamed:
+    """A call that has not been sent yet: ``async with`` sends it and closes the body at the end, whatever happens."""
+
+    def __init__(self, sender: AsyncSender, prepared: Prepared) -> None:
+        self._sender = sender
+        self._prepared = prepared
+        self._result: Result[Any] | None = None
+
+    async def __aenter__(self) -> Result[Any]:
+        if self._result is not None:
+            raise RuntimeError("this call has been sent already: make another one")
+        self._result = await self._sender.run(self._prepared)
+        return self._result
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._result is not None:
+            await self._result.response.body.aclose()

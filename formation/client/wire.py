@@ -1,0 +1,84 @@
+"""What every client edge does with a request before it sends it, and with the head of a response."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from formation.client.settings import MAX_BODY
+from formation.errors import BodyTooLarge, DeadlineExceeded
+from formation.http.request import UNSET
+from formation.version import __version__
+
+if TYPE_CHECKING:
+    from formation.http.headers import Headers
+    from formation.http.request import Request
+
+TIMEOUT: Final = (5.0, 30.0)
+"""Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN twice;
+30 s is what load balancers give a request."""
+
+POOL: Final = 100
+"""Idle connections kept: one for each thread of a large pool, or for the calls that a busy task group has in flight."""
+
+CHUNK: Final = 64 * 1024
+"""Bytes read at a time."""
+
+USER_AGENT: Final = f"formation/{__version__}"
+
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+def timeouts(request: Request, deadline: float | None) -> tuple[float | None, float | None]:
+    """Return the seconds to connect and to read: what the request says, else `TIMEOUT`, and never past the deadline.
+
+    Raises:
+        DeadlineExceeded: it has passed already.
+    """
+    timeout: Any = TIMEOUT if request.timeout is UNSET else request.timeout
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if deadline is None:
+        return connect, read
+    left = remaining(deadline)
+    return left if connect is None else min(connect, left), left if read is None else min(read, left)
+
+
+def remaining(deadline: float) -> float:
+    """Return the seconds that are left.
+
+    Raises:
+        DeadlineExceeded: there are none.
+    """
+    left = deadline - monotonic()
+    if left <= 0:
+        raise DeadlineExceeded("the deadline has passed")
+    return left
+
+
+def headers(request: Request, defaults: list[tuple[str, str]], length: int | None) -> list[tuple[str, str]]:
+    """Return the lines to send: ``defaults`` that the request does not set, its own, and Content-Length if known."""
+    own = request.headers
+    lines = [line for line in defaults if line[0] not in own]
+    lines += [(str(name), value) for name, value in own.items()]
+    if length is not None and (length or request.method in _WITH_BODY) and "Content-Length" not in own:
+        lines.append(("Content-Length", str(length)))
+    return lines
+
+
+def check_length(request: Request, headers: Headers) -> int | None:
+    """Return the limit for the body, after a look at what the response announces.
+
+    Raises:
+        BodyTooLarge: it announces more than the limit, and is not to be streamed.
+    """
+    limit: int | None = request.extensions.get("max_body", MAX_BODY)
+    announced = headers.get("Content-Length", "")
+    if (
+        limit is not None
+        and announced.isdecimal()
+        and request.method != "HEAD"
+        and not request.extensions.get("stream")
+    ):
+        if int(announced) > limit:
+            raise BodyTooLarge(limit=limit, got=int(announced))
+    return limit
