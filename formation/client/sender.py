@@ -118,7 +118,7 @@ class BaseSender:
         if "path" in options:
             values = {**values, **options["path"]}
         url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
-        home = base is None or url.startswith(base) or same_origin(base, url)
+        home = base is None or "://" not in path or same_origin(base, url)  # only an absolute path leads away
 
         headers = settings.headers.copy()
         if not home:
