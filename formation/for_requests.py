@@ -212,7 +212,7 @@ def build(**settings: Any) -> Sender:
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that takes no informational response for the final one."""
+    """An adapter that takes no informational response for the final one, and that closes its connections at once."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -222,6 +222,14 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = connections.POOLS
         return manager
+
+    def close(self) -> None:
+        # urllib3 2 leaves that to the garbage collector, which waits for the last response that anybody keeps.
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated
+                if (pool := manager.pools.get(key)) is not None:
+                    pool.close()
+        super().close()
 
 
 class Adapter(_Adapter):

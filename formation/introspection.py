@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache, partial
+from itertools import pairwise
 from os.path import basename
 from types import CodeType, MethodType
 from typing import Any, Final
@@ -98,15 +99,13 @@ def _code_returns_nothing(code: CodeType) -> bool:
 
     if code.co_flags & _GENERATOR:
         return False
-    returned, last = [], None
-    for each in get_instructions(code):
-        if each.opname == "RETURN_CONST":  # 3.12 and 3.13
-            returned.append(each.argval)
-        elif each.opname == "RETURN_VALUE":
-            is_none = last is not None and last.opname == "LOAD_CONST" and last.argval is None
-            returned.append(None if is_none and not each.is_jump_target else ...)  # 'ctx or None' jumps here
-        last = each
-    return bool(returned) and all(value is None for value in returned)
+    returns_none = []
+    for before, each in pairwise(get_instructions(code)):
+        if each.opname in {"RETURN_VALUE", "RETURN_CONST"}:  # 3.12 and 3.13 can load a constant and return it in one
+            load = each if each.opname == "RETURN_CONST" else before
+            is_sure = load is each or not each.is_jump_target  # 'ctx or None' jumps to the return, past the None
+            returns_none.append(is_sure and load.opname in {"LOAD_CONST", "RETURN_CONST"} and load.argval is None)
+    return bool(returns_none) and all(returns_none)
 
 
 def _call_of(fn: Any) -> Any:

@@ -456,9 +456,8 @@ def _async_step(layer: Any, step: Callable[[Any], Any], place: _Place) -> Callab
     """The hot path of an async layer: no coroutine around it, unless it is sure to forget its return."""
     if returns_nothing(layer):
 
-        async def checked(ctx: Any, /) -> Any:
-            place.check(out := await layer(ctx, step))
-            return out
+        async def checked(ctx: Any, /) -> None:
+            place.check(await layer(ctx, step))
 
         return checked
 

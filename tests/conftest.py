@@ -25,6 +25,13 @@ def other_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def fresh_server() -> Iterator[Server]:
+    """A server for one test, which can count the connections that are open."""
+    with Server() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def ca() -> trustme.CA:
     """The authority that signs the certificate of ``tls_server``; nobody else trusts it."""

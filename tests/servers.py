@@ -27,7 +27,7 @@ Routes; a number is decimal, seconds may be a fraction, and a query parameter ha
 ``/bytes/1000``                 as many bytes, with Content-Length
 ``/chunks/10?size=10``          as many chunks
 ``/lines/3``                    as many lines of text, in chunks that do not end where lines do
-``/gzip``, ``/deflate``         ``{"gzip": true}``, compressed; ``/gzip?broken=1``: cut in the middle
+``/gzip``, ``/deflate``         ``{"gzip": true}``, compressed; ``/gzip?broken=1``: garbage
 ``/bomb?size=100000000``        so many zero bytes as gzip, which is a thousandth of it
 ``/drip?count=20&delay=0.1``    a body byte by byte
 ``/drip-head?delay=0.1``        a head byte by byte, without end
@@ -175,6 +175,11 @@ class Connection:
 
     def request(self) -> Seen:
         """Read the head of the next request."""
+        if not self.buffer:
+            self.fill()
+        if self.buffer[0] == 0x16:  # a client that wants to speak TLS
+            self.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            raise Gone
         head = self.until(b"\r\n\r\n").decode("latin-1")
         first, *lines = head.split("\r\n")
         method, target, version = first.split(" ")
@@ -576,7 +581,7 @@ def _lines(connection: Connection, seen: Seen) -> None:
 
 def _gzip(connection: Connection, seen: Seen) -> None:
     body = gzip.compress(b'{"gzip": true}')
-    body = body[: len(body) // 2] + b"garbage" if seen.arg("broken") else body
+    body = body[:10] + bytes(20) if seen.arg("broken") else body
     connection.answer(seen, 200, body, "application/json", [("Content-Encoding", "gzip")])
 
 

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 
+import pybreaker
 import pytest
 
 from formation import errors
@@ -126,6 +127,14 @@ def test_only_what_was_never_sent_may_be_sent_again_blindly():
     assert not errors.ReadTimeout("").never_sent
     assert not errors.ProtocolError("").never_sent
     assert not errors.TLSError("").never_sent
+
+
+def test_an_open_circuit_is_a_rejection_here_and_in_pybreaker():
+    error = errors.CircuitOpenError("open", name="GET /things", retry_after=1.5)
+
+    assert isinstance(error, errors.Rejected)
+    assert isinstance(error, pybreaker.CircuitBreakerError)
+    assert vars(pickled(error)) == vars(error)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -6,11 +6,13 @@ A plain middleware like any other, so that it runs sync and async. Above it a ca
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from formation.errors import TooManyRedirects
 from formation.http.cookies import cookie_header, keep
 from formation.http.redirects import next_hop
+from formation.http.url import redact
 from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE
 
 if TYPE_CHECKING:
@@ -35,37 +37,61 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
     def follow_redirects(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         first: Request = ctx[REQ_HTTP]
         request, history = first, list[Any]()
-        while True:
-            authorize(request)
-            own_cookie = request.headers.get("Cookie")
-            if (jar is not None or request.cookies) and (cookie := cookie_header(request, jar)):
-                request.headers["Cookie"] = cookie if own_cookie is None else f"{own_cookie}; {cookie}"
-            ctx = call(ctx)
-            response: Response = ctx[RES_HTTP]
-            if jar is not None:
-                keep(jar, request, response)
-            if limit == 0 or not 300 <= response.status_code < 400:
-                break
-            if own_cookie is None:
-                request.headers.popall("Cookie", None)
-            else:
-                request.headers["Cookie"] = own_cookie
-            hop = next_hop(request, response, ctx.get(SENSITIVE, ()))
-            if hop is None:
-                break
-            response.close()
-            if len(history) == limit:
-                raise TooManyRedirects(limit=limit, url=hop.url)
-            hop.rewind()
-            history.append(response)
-            ctx[REQ_HTTP] = request = hop
-            del ctx[RES_HTTP]
+        try:
+            while True:
+                authorize(request)
+                ctx = call(ctx) if jar is None and not request.cookies else _with_cookies(ctx, call, jar)
+                response: Response = ctx[RES_HTTP]
+                if limit == 0 or not 300 <= response.status_code < 400:
+                    break
+                hop = next_hop(request, response, ctx.get(SENSITIVE, ()))
+                if hop is None:
+                    break
+                response.close()
+                if len(history) == limit:
+                    raise TooManyRedirects(limit=limit, url=hop.url)  # noqa: TRY301  it is told where it happened, too
+                hop.rewind()
+                history.append(response)
+                ctx[REQ_HTTP] = request = hop
+                del ctx[RES_HTTP]
+        except Exception as error:
+            if history:
+                tell(error, request, ctx.get(RES_HTTP))
+                error.add_note(f"redirect {len(history)}, to {redact(request.url)}")
+                ctx[REQ_HTTP] = first  # above it a call is one call
+            raise
         if history:
             response.history = tuple(history)
             ctx[REQ_HTTP] = first
         return ctx
 
     return follow_redirects
+
+
+def _with_cookies(ctx: Ctx, call: Call[Ctx], jar: CookieJar | None) -> Ctx:
+    """Call with a Cookie header made of the request's cookies and the jar's; it goes again, for the next call."""
+    request: Request = ctx[REQ_HTTP]
+    own, cookie = request.headers.get("Cookie"), cookie_header(request, jar)
+    if cookie is not None:
+        request.headers["Cookie"] = cookie if own is None else f"{own}; {cookie}"
+    try:
+        ctx = call(ctx)
+    finally:
+        if own is not None:
+            request.headers["Cookie"] = own
+        else:
+            request.headers.popall("Cookie", None)
+    if jar is not None:
+        keep(jar, request, ctx[RES_HTTP])
+    return ctx
+
+
+def tell(error: Exception, request: Request, response: Response | None) -> None:
+    """Give an error the request that failed and the response to it, unless it has them already."""
+    for name, value in (("request", request), ("response", response)):
+        if getattr(error, name, None) is None:
+            with suppress(AttributeError, TypeError):  # an error that takes no attributes
+                setattr(error, name, value)
 
 
 def authorize(request: Request) -> None:

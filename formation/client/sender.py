@@ -7,7 +7,6 @@ The work is in three parts that know nothing of I/O, `BaseSender.prepare`, `Base
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, ove
 
 from attrs import define, evolve
 
-from formation.client.follow import follow_redirects
+from formation.client.follow import follow_redirects, tell
 from formation.client.responses import Result, decoder, unstructured
 from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
-from formation.errors import StatusError
+from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
 from formation.http.request import Request
@@ -118,7 +117,7 @@ class BaseSender:
         if "path" in options:
             values = {**values, **options["path"]}
         url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
-        home = base is None or url.startswith(base) or same_origin(base, url)
+        home = base is None or "://" not in path or same_origin(base, url)  # only an absolute path leads away
 
         headers = settings.headers.copy()
         if not home:
@@ -178,11 +177,7 @@ class BaseSender:
         """Tell the error where it comes from."""
         ctx = prepared.ctx
         request: Request = ctx[REQ_HTTP]
-        response = ctx.get(RES_HTTP)
-        for name, value in (("request", request), ("response", response)):
-            if getattr(error, name, None) is None:
-                with suppress(AttributeError, TypeError):  # an error that takes no attributes
-                    setattr(error, name, value)
+        tell(error, request, ctx.get(RES_HTTP))
         said = [f"{self.name}: {request.method} {ctx.get(TEMPLATE) or request.path} at {origin(request.url)}"]
         if layer := layer_of(error, prepared.chain):
             said.append(f"in {layer}")
@@ -291,6 +286,8 @@ class Sender(BaseSender):
             return self.finish(prepared, prepared.chain(prepared.ctx))
         except Exception as error:
             self.explain(error, prepared)
+            if (response := prepared.ctx.get(RES_HTTP)) is not None:
+                response.close()  # a stream that nobody will get to read
             raise
 
     def close(self) -> None:
@@ -327,6 +324,8 @@ class Streamed:
     ) -> None:
         if self._result is not None:
             self._result.response.close()
+        if isinstance(error, FormationError) and error.request is None:  # of the stream, while it was read
+            self._sender.explain(error, self._prepared)
 
 
 def _body(ctx: Ctx) -> Any:

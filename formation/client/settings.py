@@ -95,7 +95,7 @@ class Settings:
         headers: sent with each call that does not set them.
         max_body: bytes of a decoded body that are read into memory, 64 MiB; ``None``: no limit.
         max_redirects: hops to follow, 10; 0: none.
-        allow_origins: frozenset[str] = field(default=(), converter=_origins)
+        allow_origins: other origins that calls may name by absolute URL.
         per_hop: middleware that runs for each hop of a redirect, not once per call.
         params_encoder: makes query parameters of nested mappings, which are refused without it.
         endpoint: what sends, in place of the library's own; a function of ctx.

@@ -22,7 +22,15 @@ MAX_REDIRECTS: Final = 10
 
 _KEEP: Final = frozenset({307, 308})
 _REWRITE: Final = frozenset({301, 302, 303})
-_OF_THE_BODY: Final = ("Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Location", "Transfer-Encoding", "Digest")
+_OF_THE_BODY: Final = (
+    "Content-Length",
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Location",
+    "Transfer-Encoding",
+    "Digest",
+)
 
 
 def next_hop(request: Request, response: Response, sensitive: Collection[str] = ()) -> Request | None:
@@ -63,7 +71,10 @@ def next_hop(request: Request, response: Response, sensitive: Collection[str] = 
 def _target(base: str, location: str) -> str | None:
     """Return the absolute URL, or ``None``. A fragment is not sent, and user info in a Location is nobody's to set."""
     try:
-        parts = urlsplit(urljoin(base, _quoted(location)))
+        location = _quoted(location)
+        if (given := urlsplit(location)).scheme and not given.netloc:  # "http:", which urljoin takes for relative
+            return None
+        parts = urlsplit(urljoin(base, location))
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             return None
         parts.port  # noqa: B018  raises ValueError if it is none

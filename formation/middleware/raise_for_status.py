@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from formation.errors import FormationError, StatusError
+from formation.errors import StatusError
 from formation.keys import REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def raise_for_status() -> Middleware[Ctx]:
 
 
 def _error(response: Response, ctx: Ctx) -> StatusError:
-    with suppress(FormationError):  # the status is the news, not that its body is too large or breaks off
+    with suppress(Exception):  # the status is the news, not that its body is too large or breaks off
         response.content  # noqa: B018  keeps it
     response.close()
     request = response.request or ctx.get(REQ_HTTP)

@@ -86,6 +86,6 @@ def _log_close(log: Any, event: str, ctx: Ctx, said: dict[str, Any], started: fl
 
     def log_close(count: int, error: BaseException | None) -> None:
         how: dict[str, Any] = {"error": None} if error is None else failed(ctx, error)
-        log.debug(event, **{**how, **known}, bytes=count, **spent(ctx, started))
+        log.debug(event, **(how | known), bytes=count, **spent(ctx, started))
 
     return log_close

@@ -1,0 +1,106 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from formation.for_requests import build
+from formation.middleware import context, context_logger, request_id
+from tests.middleware.worlds import every_lift, every_world
+
+LINE = {"event": "context", "log_level": "info"}
+
+CASES = {
+    "what was gathered": ({"fmtn.context": {"ns": "billing", "uid": 42}}, LINE | {"ns": "billing", "uid": 42}),
+    "nothing was gathered": ({}, LINE),
+    "nothing at all": ({"fmtn.context": None}, LINE),
+}
+
+
+@every_world
+@pytest.mark.parametrize(("ctx", "expected"), CASES.values(), ids=CASES)
+def test_logs_the_context_before_the_call(world, ctx, expected):
+    counts = []
+    with capture_logs() as lines:
+
+        def endpoint(ctx):
+            counts.append(len(lines))
+            return ctx
+
+        out = world(context_logger(), dict(ctx), endpoint)
+    assert lines == [expected]
+    assert counts == [1]
+    assert out == ctx
+
+
+@every_lift
+def test_logs_the_context_of_a_lifted_function(lifted):
+    with capture_logs() as lines:
+        middleware = [request_id(idgen=lambda: "7f3a"), context(namespace="billing"), context_logger()]
+        result, _ = lifted(middleware, len, "four")
+    assert result == 4
+    assert [(line["event"], line["ns"], line["rid"]) for line in lines] == [("context", "billing", "7f3a")]
+
+
+@every_world
+def test_passes_errors_through(world):
+    error = ValueError("no")
+
+    def endpoint(ctx):
+        raise error
+
+    with capture_logs() as lines:
+        assert world(context_logger(), {}, endpoint) is error
+    assert lines == [LINE]
+
+
+def test_takes_any_logger_that_binds():
+    with capture_logs() as lines:
+        context_logger(structlog.get_logger().bind(app="shop"))({"fmtn.context": {"app": "billing"}}, dict)
+        context_logger(structlog.stdlib.get_logger("shop"))({}, dict)
+    assert lines == [LINE | {"app": "billing"}, LINE]
+
+
+@pytest.mark.parametrize("logger", [logging.getLogger("shop"), print, "shop", 7])
+def test_refuses_what_is_no_structlog_logger_when_it_is_given(logger):
+    with pytest.raises(TypeError, match=r"expected a structlog logger, got .*: structlog\.wrap_logger\(logger\) makes"):
+        context_logger(logger)
+
+
+def test_a_wrapped_logger_of_the_standard_library_will_do(caplog):
+    logger = structlog.wrap_logger(logging.getLogger("shop"), processors=[structlog.stdlib.render_to_log_kwargs])
+    with caplog.at_level("INFO", "shop"):
+        context_logger(logger)({"fmtn.context": {"ns": "billing"}}, dict)
+    assert [(record.name, record.message, record.ns) for record in caplog.records] == [("shop", "context", "billing")]
+
+
+def test_needs_structlog_only_for_its_own_logger():
+    code = """
+import sys
+sys.modules["structlog"] = None
+from formation.middleware import context_logger
+class Logger:
+    def bind(self, **fields):
+        return self
+    def info(self, event):
+        print(event)
+context_logger(Logger())({}, dict)
+try:
+    context_logger()
+except ImportError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert run.stdout.splitlines() == [
+        "context",
+        "structlog is not installed: pip install 'formation[logging]', or give a logger that has bind()",
+    ]
+
+
+def test_a_client_logs_the_context_of_each_call(server):
+    middleware = [request_id(), context(namespace="billing"), context_logger()]
+    with capture_logs() as lines, build(base_uri=server.url, middleware=middleware) as api:
+        ids = [api.get("/echo").request.headers["x-request-id"] for _ in range(2)]
+    assert [(line["event"], line["rid"]) for line in lines] == [("context", each) for each in ids]

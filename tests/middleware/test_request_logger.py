@@ -1,0 +1,464 @@
+import asyncio
+import logging
+from contextlib import suppress
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from formation import reply, wrap
+from formation.errors import ConnectError, StatusError
+from formation.for_requests import build
+from formation.http import Request, Response
+from formation.middleware import context, raise_for_status, request_id, request_logger
+from tests.middleware.worlds import every_lift, every_world
+from tests.servers import refused
+
+GET = {"method": "GET", "url": "https://h/users/7"}
+
+
+def get(url="https://h/users/7", **more):
+    return {"fmtn.req.http": Request("GET", url), **more}
+
+
+def logged(world, ctx, endpoint, middleware=None):
+    """The outcome, and the lines as (level, event, fields) with the time that it took checked and taken out."""
+    with capture_logs() as lines:
+        out = world(middleware or request_logger(), ctx, endpoint)
+    return out, [taken_apart(line) for line in lines]
+
+
+def taken_apart(line):
+    duration = line.pop("duration_us", 0)
+    assert isinstance(duration, int)
+    assert duration >= 0
+    return line.pop("log_level"), line.pop("event"), line
+
+
+def answer(status=200, headers=None, body=b""):
+    return lambda ctx: reply(ctx, status, headers, body)
+
+
+@every_world
+def test_logs_the_request_and_the_response(world):
+    ctx = get(**{"fmtn.template": "/users/{id}"})
+    ctx["fmtn.req.http"].headers["Accept"] = "text/html"
+    out, lines = logged(world, ctx, answer(200, {"ETag": '"1"'}, b"four"))
+    assert out is ctx
+    assert lines == [
+        ("info", "request.http", GET | {"params": {}, "template": "/users/{id}"}),
+        ("debug", "request.http", {"headers": {"Accept": "text/html"}}),
+        ("info", "response.http", GET | {"status": 200, "elapsed": None, "size": 4}),
+        ("debug", "response.http", {"headers": {"ETag": '"1"'}}),
+    ]
+
+
+@every_world
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [(200, "info"), (302, "info"), (404, "info"), (499, "info"), (500, "warning"), (503, "warning")],
+)
+def test_a_server_error_is_a_warning(world, status, level):
+    _, lines = logged(world, get(), answer(status))
+    assert [(line[0], line[2]["status"]) for line in lines if "status" in line[2]] == [(level, status)]
+
+
+@every_world
+def test_the_request_is_logged_before_the_call(world):
+    counts = []
+    with capture_logs() as lines:
+        world(request_logger(), get(), lambda ctx: counts.append(len(lines)) or ctx)
+    assert counts == [2]
+
+
+@every_world
+def test_an_error_is_logged_and_goes_on_as_it_is(world):
+    error = ConnectError("no route to https://me:pw@h/users/7?key=1 (h)")
+
+    def endpoint(ctx):
+        ctx["fmtn.attempts"] = ["first", "second", "third"]
+        raise error
+
+    out, lines = logged(world, get(**{"fmtn.sensitive": {"key"}}), endpoint)
+    assert out is error
+    assert error.__cause__ is None
+    detail = "no route to https://[redacted]@h/users/7?key=[redacted] (h)"
+    assert lines[2:] == [
+        ("error", "failure.http", GET | {"error": "ConnectError", "detail": detail, "attempts": 3}),
+    ]
+
+
+@every_world
+def test_an_error_with_a_response_has_its_status(world):
+    error = StatusError(status_code=503)
+    error.response = Response(503)
+
+    def endpoint(ctx):
+        raise error
+
+    _, lines = logged(world, get(), endpoint)
+    assert lines[-1][:2] == ("error", "failure.http")
+    assert (lines[-1][2]["error"], lines[-1][2]["status"]) == ("StatusError", 503)
+
+
+@every_world
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_what_is_no_error_is_logged_as_cancelled(world, error):
+    def endpoint(ctx):
+        raise error
+
+    out, lines = logged(world, get(), endpoint)
+    assert type(out) is type(error)
+    assert lines[-1][:2] == ("info", "cancelled.http")
+    assert lines[-1][2] == GET | {"error": type(error).__name__, "detail": str(error)}
+
+
+def test_a_task_that_is_cancelled_is_logged_as_cancelled():
+    async def forever(ctx):
+        await asyncio.sleep(60)
+
+    async def main():
+        task = asyncio.ensure_future(wrap(forever, [request_logger()])(get()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with capture_logs() as lines:
+        asyncio.run(main())
+    assert [line["event"] for line in lines] == ["request.http", "request.http", "cancelled.http"]
+
+
+def test_a_coroutine_that_is_closed_is_logged_as_cancelled():
+    class Never:
+        def __await__(self):
+            yield
+
+    async def endpoint(ctx):
+        await Never()
+
+    with capture_logs() as lines:
+        coroutine = wrap(endpoint, [request_logger()])(get())
+        coroutine.send(None)
+        coroutine.close()
+    assert (lines[-1]["event"], lines[-1]["error"]) == ("cancelled.http", "GeneratorExit")
+
+
+SIZES = {
+    "bytes": ({}, b"four", 4),
+    "nothing": ({}, b"", 0),
+    "what is announced": ({"Content-Length": "12"}, b"four", 12),
+    "what is announced, of a stream": ({"Content-Length": "12"}, iter([b"four"]), 12),
+    "what nobody knows": ({}, iter([b"four"]), None),
+    "what is no number": ({"Content-Length": "four"}, iter([b"four"]), None),
+    "two numbers": ([("Content-Length", "4"), ("Content-Length", "5")], iter([b"four"]), None),
+}
+
+
+@pytest.mark.parametrize(("headers", "body", "size"), SIZES.values(), ids=SIZES)
+def test_the_size_is_what_is_known_without_reading(headers, body, size):
+    with capture_logs() as lines:
+        ctx = request_logger()(get(), answer(200, headers, body))
+    assert [line["size"] for line in lines if "size" in line] == [size]
+    assert list(ctx["fmtn.res.http"].body) == ([b"four"] if body else [])
+
+
+@every_world
+def test_a_stream_is_not_read_and_its_end_is_logged(world):
+    def chunks():
+        yield b"ab"
+        yield b"c"
+
+    with capture_logs() as lines:
+        out = world(request_logger(), get(), answer(200, body=chunks()))
+        assert lines[2]["event"] == "response.http"
+        assert len(lines) == 4
+        assert list(out["fmtn.res.http"].body) == [b"ab", b"c"]
+    expected = GET | {"status": 200, "bytes": 3, "error": None}
+    assert taken_apart(lines[4]) == ("debug", "response.http.closed", expected)
+    assert len(lines) == 5
+
+
+def broken():
+    yield b"ab"
+    raise OSError("gone")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "count", "error"), [(broken(), 2, "OSError"), (iter([b"ab", b"c"]), 0, "BodyAbandoned")]
+)
+def test_a_stream_that_ends_early_says_why(chunks, count, error):
+    with capture_logs() as lines:
+        body = request_logger()(get(), answer(200, body=chunks))["fmtn.res.http"].body
+        if count:
+            with suppress(OSError):
+                list(body)
+        body.close()
+    assert (lines[-1]["event"], lines[-1]["bytes"], lines[-1]["error"]) == ("response.http.closed", count, error)
+
+
+@every_world
+def test_parameters_are_logged_without_none(world):
+    ctx = get()
+    ctx["fmtn.req.http"].params.extend(
+        [("a", "1"), ("b", None), ("c", "1"), ("c", None), ("c", "2"), ("d", 0), ("e", "")]
+    )
+    _, lines = logged(world, ctx, answer())
+    assert lines[0][2]["params"] == {"a": "1", "c": ["1", "2"], "d": 0, "e": ""}
+
+
+@every_world
+def test_secrets_are_not_logged(world):
+    secret = "s3cret"
+    request = Request(
+        "GET",
+        f"https://me:{secret}@h/x?API_KEY={secret}&q=1",
+        headers={
+            "Authorization": f"Bearer {secret}",
+            "Proxy-Authorization": secret,
+            "Cookie": f"a={secret}",
+            "X-API-Key": secret,
+            "Referer": f"https://me:{secret}@h/?api_key={secret}",
+            "Accept": "text/html",
+        },
+        params={"api_key": secret, "page": "2"},
+    )
+    headers = [("Set-Cookie", f"a={secret}"), ("x-api-key", secret), ("Location", f"https://h/?api_key={secret}")]
+
+    def endpoint(ctx):
+        reply(ctx, 302, headers)["fmtn.res.http"].url = request.target
+        return ctx
+
+    ctx = {"fmtn.req.http": request, "fmtn.sensitive": {"x-api-key", "api_key"}}
+    _, lines = logged(world, ctx, endpoint)
+    assert secret not in repr(lines)
+    assert lines[0][2]["url"] == "https://[redacted]@h/x?API_KEY=[redacted]&q=1"
+    assert lines[0][2]["params"] == {"api_key": "[redacted]", "page": "2"}
+    assert lines[1][2]["headers"]["Accept"] == "text/html"
+    assert lines[3][2]["headers"]["Location"] == "https://h/?api_key=[redacted]"
+
+
+@given(
+    secret=st.text("abcdefghij0123456789", min_size=12, max_size=20),
+    name=st.text("klmnopqrst-", min_size=1, max_size=8),
+    more=st.dictionaries(st.text("uvwxyz", min_size=1, max_size=3), st.text("UVWXYZ", max_size=3), max_size=3),
+)
+def test_no_secret_is_logged_wherever_it_stands(secret, name, more):
+    request = Request("GET", f"https://me:{secret}@h/x?{name}={secret}", headers={**more, f"x{name}": secret})
+    request.params.extend({**more, name: secret})
+    ctx = {"fmtn.req.http": request, "fmtn.sensitive": {name, f"x{name}"}}
+
+    def fail(ctx):
+        raise OSError(f"('{request.target}' is bad: {request.url})")
+
+    with capture_logs() as lines, suppress(OSError):
+        request_logger()(ctx, fail)
+    assert len(lines) == 3
+    assert secret not in repr(lines)
+
+
+@every_world
+def test_what_is_named_sensitive_inside_is_not_logged_outside(world):
+    def endpoint(ctx):
+        ctx["fmtn.sensitive"].add("x-key")
+        return reply(ctx, 200, {"X-Key": "s3cret"})
+
+    _, lines = logged(world, get(**{"fmtn.sensitive": set()}), endpoint)
+    assert lines[3][2] == {"headers": {"X-Key": "[redacted]"}}
+
+
+@every_world
+@pytest.mark.parametrize("outcome", ["answers", "fails", "is cancelled", "streams"])
+def test_each_line_bears_the_context(world, outcome):
+    def endpoint(ctx):
+        if outcome == "fails":
+            raise ValueError
+        if outcome == "is cancelled":
+            raise asyncio.CancelledError
+        return reply(ctx, 200, body=iter([b"a"]) if outcome == "streams" else b"a")
+
+    with capture_logs() as lines:
+        out = world(request_logger(), get(**{"fmtn.context": {"ns": "billing", "rid": "7f3a"}}), endpoint)
+        if outcome == "streams":
+            out["fmtn.res.http"].close()
+    assert len(lines) == {"answers": 4, "fails": 3, "is cancelled": 3, "streams": 5}[outcome]
+    assert {(line["ns"], line["rid"]) for line in lines} == {("billing", "7f3a")}
+
+
+@every_world
+@pytest.mark.parametrize(
+    ("attempts", "said"), [([], {}), (["first"], {"attempts": 1}), (["first", "second"], {"attempts": 2})]
+)
+def test_attempts_are_counted_where_there_are_any(world, attempts, said):
+    _, lines = logged(world, get(**{"fmtn.attempts": attempts}), answer())
+    assert {name: value for name, value in lines[2][2].items() if name == "attempts"} == said
+
+
+@every_lift
+def test_a_lifted_function_is_logged_by_its_name(lifted):
+    def area(width, height):
+        return width * height
+
+    with capture_logs() as lines:
+        result, _ = lifted([request_logger()], area, 3, 4)
+    assert result == 12
+    assert list(map(taken_apart, lines)) == [
+        ("info", "request.call", {"fn": "area"}),
+        ("info", "response.call", {"fn": "area"}),
+    ]
+
+
+@every_lift
+def test_a_lifted_function_that_raises_is_logged_by_its_name(lifted):
+    def area(width, height):
+        raise ValueError("too large")
+
+    with capture_logs() as lines, pytest.raises(ValueError, match="too large"):
+        lifted([request_logger()], area, 3, 4)
+    expected = {"fn": "area", "error": "ValueError", "detail": "too large"}
+    assert taken_apart(lines[1]) == ("error", "failure.call", expected)
+
+
+@every_world
+def test_a_context_without_keys_is_a_call(world):
+    _, lines = logged(world, {}, lambda ctx: ctx)
+    assert lines == [("info", "request.call", {}), ("info", "response.call", {})]
+
+
+class Result:
+    """What an RPC result shares with a response."""
+
+    def __init__(self, code, headers):
+        self.code = code
+        self.headers = Response(200, headers).headers
+
+
+@every_world
+def test_an_rpc_call_is_logged_by_its_method(world):
+    class Called:
+        name = "/pkg.Users/Get"
+        headers = Request("GET", "https://h/", headers={"Authorization": "s3cret"}).headers
+
+    def endpoint(ctx):
+        ctx["fmtn.res.rpc"] = Result("OK", {"a": "1"})
+        return ctx
+
+    _, lines = logged(world, {"fmtn.req.rpc": Called()}, endpoint)
+    method = {"method": "/pkg.Users/Get"}
+    assert lines == [
+        ("info", "request.rpc", method),
+        ("debug", "request.rpc", {"headers": {"Authorization": "[redacted]"}}),
+        ("info", "response.rpc", method | {"status": "OK"}),
+        ("debug", "response.rpc", {"headers": {"a": "1"}}),
+    ]
+
+
+@every_world
+def test_a_websocket_is_logged_under_its_kind_and_has_no_response(world):
+    _, lines = logged(world, get("wss://h/chat", **{"fmtn.kind": "websocket"}), lambda ctx: ctx)
+    called = {"method": "GET", "url": "wss://h/chat"}
+    assert lines == [
+        ("info", "request.websocket", called | {"params": {}}),
+        ("debug", "request.websocket", {"headers": {}}),
+        ("info", "response.websocket", called),
+    ]
+
+
+@every_world
+def test_an_http_call_that_nobody_answered_is_logged_without_a_status(world):
+    _, lines = logged(world, get(), lambda ctx: ctx)
+    assert lines[2:] == [("info", "response.http", GET)]
+
+
+def test_takes_a_bound_logger_of_ones_own():
+    with capture_logs() as lines:
+        request_logger(structlog.get_logger().bind(app="shop"))({}, dict)
+    assert [(line["event"], line["app"]) for line in lines] == [("request.call", "shop"), ("response.call", "shop")]
+
+
+@pytest.mark.parametrize("logger", [logging.getLogger("shop"), print, "shop"])
+def test_refuses_what_is_no_structlog_logger_when_it_is_given(logger):
+    with pytest.raises(TypeError, match=r"expected a structlog logger, got .*: structlog\.wrap_logger\(logger\) makes"):
+        request_logger(logger)
+
+
+def test_a_wrapped_logger_of_the_standard_library_takes_all_fields(caplog):
+    wrapped = structlog.wrap_logger(logging.getLogger("shop"), processors=[structlog.stdlib.render_to_log_kwargs])
+    middleware = request_logger(wrapped)
+    chain = wrap(answer(200, body=iter([b"a"])), [request_id(), context(), middleware])
+    with caplog.at_level("DEBUG", "shop"):
+        chain(get(**{"fmtn.template": "/x", "fmtn.attempts": [1]}))["fmtn.res.http"].close()
+        with suppress(ZeroDivisionError):
+            middleware({"fmtn.fn": len}, lambda ctx: 1 / 0)
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        "request.http",
+        "request.http",
+        "response.http",
+        "response.http",
+        "response.http.closed",
+        "request.call",
+        "failure.call",
+    ]
+    assert caplog.records[2].status == 200
+
+
+def test_a_client_logs_what_it_sent_and_got(server):
+    with capture_logs() as lines, build(base_uri=server.url, middleware=[request_logger()], auth=("me", "pw")) as api:
+        result = api.get("/data", params={"body": "four"})
+    apart = [taken_apart(line) for line in lines]
+    assert [line[:2] for line in apart] == [
+        ("info", "request.http"),
+        ("debug", "request.http"),
+        ("info", "response.http"),
+        ("debug", "response.http"),
+    ]
+    assert apart[0][2] == {
+        "method": "GET",
+        "url": f"{server.url}/data",
+        "params": {"body": "four"},
+        "template": "/data",
+    }
+    said = {"status": 200, "method": "GET", "url": f"{server.url}/data?body=four", "size": 4, "elapsed": result.elapsed}
+    assert apart[2][2] == said
+    assert 0 < result.elapsed < 20
+    assert result.body == b"four"
+
+
+def test_a_client_that_follows_a_redirect_logs_where_it_led(server):
+    with capture_logs() as lines, build(base_uri=server.url, middleware=[request_logger()]) as api:
+        api.post("/redirect/303", params={"to": "/status/404"})
+    said = [(line["method"], line["url"]) for line in lines if line["log_level"] == "info"]
+    assert said == [("POST", f"{server.url}/redirect/303"), ("GET", f"{server.url}/status/404")]
+
+
+def test_a_client_logs_a_stream_at_its_head_and_at_its_end(server):
+    with capture_logs() as lines, build(base_uri=server.url, middleware=[request_logger()]) as api:
+        with api.get("/chunks/3", stream=True) as result:
+            assert [line["size"] for line in lines if "size" in line] == [None]
+            assert len(b"".join(result.body)) == 30
+        with api.get("/chunks/3", stream=True):
+            pass
+    closed = [(line["bytes"], line["error"]) for line in lines if line["event"] == "response.http.closed"]
+    assert closed == [(30, None), (0, "BodyAbandoned")]
+
+
+def test_a_client_logs_that_nobody_is_there_without_the_secret_in_the_url():
+    def key_is_secret(ctx, call):
+        ctx["fmtn.sensitive"].add("key")
+        return call(ctx)
+
+    api = build(base_uri=refused(), middleware=[key_is_secret, request_logger()])
+    with api, capture_logs() as lines, pytest.raises(ConnectError):
+        api.get("/x", params={"key": "s3cret"})
+    assert (lines[-1]["event"], lines[-1]["error"]) == ("failure.http", "ConnectError")
+    assert "s3cret" not in repr(lines)
+
+
+def test_a_client_logs_the_status_that_was_raised(server):
+    api = build(base_uri=server.url, middleware=[request_logger(), raise_for_status()])
+    with api, capture_logs() as lines, pytest.raises(StatusError):
+        api.get("/status/503")
+    assert (lines[-1]["event"], lines[-1]["status"], lines[-1]["error"]) == ("failure.http", 503, "StatusError")

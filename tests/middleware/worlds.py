@@ -1,0 +1,79 @@
+"""The worlds that a built-in middleware runs in: a test that takes `every_world` has the same outcome in each.
+
+``world(middleware, ctx, endpoint)`` returns the context that comes out, or the error. The endpoint is a plain function;
+in the async worlds it runs after a turn of the event loop. ``lifted(middleware, fn, *args)`` calls any function behind
+middleware, as it is and as an ``async def``, and returns its result and its context.
+"""
+
+import asyncio
+from functools import wraps
+
+import pytest
+
+from formation import lift, wrap
+
+
+def direct(middleware, ctx, endpoint):
+    return middleware(ctx, endpoint)
+
+
+def sync_chain(middleware, ctx, endpoint):
+    return wrap(endpoint, [middleware])(ctx)
+
+
+def async_chain(middleware, ctx, endpoint):
+    return asyncio.run(wrap(_later(endpoint), [middleware])(ctx))
+
+
+def async_neighbours(middleware, ctx, endpoint):
+    async def neighbour(ctx, call):
+        await asyncio.sleep(0)
+        return await call(ctx)
+
+    return asyncio.run(wrap(endpoint, [neighbour, middleware, neighbour])(ctx))
+
+
+def _later(fn):
+    @wraps(fn)
+    async def later(*args):
+        await asyncio.sleep(0)
+        return fn(*args)
+
+    return later
+
+
+def _outcome(world):
+    @wraps(world)
+    def outcome(middleware, ctx, endpoint):
+        try:
+            return world(middleware, ctx, endpoint)
+        except BaseException as error:  # noqa: BLE001  an outcome like any other
+            return error
+
+    return outcome
+
+
+def _seen(middleware, fn, args, run):
+    contexts = []
+
+    def see(ctx, call):
+        contexts.append(ctx)
+        return call(ctx)
+
+    return run(lift(fn, middleware=[see, *middleware])(*args)), contexts[0]
+
+
+def lifted(middleware, fn, *args):
+    return _seen(middleware, fn, args, lambda result: result)
+
+
+def lifted_async(middleware, fn, *args):
+    return _seen(middleware, _later(fn), args, asyncio.run)
+
+
+def _by_name(name, functions):
+    return pytest.mark.parametrize(name, [pytest.param(fn, id=fn.__name__) for fn in functions])
+
+
+every_world = _by_name("world", map(_outcome, [direct, sync_chain, async_chain, async_neighbours]))
+every_lift = _by_name("lifted", [lifted, lifted_async])
