@@ -140,7 +140,7 @@ class BaseSender:
             json=unstructured(get("json")),
             files=get("files"),
             timeout=get("timeout", settings.timeout),
-            extensions={"stream": get("stream", False), "max_body": settings.max_body},
+            extensions={"stream": get("stream", False), "max_body": settings.max_body, "home": home},
             template=path if base is not None else None,
         )
         ctx = {
@@ -150,7 +150,7 @@ class BaseSender:
             SESSION: dict(get("session_context") or ()),
             TEMPLATE: request.template or request.path,
             SENSITIVE: set(),
-            STATE: {},
+            STATE: {"endpoint": self._transport()},  # bare, for a middleware that has to ask for a token
             NATIVE: {},
         }
         expect = get("expect")

@@ -56,9 +56,24 @@ class Body:
             Without it the source's own ``close`` is called.
     """
 
-    __slots__ = ("__weakref__", "_ahead", "_close", "_count", "_error", "_hooks", "_maps", "_message", "_over", "_source", "_under", "limit")
+    __slots__ = (
+        "__weakref__",
+        "_ahead",
+        "_close",
+        "_count",
+        "_error",
+        "_hooks",
+        "_maps",
+        "_message",
+        "_over",
+        "_source",
+        "_under",
+        "limit",
+    )
 
-    def __init__(self, source: BodyLike = b"", *, limit: int | None = None, close: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, source: BodyLike = b"", *, limit: int | None = None, close: Callable[[], Any] | None = None
+    ) -> None:
         under = source if isinstance(source, Body) else None
         self._source: Any = source.encode() if isinstance(source, str) else b"" if source is None else source
         if isinstance(self._source, (bytearray, memoryview)):
@@ -125,7 +140,11 @@ class Body:
         return Body(self._source if self.is_bytes else self, limit=self.limit)
 
     def __repr__(self) -> str:
-        what = f"{len(self._source)} bytes" if isinstance(self._source, bytes) else f"stream of {type(self._source).__name__}"
+        what = (
+            f"{len(self._source)} bytes"
+            if isinstance(self._source, bytes)
+            else f"stream of {type(self._source).__name__}"
+        )
         return f"<Body: {what}{', read' if self._over and not self.is_bytes else ''}>"
 
     # What can be done with it

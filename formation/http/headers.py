@@ -159,6 +159,8 @@ def check_value(name: str, value: str) -> str:
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:
-        message = f"header {name!r} has a value that is not latin-1, {value!r}: encode it, for example by urllib.parse.quote"
+        message = (
+            f"header {name!r} has a value that is not latin-1, {value!r}: encode it, for example by urllib.parse.quote"
+        )
         raise ValueError(message) from None
     return value

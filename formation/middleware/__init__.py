@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from formation.errors import BreakerTriggerException
     from formation.middleware.accept import accept
+    from formation.middleware.api_key import api_key
+    from formation.middleware.basic import basic
+    from formation.middleware.bearer import bearer
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
     from formation.middleware.default_stack import default_stack
+    from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.request_duration import request_duration
     from formation.middleware.request_id import request_id
@@ -34,12 +38,16 @@ if TYPE_CHECKING:
 __all__ = [
     "BreakerTriggerException",
     "accept",
+    "api_key",
+    "basic",
+    "bearer",
     "circuit_breaker",
     "content_type",
     "context",
     "context_logger",
     "default_stack",
     "get_context",
+    "oauth2_client_credentials",
     "raise_for_status",
     "request_duration",
     "request_id",
