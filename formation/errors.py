@@ -14,6 +14,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── DeadlineExceeded             the whole call took too long              (also a TimeoutError)
     ├── StatusError                  a status that the caller does not expect
     ├── DecodeError                  a body that is not what it should be      (also a ValueError)
+    ├── OAuth2Error                  the token endpoint gave no token
     ├── BodyTooLarge                 a body over ``max_body``
     ├── BodyConsumed                 a one-shot body was asked for a second time
     ├── BodyAbandoned                a body was closed before its end; not raised, ``on_close`` hooks get it
@@ -141,6 +142,17 @@ class DecodeError(FormationError, ValueError):
             f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; "
             f"it starts with {self.head!r}"
         )
+
+
+class OAuth2Error(FormationError):
+    """No token. ``status_code``, ``error`` and ``description`` are what the token endpoint said (RFC 6749, 5.2)."""
+
+    def __init__(self, *, status_code: int, error: str, description: str = "") -> None:
+        self.status_code = status_code
+        self.error = error
+        self.description = description
+        said = " ".join(filter(None, (error or "without an error code", description)))
+        super().__init__(f"no token: the token endpoint answered {status_code}, {said}")
 
 
 class BodyTooLarge(FormationError):

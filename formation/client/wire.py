@@ -72,13 +72,9 @@ def check_length(request: Request, headers: Headers) -> int | None:
         BodyTooLarge: it announces more than the limit, and is not to be streamed.
     """
     limit: int | None = request.extensions.get("max_body", MAX_BODY)
+    if limit is None or request.method == "HEAD" or request.extensions.get("stream"):
+        return limit
     announced = headers.get("Content-Length", "")
-    if (
-        limit is not None
-        and announced.isdecimal()
-        and request.method != "HEAD"
-        and not request.extensions.get("stream")
-    ):
-        if int(announced) > limit:
-            raise BodyTooLarge(limit=limit, got=int(announced))
+    if announced.isdecimal() and int(announced) > limit:
+        raise BodyTooLarge(limit=limit, got=int(announced))
     return limit

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from attrs import define
 
 from formation.bridge import await_
-from formation.errors import FormationError
+from formation.errors import OAuth2Error
 from formation.http.request import Request
 from formation.http.url import check_base
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, STATE
@@ -28,18 +28,6 @@ LEEWAY: Final = 10.0
 
 LIFETIME: Final = 300.0
 """Seconds that a token is used for if the server does not say: shorter than any server would mean."""
-
-
-class OAuth2Error(FormationError):
-    """No token. ``status_code`` and ``error`` are what the token endpoint said (RFC 6749, 5.2)."""
-
-    def __init__(self, *, status_code: int, error: str, description: str = "") -> None:
-        self.status_code = status_code
-        self.error = error
-        self.description = description
-        super().__init__(
-            f"the token endpoint answered {status_code}, {error or 'without an error code'} {description}".rstrip()
-        )
 
 
 @define
@@ -60,10 +48,10 @@ def oauth2_client_credentials(
 ) -> Middleware[Ctx]:
     """Send an access token that is fetched from ``token_url`` (RFC 6749, 4.4), as ``Authorization: Bearer …``.
 
-    A token is fetched at the first call and when it ends. If the server answers 401, one new token is fetched and the call
-    is made once more, if its body can be sent again. Of many callers at the same time one fetches; the others wait, threads
-    and tasks alike. The token request goes to the client's bare endpoint, so it is neither retried nor logged by the
-    middleware around. A call that has an ``Authorization``, or that goes to another origin, is left alone.
+    A token is fetched at the first call and when it ends. If the server answers 401, one new token is fetched and the
+    call is made once more, if its body can be sent again. Of many callers at the same time one fetches; the others
+    wait, threads and tasks alike. The token request goes to the client's bare endpoint, so it is neither retried nor
+    logged by the middleware around. A call that has an ``Authorization``, or that goes to another origin, is left alone.
 
     Args:
         token_url: absolute.

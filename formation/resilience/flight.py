@@ -1,7 +1,7 @@
 """Single flight: of many callers who want the same thing, one gets it, and the others wait for what it got.
 
-Threads and tasks may wait for each other: a plain function in an async chain waits on the bridge, so that its event loop
-goes on; anywhere else it blocks its thread.
+Threads and tasks may wait for each other: a plain function in an async chain waits on the bridge, so that its event
+loop goes on; anywhere else it blocks its thread.
 """
 
 from __future__ import annotations
