@@ -211,14 +211,15 @@ def say(text):
 
 
 def code(thing):
-    source = inspect.getsource(getattr(thing, "__wrapped__", thing))
+    written = thing.__mro__[1] if inspect.isclass(thing) else thing.__wrapped__  # before @client or @lift
+    source = inspect.getsource(written)
     print()
     for line in source.rstrip().splitlines():
         print(styled(f"    {line}", "2").rstrip())
 
 
 def show(source):
-    print(f"\n  {styled('>>>', '2')} {styled(source, '1;33')}")
+    print(f"\n  {styled('>>>', '2')} {styled(source, '1')}")
 
 
 def answer(value):

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from tests.servers import Scripted, Server
+
+settings.register_profile("formation", deadline=None)  # a law holds on a slow machine, too
+settings.load_profile("formation")
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+import formation
 from formation import keys
 from tests.servers import Connection, Seen, Server
 from tests.test_examples import run, told
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(formation.__file__).parent  # in site-packages where the wheel is tested
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
@@ -116,8 +118,8 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_demo_prints() -> None:
 
 
 def test_the_map_of_the_readme_has_each_part_of_the_package() -> None:
-    parts = {file.name for file in (ROOT / "formation").glob("*.py") if not file.name.startswith("_")}
-    parts |= {f"{folder.name}/" for folder in (ROOT / "formation").iterdir() if (folder / "__init__.py").exists()}
+    parts = {file.name for file in PACKAGE.glob("*.py") if not file.name.startswith("_")}
+    parts |= {f"{folder.name}/" for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
     parts |= {f"{folder}/" for folder in ("docs", "tests", "examples", "bench")}
     missing = [part for part in parts - {"version.py"} if f"`{part}`" not in text(README).replace("formation/", "")]
     assert not missing

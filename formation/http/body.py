@@ -2,17 +2,21 @@
 
 Theory of operation
 -------------------
-A `Body` starts as whatever the host has: a socket to read from, an iterable, an async iterable, a file, bytes. As long as
-nobody looks at it, an edge passes that very object on (`native`). Three things can be done with it:
+A `Body` starts as whatever the host has: a socket to read from, an iterable, an async iterable, a file, bytes. As long
+as nobody looks at it, an edge passes that very object on (`native`). Three things can be done with it:
 
-- *Read it*: ``read()`` takes all of it into memory, within `limit`; from then on the body is bytes and may be read again.
-  A plain function may do so in an async chain too: the bridge awaits.
-- *Map it*: ``map(fn, finish)`` changes it chunk by chunk as it passes, without reading ahead. ``fn`` and ``finish`` are pure
-  functions of bytes and know nothing of who pushes or pulls. A compressor fits: ``body.map(c.compress, c.flush)``.
+- *Read it*: ``read()`` takes all of it into memory, within `limit`; from then on the body is bytes and may be read
+  again. A plain function may do so in an async chain too: the bridge awaits.
+- *Map it*: ``map(fn, finish)`` changes it chunk by chunk as it passes, without reading ahead. ``fn`` and ``finish`` are
+  pure functions of bytes and know nothing of who pushes or pulls. A compressor fits: ``body.map(c.compress, c.flush)``.
 - *Replace it*: ``response.body = generator(response.body)`` pulls from the old one.
 
-However it ends, ``on_close`` hooks run once: with the number of bytes that came out, and with ``None``, or the error that
-stopped it, or `BodyAbandoned` when it was closed before its end.
+However it ends, ``on_close`` hooks run once: with the number of bytes that came out, and with ``None``, or the error
+that stopped it, or `BodyAbandoned` when it was closed before its end.
+
+A stream has one *reader*, the iteration that was begun last. Who has lost that place, since the body was closed or
+rewound meanwhile, can neither go on nor end it: the generator of a failed attempt may be collected, and so closed, in
+the middle of the next attempt.
 
 >>> body = Body([b"hello ", b"world"]).map(bytes.upper)
 >>> body.on_close(lambda count, error: print(count, error))
@@ -23,8 +27,10 @@ stopped it, or `BodyAbandoned` when it was closed before its end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from inspect import isawaitable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from copy import copy
+from inspect import isasyncgenfunction
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 from weakref import ref
 
@@ -49,47 +55,47 @@ class Body:
     """The body of a request or a response.
 
     Args:
-        source: bytes; ``str``, taken as UTF-8; or an iterable or async iterable of bytes. One that has ``rewind()``
-            (`File`, `Factory`, `Multipart`) can be sent again, one that has ``length`` says how long it is.
+        source: bytes; ``str``, taken as UTF-8; a binary file; or an iterable or async iterable of bytes. One that has
+            ``rewind()`` (`File`, `Factory`, `Multipart`) can be sent again, one that has ``length`` says how long it
+            is.
         limit: the most bytes that `read` takes into memory; ``None``: no limit.
         close: called once when the body has ended, with whatever end; may return something to await.
-            Without it the source's own ``close`` is called.
+            Without it the source's own ``close`` or ``aclose`` is called.
+
+    Raises:
+        TypeError: ``source`` is no such thing.
     """
 
     __slots__ = (
         "__weakref__",
-        "_ahead",
+        "_behind",
         "_close",
+        "_closing",
         "_count",
         "_error",
         "_hooks",
         "_maps",
         "_message",
         "_over",
+        "_reader",
         "_source",
-        "_under",
         "limit",
     )
 
     def __init__(
         self, source: BodyLike = b"", *, limit: int | None = None, close: Callable[[], Any] | None = None
     ) -> None:
-        under = source if isinstance(source, Body) else None
-        self._source: Any = source.encode() if isinstance(source, str) else b"" if source is None else source
-        if isinstance(self._source, (bytearray, memoryview)):
-            self._source = bytes(self._source)
-        if not isinstance(self._source, bytes) and not hasattr(source, "__iter__") and not hasattr(source, "__aiter__"):
-            message = f"expected bytes, str or an iterable of bytes as body, got {source!r}"
-            raise TypeError(message)
+        self._source: Any = source if isinstance(source, bytes) else _source(source)
         self.limit = limit
-        self._under: Body | None = under
         self._close = close
+        self._closing: Awaitable[Any] | None = None  # a close that close() could not wait for
+        self._behind: tuple[Body, ...] = (source,) if isinstance(source, Body) else ()  # closed with this one
         self._maps: list[tuple[Callable[[bytes], bytes], Callable[[], bytes] | None]] = []
         self._hooks: list[OnClose] = []
         self._message: ref[Message] | None = None
         self._count = 0
         self._error: BaseException | None = None
-        self._ahead = False  # somebody has begun to iterate
+        self._reader: object = None  # stands for the iteration that is under way
         self._over = False
 
     # What it is
@@ -97,7 +103,7 @@ class Body:
     @property
     def native(self) -> Any:
         """The source as it was given, as long as nothing is done to it; else ``None``."""
-        if self._maps or self._ahead or self._over:
+        if self._maps or self._reader or self._over:
             return None
         return self._source.native if isinstance(self._source, Body) else self._source
 
@@ -109,9 +115,7 @@ class Body:
     @property
     def is_async(self) -> bool:
         """Whether it can only be iterated by ``async for``, or on the bridge."""
-        if isinstance(self._source, Body):
-            return self._source.is_async
-        return hasattr(self._source, "__aiter__") and not hasattr(self._source, "__iter__")
+        return _is_async(self._source)
 
     @property
     def length(self) -> int | None:
@@ -123,29 +127,44 @@ class Body:
     @property
     def replayable(self) -> bool:
         """Whether the same bytes can be sent a second time."""
-        return self.is_bytes or (not self._maps and getattr(self._source, "replayable", False))
+        if isinstance(self._source, bytes):
+            return True
+        return not self._maps and (
+            isinstance(self._source, (list, tuple)) or getattr(self._source, "replayable", False)
+        )
 
     def rewind(self) -> bool:
-        """Go back to the start, to be sent again; ``False`` if that cannot be."""
-        if not self.is_bytes:
-            if not self.replayable or not self._source.rewind():
-                return False
-            self._ahead = self._over = False
-            self._error = None
+        """Go back to the start, to be sent again; ``False`` if that cannot be.
+
+        A stream that nobody has begun to read is at its start.
+        """
+        back = getattr(self._source, "rewind", None)
+        if (self._reader or self._over) and not self.replayable:
+            return False
+        if back is not None and not back():
+            return False
+        self._reader = self._error = None
+        self._over = False
         self._count = 0
         return True
 
     def fork(self) -> Body:
-        """Return a body that starts as this one does and is changed apart from it; a stream is still one stream."""
-        return Body(self._source if self.is_bytes else self, limit=self.limit)
+        """Return a body that starts as this one does and is changed apart from it.
+
+        What can be replayed is sent from its start by each fork; a stream is one stream, for one fork or for this body.
+        Whichever ends first runs the hooks of this one.
+        """
+        if not self.replayable:
+            return Body(self, limit=self.limit)
+        fork = Body(self._source, limit=self.limit)
+        fork._hooks.append(self._tell)
+        return fork
 
     def __repr__(self) -> str:
-        what = (
-            f"{len(self._source)} bytes"
-            if isinstance(self._source, bytes)
-            else f"stream of {type(self._source).__name__}"
-        )
-        return f"<Body: {what}{', read' if self._over and not self.is_bytes else ''}>"
+        if isinstance(self._source, bytes):
+            return f"<Body: {len(self._source)} bytes>"
+        state = ", read or closed" if self._over else ", being read" if self._reader else ""
+        return f"<Body: stream of {type(self._source).__name__}{state}>"
 
     # What can be done with it
 
@@ -154,12 +173,17 @@ class Body:
 
         Raises:
             BodyTooLarge: it is larger than ``limit``; the rest is not read.
-            BodyConsumed: it has been iterated before.
+            BodyConsumed: it has been iterated or closed before.
+            RuntimeError: it is async, and this is not a plain function in an async chain.
         """
         if not isinstance(self._source, bytes):
-            chunks, total = [], 0
+            chunks, size = [], 0
             for chunk in self:
-                total += self._within_limit(len(chunk), total)
+                size += len(chunk)
+                if self.limit is not None and size > self.limit:
+                    too_large = BodyTooLarge(limit=self.limit, got=size)
+                    self.close(too_large)
+                    raise too_large
                 chunks.append(chunk)
             self._keep(b"".join(chunks))
         return self._source  # type: ignore[no-any-return]
@@ -167,10 +191,15 @@ class Body:
     async def aread(self) -> bytes:
         """Do what `read` does, for an ``async def``."""
         if not isinstance(self._source, bytes):
-            chunks, total = [], 0
-            async for chunk in self:
-                total += self._within_limit(len(chunk), total)
-                chunks.append(chunk)
+            chunks, size = [], 0
+            async with aclosing(self._achunks(self._begin())) as stream:
+                async for chunk in stream:
+                    size += len(chunk)
+                    if self.limit is not None and size > self.limit:
+                        too_large = BodyTooLarge(limit=self.limit, got=size)
+                        await self.aclose(too_large)
+                        raise too_large
+                    chunks.append(chunk)
             self._keep(b"".join(chunks))
         return self._source  # type: ignore[no-any-return]
 
@@ -181,15 +210,15 @@ class Body:
         alone: answers to HEAD, 1xx, 204, 304, and parts (206). Bytes are changed at once.
 
         Raises:
-            BodyConsumed: it has been read, as a stream, already.
+            BodyConsumed: it has been iterated, as a stream, or closed.
         """
-        message = self._message and self._message()
+        message = None if self._message is None else self._message()
         if message is not None and not message.has_changeable_body():
             return self
         if isinstance(self._source, bytes):
-            self._source = fn(self._source) + (finish() if finish else b"")
-        elif self._ahead or self._over:
-            raise BodyConsumed
+            self._source = _bytes(fn(self._source), fn) + (_bytes(finish(), finish) if finish else b"")
+        elif self._reader or self._over:
+            raise self._consumed()
         else:
             self._maps.append((fn, finish))
         if message is not None:
@@ -199,8 +228,8 @@ class Body:
     def on_close(self, hook: OnClose) -> None:
         """Call ``hook(count, error)`` once when the body has ended; at once if it has ended already.
 
-        ``count``: the bytes that came out. ``error``: ``None``, what stopped it, or a `BodyAbandoned`. A hook that raises is
-        logged and changes nothing.
+        ``count``: the bytes that came out. ``error``: ``None``, what stopped it, or a `BodyAbandoned`. A hook that
+        raises is logged and changes nothing.
         """
         if self._over:
             _call_hook(hook, self._count, self._error)
@@ -211,28 +240,30 @@ class Body:
         """Iterate over the chunks, none empty. A stream can be iterated once; on the bridge an async one can, too."""
         if isinstance(self._source, bytes):
             return self._whole()
-        self._begin()
-        return self._chunks(_awaiting(self._source) if self.is_async else self._source)
+        if self.is_async and not in_async_chain():
+            raise RuntimeError(
+                f"{self!r} is async, and this is not a plain function in an async chain: in an 'async def' use "
+                "'await body.aread()' or 'async for chunk in body'"
+            )
+        return self._chunks(self._begin())
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the chunks in an ``async for``; a sync source blocks while it makes one."""
-        if not isinstance(self._source, bytes):
-            self._begin()
-        return self._achunks()
+        if isinstance(self._source, bytes):
+            return self._awhole()
+        return self._achunks(self._begin())
 
     def close(self, error: BaseException | None = None) -> None:
-        """End it, read or not. Closing it twice does nothing."""
-        waiting = self._end(error)
-        if waiting is not None and in_async_chain():
-            await_(waiting)
-        elif hasattr(waiting, "close"):
-            waiting.close()
+        """End it, read or not. Closing it twice does nothing.
+
+        Outside of an async chain this cannot wait for a source that is closed by awaiting: `aclose` does.
+        """
+        if not self._over:
+            self._shut(error or self._abandoned())
 
     async def aclose(self, error: BaseException | None = None) -> None:
         """Do what `close` does, for an ``async def``."""
-        waiting = self._end(error)
-        if waiting is not None:
-            await waiting
+        await self._ashut(error or self._abandoned())
 
     # How
 
@@ -240,129 +271,179 @@ class Body:
         """Belong to ``message``."""
         self._message = ref(message)
 
+    def replace(self, old: Body) -> None:
+        """Stand in the place of ``old``, which is closed with this one."""
+        self._behind += (old,)
+        if self.limit is None:
+            self.limit = old.limit
+
     def complete(self, content: bytes) -> None:
         """Be ``content``: somebody has read the source for us."""
-        self._keep(content)
         self._count = len(content)
-        self._finish(None)
+        if not self._over:
+            self._shut(None)
+        self._keep(content)
 
     def _keep(self, content: bytes) -> None:
         self._source = content
-        self._maps.clear()
+        self._maps = []
 
-    def _within_limit(self, size: int, total: int) -> int:
-        if self.limit is not None and total + size > self.limit:
-            raise BodyTooLarge(limit=self.limit, got=total + size)
-        return size
+    def _begin(self) -> object:
+        if self._reader or self._over:
+            raise self._consumed()
+        self._reader = reader = object()
+        return reader
 
-    def _begin(self) -> None:
-        if self._ahead or self._over:
-            raise BodyConsumed
-        self._ahead = True
+    def _consumed(self) -> BodyConsumed:
+        return BodyConsumed(f"{self!r} can be had once: read .content before anybody iterates or closes it")
+
+    def _abandoned(self) -> BodyAbandoned | None:
+        """What closing it now means: nothing, if all of it has come out."""
+        return None if self._over or self._count == self.length else BodyAbandoned()
 
     def _whole(self) -> Iterator[bytes]:
-        error: BaseException | None = BodyAbandoned()
         try:
             if self._source:
                 self._count = len(self._source)
                 yield self._source
-            error = None
         finally:
-            self.close(error)
+            self.close()
 
-    def _chunks(self, source: Iterable[bytes]) -> Iterator[bytes]:
-        error: BaseException | None = BodyAbandoned()
+    async def _awhole(self) -> AsyncIterator[bytes]:
         try:
-            for chunk in source:
-                if chunk := self._mapped(chunk):  # noqa: PLW2901
-                    yield chunk
-            if tail := self._flushed():
-                yield tail
-            error = None
-        except GeneratorExit:  # whoever iterates has stopped
-            raise
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self.close(error)
-            error = None
-
-    async def _achunks(self) -> AsyncIterator[bytes]:
-        error: BaseException | None = BodyAbandoned()
-        try:
-            if isinstance(self._source, bytes):
+            if self._source:
                 self._count = len(self._source)
-                if self._source:
-                    yield self._source
-            elif hasattr(self._source, "__aiter__"):
-                async for chunk in self._source:
-                    if chunk := self._mapped(chunk):  # noqa: PLW2901
-                        yield chunk
-            else:
-                for chunk in self._source:
-                    if chunk := self._mapped(chunk):  # noqa: PLW2901
-                        yield chunk
+                yield self._source
+        finally:
+            await self.aclose()
+
+    def _chunks(self, reader: object) -> Iterator[bytes]:
+        try:
+            self._check(reader)
+            for chunk in _pulled(self._source):
+                if mapped := self._mapped(chunk):
+                    yield mapped
+                    self._check(reader)
             if tail := self._flushed():
                 yield tail
-            error = None
         except GeneratorExit:  # whoever iterates has stopped
+            if self._reader is reader:
+                self.close()
             raise
-        except BaseException as caught:
-            error = caught
+        except BaseException as error:
+            if self._reader is reader:
+                self._shut(error)
+            raise
+        if self._reader is reader:
+            self._shut(None)
+
+    async def _achunks(self, reader: object) -> AsyncGenerator[bytes, None]:
+        chunks: Any = None
+        try:
+            self._check(reader)
+            chunks = _apulled(self._source)
+            async for chunk in chunks:
+                if mapped := self._mapped(chunk):
+                    yield mapped
+                    self._check(reader)
+            if tail := self._flushed():
+                yield tail
+        except GeneratorExit:  # whoever iterates has stopped
+            if self._reader is reader:
+                await self.aclose()
+            raise
+        except BaseException as error:
+            if self._reader is reader:
+                await self._ashut(error)
             raise
         finally:
-            await self.aclose(error)
-            error = None
+            if hasattr(chunks, "aclose"):  # a generator of its own; nobody else would close it before it is collected
+                await chunks.aclose()
+        if self._reader is reader:
+            await self._ashut(None)
 
-    def _mapped(self, chunk: bytes) -> bytes:
+    def _check(self, reader: object) -> None:
+        if self._reader is not reader:
+            raise self._consumed()
+
+    def _mapped(self, chunk: Any) -> bytes:
+        mapped = chunk if type(chunk) is bytes else _bytes(chunk, self._source)
         for fn, _ in self._maps:
-            chunk = fn(chunk)
-        self._count += len(chunk)
-        return chunk
+            mapped = _bytes(fn(mapped), fn)
+        self._count += len(mapped)
+        return mapped
 
     def _flushed(self) -> bytes:
-        carry = b""
+        length, carry = self.length, b""
+        if length is not None and length != self._count:
+            raise ValueError(f"expected {length} bytes from {self._source!r}, got {self._count}: it has been changed")
         for fn, finish in self._maps:
             if carry:
-                carry = fn(carry)
+                carry = _bytes(fn(carry), fn)
             if finish is not None:
-                carry += finish()
+                carry += _bytes(finish(), finish)
         self._count += len(carry)
         return carry
 
-    def _end(self, error: BaseException | None) -> Awaitable[None] | None:
-        """Close the source and run the hooks; returns what is left to await."""
-        if self._over:
-            return None
-        if error is None and not self._ahead and not isinstance(self._source, bytes):
-            error = BodyAbandoned()
-        close = self._close or getattr(self._source, "close", None) or getattr(self._source, "aclose", None)
-        self._close = None
+    def _shut(self, error: BaseException | None) -> None:
         try:
-            waiting = close() if close is not None else None
+            self._end(error)
+            if self._closing is not None and in_async_chain():
+                closing, self._closing = self._closing, None
+                await_(closing)
         finally:
-            if self._under is not None:
-                self._under.close(error)
-            self._finish(error)
-        return waiting if isawaitable(waiting) else None
+            for body in self._behind:
+                body.close(error)
+            error = None  # or the traceback of the error, this frame and the error hold each other
 
-    def _finish(self, error: BaseException | None) -> None:
-        self._over = True
-        self._error = error
+    async def _ashut(self, error: BaseException | None) -> None:
+        try:
+            if not self._over:
+                self._end(error)
+            if self._closing is not None:
+                closing, self._closing = self._closing, None
+                await closing
+        finally:
+            for body in self._behind:
+                await body.aclose(error)
+            error = None
+
+    def _end(self, error: BaseException | None) -> None:
+        """Be over: close the source and tell the hooks."""
+        close, self._close = self._close, None
+        if close is None and not isinstance(self._source, Body):
+            close = getattr(self._source, "close", None) or getattr(self._source, "aclose", None)
+        self._over, self._reader = True, None
+        try:
+            closing = None if close is None else close()
+            if hasattr(closing, "__await__"):
+                self._closing = closing
+        except BaseException as failed:
+            error = error or failed
+            raise
+        finally:
+            self._error = None if error is None else _kept(error)
+            self._tell(self._count, error)
+            error = None
+
+    def _tell(self, count: int, error: BaseException | None) -> None:
         hooks, self._hooks = self._hooks, []
         for hook in hooks:
-            _call_hook(hook, self._count, error)
+            _call_hook(hook, count, error)
 
 
 class File:
-    """A file opened in binary mode, from where it stands, as a source; it stays the caller's to close."""
+    """A file opened in binary mode, from where it stands, as a source; it stays the caller's to close.
+
+    It is sent as long as it was when it was given, for that length has been announced: what is written behind it
+    meanwhile, as to a log, is left out.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         try:
             self.start: int | None = file.tell()
-            self.length: int | None = max(0, file.seek(0, 2) - self.start)
+            self.length: int | None = file.seek(0, 2) - self.start
             file.seek(self.start)
         except (AttributeError, OSError):  # a pipe
             self.start = self.length = None
@@ -373,35 +454,92 @@ class File:
         return self.start is not None
 
     def rewind(self) -> bool:
-        """Go back to where it stood."""
+        """Go back to where it stood; ``False`` if it cannot."""
         if self.start is None:
             return False
-        self.file.seek(self.start)
+        try:
+            self.file.seek(self.start)
+        except (OSError, ValueError):  # ValueError: it has been closed
+            return False
         return True
 
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.file.read(CHUNK):
-            if isinstance(chunk, str):
-                message = f"{self.file!r} is open in text mode: open it in binary mode"
-                raise TypeError(message)
-            yield chunk
+        self.rewind()
+        return _blocks(self.file, self.length)
 
 
 class Factory:
-    """A function that makes a new iterable for each time the body is sent, as a source."""
+    """A function that makes a new iterable or async iterable for each time the body is sent, as a source.
+
+    What it makes is closed after each iteration, if it can be closed.
+    """
 
     length = None
     replayable = True
 
-    def __init__(self, make: Callable[[], Iterable[bytes]]) -> None:
+    def __init__(self, make: Callable[[], Iterable[bytes] | AsyncIterable[bytes]]) -> None:
         self.make = make
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it makes an async iterable, as far as can be seen without making one."""
+        return isasyncgenfunction(self.make)
 
     def rewind(self) -> bool:
         """Nothing to do: the next iteration starts anew."""
         return True
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.make())
+        made = self.make()
+        try:
+            yield from _pulled(made)
+        finally:
+            if hasattr(made, "close"):
+                made.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        made: Any = self.make()
+        chunks: Any = _apulled(made)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            if hasattr(chunks, "aclose"):
+                await chunks.aclose()
+            if hasattr(made, "close"):
+                made.close()
+
+
+def _source(source: Any) -> Any:
+    if isinstance(source, str):
+        return source.encode()
+    if source is None:
+        return b""
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, dict) or not (hasattr(source, "__iter__") or hasattr(source, "__aiter__")):
+        raise TypeError(f"expected bytes, str, a binary file or an iterable of bytes as body, got {source!r}")
+    return source
+
+
+def _is_async(source: Any) -> bool:
+    if isinstance(source, (Body, Factory)):
+        return source.is_async
+    return hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+
+
+def _pulled(source: Any) -> Iterable[bytes]:
+    """What a plain function iterates over."""
+    if _is_async(source) and not isinstance(source, Body):
+        return _awaiting(source)
+    if hasattr(source, "read") and not isinstance(source, Body):
+        return _blocks(source)
+    return source  # type: ignore[no-any-return]
+
+
+def _apulled(source: Any) -> AsyncIterator[bytes]:
+    """What an ``async def`` iterates over."""
+    return source.__aiter__() if hasattr(source, "__aiter__") else _blocking(_pulled(source))
 
 
 def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
@@ -412,13 +550,48 @@ def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
             chunk = await_(chunks.__anext__())
         except StopAsyncIteration:
             return
+        try:
+            yield chunk
+        except GeneratorExit:
+            if hasattr(chunks, "aclose") and in_async_chain():
+                await_(chunks.aclose())
+            raise
+
+
+async def _blocking(source: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in source:
         yield chunk
+
+
+def _blocks(file: BinaryIO, left: int | None = None) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+        if isinstance(chunk, str):
+            raise TypeError(f"{file!r} is open in text mode: open it in binary mode")
+        if left is not None:
+            left -= len(chunk)
+        yield chunk
+
+
+def _bytes(chunk: Any, whose: object) -> bytes:
+    if type(chunk) is bytes:
+        return chunk
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    raise TypeError(f"expected bytes from {whose!r}, got {chunk!r} ({type(chunk).__qualname__})")
+
+
+def _kept(error: BaseException) -> BaseException:
+    """Return a copy for hooks that come late: the error itself holds, by its traceback, frames that hold the body."""
+    try:
+        return copy(error)
+    except Exception:  # noqa: BLE001  some errors cannot be made of their args
+        return BodyAbandoned(f"the body ended before its time: {error!r}")
 
 
 def _call_hook(hook: OnClose, count: int, error: BaseException | None) -> None:
     try:
         hook(count, error)
-    except Exception:  # noqa: BLE001  it is told after the fact and has no say
-        from logging import getLogger  # noqa: PLC0415  rarely needed
+    except Exception:
+        from logging import getLogger  # rarely needed
 
         getLogger("formation").exception("an on_close hook raised: %r", hook)

@@ -1,12 +1,12 @@
-"""Header fields: a case-insensitive multi-map that refuses what would break the message.
+r"""Header fields: a case-insensitive multi-map that refuses what would break the message.
 
 >>> headers = Headers({"Accept": "text/html"})
 >>> headers.add("accept", "text/plain")
 >>> headers["ACCEPT"], headers.getlist("Accept")
 ('text/html, text/plain', ['text/html', 'text/plain'])
->>> headers["X-Name"] = "a\\r\\nSet-Cookie: stolen=1"
+>>> headers["X-Name"] = "a\r\nSet-Cookie: stolen=1"
 Traceback (most recent call last):
-ValueError: header 'X-Name' has a CR, LF or NUL in its value 'a\\r\\nSet-Cookie: stolen=1': it would start another header
+ValueError: header 'X-Name' has a CR, LF or NUL in its value 'a\r\nSet-Cookie: stolen=1': it would start another header
 """
 
 from __future__ import annotations
@@ -14,27 +14,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
 from multidict import CIMultiDict
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+T = TypeVar("T")
 
 SENSITIVE: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Headers that logs redact, and that requests drop on the way to another origin; ``fmtn.sensitive`` adds to them."""
 
 REDACTED: Final = "[redacted]"
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_BREAKING: Final = re.compile("[\r\n\0]")
+_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110, 5.6.2
+_breaking = re.compile(r"[\r\n\0]").search
+_MISSING: Final[Any] = object()
 
 
 class Headers(CIMultiDict[str]):
-    """Header fields in the order they were given, names case-insensitive, a name may have several lines.
+    """Header fields in the order they were given, names case-insensitive; a name may have several lines.
 
-    ``headers[name]`` and ``get`` join the lines of a name by ``", "`` (RFC 9110, 5.3), those of ``Cookie`` by ``"; "``;
-    `getlist` gives them one by one, as ``Set-Cookie`` needs it. ``headers[name] = value`` replaces all lines; `add` adds one.
-    Iterating ``items()`` gives every line.
+    ``headers[name]`` and ``get`` join the lines of a name by ``", "`` (RFC 9110, 5.3), those of ``Cookie`` by
+    ``"; "`` (RFC 9113, 8.2.3); `getlist` gives them one by one, as ``Set-Cookie`` needs it. ``headers[name] = value``
+    replaces all lines; `add` adds one. Iterating ``items()`` gives every line.
+
+    Args:
+        fields: a mapping, or pairs of name and value; a name may be in several pairs.
 
     Raises:
         TypeError: a name or a value is no ``str``.
@@ -46,21 +52,35 @@ class Headers(CIMultiDict[str]):
 
     @classmethod
     def received(cls, fields: Iterable[tuple[str, str]]) -> Headers:
-        """Make headers of fields that an HTTP parser has let through, without looking at them again."""
+        """Make headers of fields that an HTTP parser has let through.
+
+        They are not checked again, but for CR, LF and NUL: a parser may leave the line breaks of a folded value in it.
+        Each becomes a space (RFC 9110, 5.5), so a received value can be sent on.
+        """
         headers = cls.__new__(cls)
         CIMultiDict.__init__(headers, fields)
+        values = "".join(headers.values())
+        if "\n" in values or "\r" in values or "\0" in values:
+            return cls.received([(name, re.sub(r"[\r\n\0]", " ", value)) for name, value in headers.items()])
         return headers
 
     def __getitem__(self, name: str) -> str:
         lines = self.getall(name)
-        return lines[0] if len(lines) == 1 else ("; " if name.lower() == "cookie" else ", ").join(lines)
+        return lines[0] if len(lines) == 1 else _joined(name, lines)
 
     def __setitem__(self, name: str, value: str) -> None:
         super().__setitem__(check_name(name), check_value(name, value))
 
-    def get(self, name: str, default: Any = None) -> Any:
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: T) -> str | T: ...
+    def get(self, name: str, /, default: Any = None) -> Any:
         """Return the joined lines of ``name``, or ``default``."""
-        return self[name] if name in self else default
+        lines = self.getall(name, None)
+        if lines is None:
+            return default
+        return lines[0] if len(lines) == 1 else _joined(name, lines)
 
     def getlist(self, name: str) -> list[str]:
         """Return the lines of ``name``, none if it is not there."""
@@ -74,17 +94,24 @@ class Headers(CIMultiDict[str]):
         """Replace all lines of ``name``, the same as ``headers[name] = value``."""
         self[name] = value
 
-    def setdefault(self, name: str, value: str = "") -> str:  # type: ignore[override]  # no None among header values
+    def setdefault(self, name: str, value: str = "") -> str:
         """Set ``name`` unless it is there; return what is there then."""
         if name not in self:
             self[name] = value
         return self[name]
 
-    def pop(self, name: str, default: Any = None) -> Any:
-        """Remove all lines of ``name``; return them joined, or ``default``."""
-        value = self.get(name, default)
-        self.popall(name, None)
-        return value
+    @overload
+    def pop(self, name: str, /) -> str: ...
+    @overload
+    def pop(self, name: str, /, default: T) -> str | T: ...
+    def pop(self, name: str, /, default: Any = _MISSING) -> Any:
+        """Remove all lines of ``name``; return them joined, or ``default``.
+
+        Raises:
+            KeyError: there is none, and no ``default``.
+        """
+        lines = self.popall(name) if default is _MISSING else self.popall(name, None)
+        return default if lines is None else _joined(name, lines)
 
     def extend(self, fields: HeadersLike = (), /, **named: str) -> None:  # type: ignore[override]
         """Add lines, whatever lines there are."""
@@ -98,69 +125,82 @@ class Headers(CIMultiDict[str]):
         """Add the lines of the names that are not there yet."""
         super().extend([(name, value) for name, value in [*checked(fields), *checked(named)] if name not in self])
 
-    def copy(self) -> Headers:
-        """Return headers of their own with the same lines."""
-        return Headers.received(self.items())
-
     def replaced(self, fields: HeadersLike) -> Headers:
         """Make headers of ``fields``, with the separate lines of each name whose joined value stays the same.
 
         So ``req.headers = {**req.headers, "Accept": "text/html"}`` does not join two ``Set-Cookie`` lines for ever.
         """
         if isinstance(fields, Headers):
-            return fields
-        headers = Headers()
+            return fields.copy()
+        lines: list[tuple[str, str]] = []
         for name, value in checked(fields):
-            if name in self and self[name] == value:
-                CIMultiDict.extend(headers, [(name, line) for line in self.getall(name)])
+            if self.get(name) == value:
+                lines += [(name, line) for line in self.getall(name)]
             else:
-                CIMultiDict.add(headers, name, value)
-        return headers
+                lines.append((name, value))
+        return Headers.received(lines)
 
     def redacted(self, sensitive: Iterable[str] = ()) -> dict[str, str]:
         """Return a dict for logs, in which the values of sensitive headers are ``[redacted]``."""
         hidden = SENSITIVE.union(name.lower() for name in sensitive)
         return {str(name): REDACTED if name.lower() in hidden else self[name] for name in self}
 
+    def __repr__(self) -> str:
+        return f"<Headers {self.redacted()}>"
+
     def __reduce__(self) -> Any:
-        return Headers, ([(str(name), value) for name, value in self.items()],)
+        return Headers.received, ([(str(name), value) for name, value in self.items()],)
+
+    if TYPE_CHECKING:
+
+        def copy(self) -> Headers:
+            """Return headers of their own with the same lines."""
 
 
 def checked(fields: HeadersLike) -> list[tuple[str, str]]:
     """Return the lines of ``fields``, each checked."""
-    lines: Iterable[tuple[str, str]] = fields.items() if isinstance(fields, Mapping) else fields
     if isinstance(fields, Headers):
-        return list(lines)
+        return list(fields.items())
+    lines = fields.items() if isinstance(fields, (dict, Mapping)) else map(_pair, fields)
     return [(check_name(name), check_value(name, value)) for name, value in lines]
 
 
-@lru_cache(maxsize=1024)
 def check_name(name: str) -> str:
     """Return ``name`` if it is a header name."""
     if not isinstance(name, str):
-        message = f"expected a str as header name, got {name!r}"
-        raise TypeError(message)
-    if not _TOKEN.fullmatch(name):
-        message = f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only"
-        raise ValueError(message)
+        raise TypeError(f"expected a str as header name, got {name!r}")
+    if not _is_token(name):
+        raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
     return name
 
 
 def check_value(name: str, value: str) -> str:
     """Return ``value`` if it may stand in a header."""
     if not isinstance(value, str):
-        message = f"expected a str as value of header {name!r}, got {value!r}"
-        raise TypeError(message)
+        raise TypeError(f"expected a str as value of header {name!r}, got {value!r}")
     if value.isascii() and value.isprintable():  # nearly always, and fast
         return value
-    if _BREAKING.search(value):
-        message = f"header {name!r} has a CR, LF or NUL in its value {value!r}: it would start another header"
-        raise ValueError(message)
+    if _breaking(value):
+        raise ValueError(f"header {name!r} has a CR, LF or NUL in its value {value!r}: it would start another header")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:
-        message = (
+        raise ValueError(
             f"header {name!r} has a value that is not latin-1, {value!r}: encode it, for example by urllib.parse.quote"
-        )
-        raise ValueError(message) from None
+        ) from None
     return value
+
+
+@lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has
+def _is_token(name: str) -> bool:
+    return _token(name) is not None
+
+
+def _pair(line: Any) -> tuple[str, str]:
+    if not isinstance(line, (tuple, list)) or len(line) != 2:
+        raise TypeError(f"expected headers as a mapping or as pairs of name and value, got {line!r} among them")
+    return line  # type: ignore[return-value]
+
+
+def _joined(name: str, lines: list[str]) -> str:
+    return ("; " if name.lower() == "cookie" else ", ").join(lines)

@@ -82,9 +82,7 @@ def check_timeout(value: Timeout | Unset) -> Timeout | Unset:
     if value is UNSET or value is None:
         return value
     parts = value if isinstance(value, tuple) else (value, value)
-    good = len(parts) == 2 and all(
-        p is None or (isinstance(p, (int, float)) and not isinstance(p, bool) and p > 0) for p in parts
-    )  # noqa: PLR2004
+    good = len(parts) == 2 and all(p is None or (isinstance(p, (int, float)) and not isinstance(p, bool) and p > 0) for p in parts)  # noqa: PLR2004
     if not good:
         message = f"expected a timeout in seconds, above 0, or a pair (connect, read), got {value!r}"
         raise ValueError(message)
@@ -300,9 +298,7 @@ class Request:
 _FIELDS: Final = tuple(name for name in Request.__slots__ if name != "__weakref__")
 
 
-def _restore(
-    method: str, url: str, headers: list[tuple[str, str]], template: str | None, content: bytes | None
-) -> Request:
+def _restore(method: str, url: str, headers: list[tuple[str, str]], template: str | None, content: bytes | None) -> Request:
     return Request(method, url, headers=headers, template=template, content=content)
 
 

@@ -1,8 +1,6 @@
 """The response: what a client got and what a server answers, in the same class.
 
->>> response = Response(
-...     status_code=404, headers={"Content-Type": "application/json"}, body=b'{"error": "no such user"}'
-... )
+>>> response = Response(status_code=404, headers={"Content-Type": "application/json"}, body=b'{"error": "no such user"}')
 >>> response.ok, response.reason, response.json()
 (False, 'Not Found', {'error': 'no such user'})
 """
@@ -211,15 +209,7 @@ class Response:
     def __reduce__(self) -> Any:
         """Leave a stream and the host's objects behind; what remains tells which response it was."""
         content = self._body if isinstance(self._body, bytes) else self._body.read() if self._body.is_bytes else b""
-        return _restore, (
-            self.status_code,
-            list(self.headers.items()),
-            content,
-            self.reason,
-            self.request,
-            self.url,
-            self.elapsed,
-        )
+        return _restore, (self.status_code, list(self.headers.items()), content, self.reason, self.request, self.url, self.elapsed)
 
 
 def _restore(  # noqa: PLR0913, PLR0917  what pickle passes

@@ -1,8 +1,8 @@
 """What the middlewares that log have in common: the logger, and what a line says.
 
-All but `structured` make of a context the fields of a log line, with ``[redacted]`` in the place of secrets. No field
-is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has: structlog may pass fields on as its
-``extra``, which must not.
+All but `structured` and `say` make of a context the fields of a log line, with ``[redacted]`` in the place of secrets.
+No field is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has: structlog may pass fields
+on as its ``extra``, which must not.
 """
 
 from __future__ import annotations
@@ -46,6 +46,19 @@ def structured(logger: Any) -> Any:
         message = f"expected a structlog logger, got {logger!r}: structlog.wrap_logger(logger) makes one of it"
         raise TypeError(message)
     return logger
+
+
+def say(log: Any, level: str, event: str, /, **fields: Any) -> None:
+    """Log a line. A logger that fails, as a full disk makes it, must not fail the call: it may be through already.
+
+    >>> say(None, "info", "request.http")  # logging.getLogger("formation") tells of it
+    """
+    try:
+        getattr(log, level)(event, **fields)
+    except Exception:
+        from logging import getLogger
+
+        getLogger("formation").exception("a logger raised: %r", log)
 
 
 def kind_of(ctx: Ctx) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from formation.keys import CONTEXT
-from formation.middleware._log import structured
+from formation.middleware._log import say, structured
 
 if TYPE_CHECKING:
     from formation.kernel import Call, Ctx, Middleware
@@ -33,7 +33,7 @@ def context_logger(logger: Any = None) -> Middleware[Ctx]:
     log = structured(logger)
 
     def context_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        log.bind(**ctx.get(CONTEXT) or {}).info("context")
+        say(log.bind(**ctx.get(CONTEXT) or {}), "info", "context")
         return call(ctx)
 
     return context_logger

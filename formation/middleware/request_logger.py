@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.keys import CONTEXT, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
-from formation.middleware._log import answered, asked, called, failed, kind_of, shown, spent, structured
+from formation.middleware._log import answered, asked, called, failed, kind_of, say, shown, spent, structured
 
 if TYPE_CHECKING:
     from formation.kernel import Call, Ctx, Middleware
@@ -30,7 +30,7 @@ def request_logger(logger: Any = None) -> Middleware[Ctx]:
     as ``fn``.
 
     Credentials, cookies, user info in URLs, and every header and query parameter that ``ctx["fmtn.sensitive"]`` names
-    are logged as ``[redacted]``.
+    are logged as ``[redacted]``. A logger that raises does not fail the call.
 
     Args:
         logger: a structlog logger, or anything with ``bind`` and the levels; ``None``: ``structlog.get_logger()``.
@@ -54,21 +54,21 @@ def request_logger(logger: Any = None) -> Middleware[Ctx]:
     def request_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         started, log = perf_counter(), unbound.bind(**ctx.get(CONTEXT) or {})
         request, response, failure, cancelled = (f"{event}.{kind_of(ctx)}" for event in EVENTS)
-        log.info(request, **asked(ctx))
+        say(log, "info", request, **asked(ctx))
         if (message := ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)) is not None:
-            log.debug(request, headers=shown(ctx, message.headers))
+            say(log, "debug", request, headers=shown(ctx, message.headers))
         try:
             ctx = call(ctx)
         except Exception as error:
-            log.error(failure, **called(ctx), **failed(ctx, error), **spent(ctx, started))  # noqa: TRY400  it goes on
+            say(log, "error", failure, **called(ctx), **failed(ctx, error), **spent(ctx, started))
             raise
         except BaseException as error:
-            log.info(cancelled, **called(ctx), **failed(ctx, error), **spent(ctx, started))
+            say(log, "info", cancelled, **called(ctx), **failed(ctx, error), **spent(ctx, started))
             raise
         said = answered(ctx)
-        (log.warning if _is_server_error(said) else log.info)(response, **said, **spent(ctx, started))
+        say(log, _level(said), response, **said, **spent(ctx, started))
         if (message := ctx.get(RES_HTTP) or ctx.get(RES_RPC)) is not None:
-            log.debug(response, headers=shown(ctx, message.headers))
+            say(log, "debug", response, headers=shown(ctx, message.headers))
         if (streamed := ctx.get(RES_HTTP)) is not None and not streamed.body.is_bytes:
             streamed.on_close(_log_close(log, f"{response}.closed", ctx, said, started))
         return ctx
@@ -76,8 +76,8 @@ def request_logger(logger: Any = None) -> Middleware[Ctx]:
     return request_logger
 
 
-def _is_server_error(said: dict[str, Any]) -> bool:
-    return isinstance(status := said.get("status"), int) and status >= 500
+def _level(said: dict[str, Any]) -> str:
+    return "warning" if isinstance(status := said.get("status"), int) and status >= 500 else "info"
 
 
 def _log_close(log: Any, event: str, ctx: Ctx, said: dict[str, Any], started: float) -> Any:
@@ -86,6 +86,6 @@ def _log_close(log: Any, event: str, ctx: Ctx, said: dict[str, Any], started: fl
 
     def log_close(count: int, error: BaseException | None) -> None:
         how: dict[str, Any] = {"error": None} if error is None else failed(ctx, error)
-        log.debug(event, **(how | known), bytes=count, **spent(ctx, started))
+        say(log, "debug", event, **(how | known), bytes=count, **spent(ctx, started))
 
     return log_close

@@ -76,6 +76,18 @@ def test_a_wrapped_logger_of_the_standard_library_will_do(caplog):
     assert [(record.name, record.message, record.ns) for record in caplog.records] == [("shop", "context", "billing")]
 
 
+def test_a_logger_that_raises_does_not_fail_the_call(caplog):
+    class Broken:
+        def bind(self, **fields):
+            return self
+
+        def info(self, event):
+            raise OSError("no space left")
+
+    assert context_logger(Broken())({"n": 1}, dict) == {"n": 1}
+    assert "no space left" in caplog.text
+
+
 def test_needs_structlog_only_for_its_own_logger():
     code = """
 import sys

@@ -405,6 +405,36 @@ def test_a_wrapped_logger_of_the_standard_library_takes_all_fields(caplog):
     assert caplog.records[2].status == 200
 
 
+class Broken:
+    """A logger whose disk is full."""
+
+    def bind(self, **fields):
+        return self
+
+    def info(self, event, **fields):
+        raise OSError("no space left")
+
+    debug = warning = error = info
+
+
+@every_world
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+def test_a_logger_that_raises_does_not_change_the_outcome(world, caplog, error):
+    ctx = get()
+
+    def endpoint(ctx):
+        if error is not None:
+            raise error
+        return reply(ctx, 200, body=iter([b"four"]))
+
+    out = world(request_logger(Broken()), ctx, endpoint)
+    assert out is (error or ctx)
+    if error is None:
+        assert list(out["fmtn.res.http"].body) == [b"four"]
+    assert {record.name for record in caplog.records} == {"formation"}
+    assert "no space left" in caplog.text
+
+
 def test_a_client_logs_what_it_sent_and_got(server):
     with capture_logs() as lines, build(base_uri=server.url, middleware=[request_logger()], auth=("me", "pw")) as api:
         result = api.get("/data", params={"body": "four"})

@@ -1,0 +1,53 @@
+"""What middlewares say about themselves: events with fields, through structlog where it is, else through logging."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class Events:
+    """Say what happens: ``events("warning", "retry.scheduled", attempt=1)``. It never raises.
+
+    Args:
+        logger: a structlog logger, one of ``logging``, or anything with the four levels as methods that take an event
+            and fields. ``None``: ``structlog.get_logger("formation")``, or, where structlog is not installed,
+            ``logging.getLogger("formation")``; structlog is loaded with the first event, for it is slow to load.
+
+    Raises:
+        TypeError: it is none of these.
+
+    >>> Events("github")
+    Traceback (most recent call last):
+    TypeError: expected a logger, got 'github': structlog.get_logger() or logging.getLogger(__name__) make one
+    """
+
+    def __init__(self, logger: Any = None) -> None:
+        if logger is not None and not all(callable(getattr(logger, level, None)) for level in LEVELS):
+            message = (
+                f"expected a logger, got {logger!r}: structlog.get_logger() or logging.getLogger(__name__) make one"
+            )
+            raise TypeError(message)
+        self._logger = logger
+
+    def __call__(self, level: str, event: str, /, **fields: Any) -> None:
+        try:
+            if self._logger is None:
+                self._logger = _default()
+            say = getattr(self._logger, level)
+            if isinstance(self._logger, (logging.Logger, logging.LoggerAdapter)):
+                say("%s", " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())]))
+            else:
+                say(event, **fields)
+        except Exception:
+            logging.getLogger("formation").exception("a logger raised: %r", self._logger)
+
+
+def _default() -> Any:
+    try:
+        from structlog import get_logger
+    except ImportError:
+        return logging.getLogger("formation")
+    return get_logger("formation")

@@ -1,0 +1,51 @@
+"""One thing for each key: a circuit for each origin. Made when it is first asked for, and not more than so many."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+T = TypeVar("T")
+
+LIMIT: Final = 1024
+"""Things kept: a client that talks to more hosts than that is a crawler, and meets each of them once."""
+
+
+class Keyed(Generic[T]):
+    """A mapping that makes what it is asked for; over its limit, what has not been asked for longest goes.
+
+    Threads may share it: for a key there is one thing, as long as it is kept.
+
+    >>> lists = Keyed(lambda key: [key], limit=2)
+    >>> lists["a"] is lists["a"], lists["b"], lists["c"], list(lists)
+    (True, ['b'], ['c'], ['b', 'c'])
+    """
+
+    def __init__(self, make: Callable[[Hashable], T], limit: int = LIMIT) -> None:
+        self._make = make
+        self._limit = limit
+        self._lock = Lock()
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def __getitem__(self, key: Hashable) -> T:
+        kept = self._kept
+        with self._lock:
+            found = kept.get(key)
+            if found is None:
+                found = kept[key] = self._make(key)
+                if len(kept) > self._limit:
+                    kept.popitem(last=False)
+            else:
+                kept.move_to_end(key)
+        return found
+
+    def __iter__(self) -> Iterator[Hashable]:
+        with self._lock:
+            return iter(list(self._kept))
+
+    def __len__(self) -> int:
+        return len(self._kept)
