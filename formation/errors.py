@@ -19,6 +19,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── BodyConsumed                 a one-shot body was asked for a second time
     ├── BodyAbandoned                a body was closed before its end; not raised, ``on_close`` hooks get it
     ├── TooManyRedirects
+    ├── PagesError                   pages that do not end
     ├── ForeignURLError              a URL of another origin than the client's (also a ValueError)
     ├── BreakerTriggerException      ``trigger_breaker_if`` said so
     └── Rejected                     turned away by ourselves, before the endpoint was asked
@@ -187,6 +188,17 @@ class TooManyRedirects(FormationError):
         self.limit = limit
         self.url = url
         super().__init__(f"more than {limit} redirects; the last one points to {url!r}")
+
+
+class PagesError(FormationError):
+    """Pages that do not end. ``url``: the page too many; ``pages``: how many were read; ``repeated``: it was one."""
+
+    def __init__(self, *, url: str, pages: int, repeated: bool) -> None:
+        self.url = url
+        self.pages = pages
+        self.repeated = repeated
+        why = "it has been read already" if repeated else f"max_pages={pages} have been read"
+        super().__init__(f"the pages do not end: the next one would be {url!r}, and {why}")
 
 
 class ForeignURLError(FormationError, ValueError):

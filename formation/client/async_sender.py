@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
+from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.sender import BaseSender
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -108,6 +109,26 @@ class AsyncSender(BaseSender):
         except Exception as error:
             self.explain(error, prepared)
             raise
+
+    async def pages(
+        self,
+        call: Callable[[], Awaitable[Result[Any]]],
+        *,
+        next: Callable[[Result[Any]], str | None] = link_header,  # noqa: A002  the word of the trade
+        items: Callable[[Any], Iterable[Any]] | None = None,
+        max_pages: int = MAX_PAGES,
+    ) -> AsyncIterator[Any]:
+        """Make a call and then the same for each next page; an async generator of the results, or the items in them.
+
+        Takes what ``pages`` of the sync sender takes, and raises the same.
+        """
+        turning = Turning(next, max_pages)
+        result: Result[Any] | None = await call()
+        while result is not None:
+            for each in [result] if items is None else items(result.body):
+                yield each
+            url = turning.after(result)
+            result = await self.run(self.again(result, url)) if url else None
 
     async def close(self) -> None:
         """Close the connection pool, unless it is another sender's; a second time does nothing."""

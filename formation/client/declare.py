@@ -18,7 +18,7 @@ from formation.client.sender import BaseSender, Sender, Transport
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -116,6 +116,10 @@ class SyncClient(BaseClient):
         """Sends: ``self.request.get(path, …)``, see `Sender`."""
         return self._make_request()  # type: ignore[no-any-return]
 
+    def pages(self, call: Callable[[], Any], **how: Any) -> Iterator[Any]:
+        """Make a call and then the same for each next page, see `Sender.pages`."""
+        return self.request.pages(call, **how)
+
     def close(self) -> None:
         """Close the connection pool; a second time does nothing. A client is a context manager that does so."""
         self.request.close()
@@ -138,6 +142,10 @@ class AsyncClient(BaseClient):
     def request(self) -> AsyncSender:
         """Sends: ``await self.request.get(path, …)``, see `AsyncSender`."""
         return self._make_request()  # type: ignore[no-any-return]
+
+    def pages(self, call: Callable[[], Any], **how: Any) -> AsyncIterator[Any]:
+        """Make a call and then the same for each next page, see `AsyncSender.pages`."""
+        return self.request.pages(call, **how)
 
     async def close(self) -> None:
         """Close the connection pool; a second time does nothing. A client is an async context manager that does so."""

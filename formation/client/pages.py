@@ -11,11 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
-from formation.errors import ForeignURLError, FormationError
+from formation.errors import ForeignURLError, PagesError
 from formation.http.url import same_origin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from formation.client.responses import Result
     from formation.http.headers import Headers
@@ -23,19 +23,8 @@ if TYPE_CHECKING:
 MAX_PAGES: Final = 1000
 """Pages before somebody asks whether this ends: at 100 items a page, more than a person looks through."""
 
-_LINK: Final = re.compile(r'\s*<([^<>]*)>((?:\s*;\s*[\w!#$%&\'*+.^`|~-]+\s*(?:=\s*(?:"(?:[^"\\]|\\.)*"|[^\s",;]*))?)*)\s*(?:,|$)')
+_LINK: Final = re.compile(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
 _REL: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]+))', re.IGNORECASE)
-
-
-class PagesError(FormationError):
-    """Pages that do not end: a URL came twice, or there are more than ``max_pages``. ``url``: the one that is too many."""
-
-    def __init__(self, *, url: str, pages: int, repeated: bool) -> None:
-        self.url = url
-        self.pages = pages
-        self.repeated = repeated
-        why = "this page has been read already" if repeated else f"max_pages={pages} have been read"
-        super().__init__(f"the pages do not end: {why}, and the next one would be {url!r}")
 
 
 def links(headers: Headers) -> dict[str, str]:
@@ -82,26 +71,3 @@ class Turning:
         if url in self._seen or len(self._seen) >= self._max_pages:
             raise PagesError(url=url, pages=len(self._seen), repeated=url in self._seen)
         return url
-
-
-def turn(first: Any, follow: Callable[[str], Any], turning: Turning, items: Callable[[Any], Iterable[Any]] | None) -> Iterator[Any]:
-    """Yield the pages of a sync client, or their items."""
-    result = first() if callable(first) else first
-    while True:
-        yield from [result] if items is None else items(result.body)
-        url = turning.after(result)
-        if url is None:
-            return
-        result = follow(url)
-
-
-async def aturn(first: Any, follow: Callable[[str], Any], turning: Turning, items: Callable[[Any], Iterable[Any]] | None) -> AsyncIterator[Any]:
-    """Yield the pages of an async client, or their items."""
-    result = await (first() if callable(first) else first)
-    while True:
-        for each in [result] if items is None else items(result.body):
-            yield each
-        url = turning.after(result)
-        if url is None:
-            return
-        result = await follow(url)

@@ -16,6 +16,7 @@ from formation.keys import ATTEMPTS, REQ_HTTP, RES_HTTP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from formation.client.sender import Prepared
     from formation.http.request import Request
     from formation.http.response import Response
     from formation.kernel import Ctx
@@ -32,6 +33,7 @@ class Result(tuple[T, int, Headers], Generic[T]):  # noqa: SLOT001  a tuple cann
 
     response: Response
     ctx: Ctx
+    prepared: Prepared
 
     def __new__(cls, body: T, ctx: Ctx) -> Result[T]:
         """Make a result of the body and the context that came out of the chain."""

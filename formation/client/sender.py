@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, ove
 from attrs import define, evolve
 
 from formation.client.follow import follow_redirects, tell
+from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.responses import Result, decoder, unstructured
 from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
 from formation.errors import FormationError, StatusError
@@ -26,7 +27,7 @@ from formation.kernel import BaseChain, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from http.cookiejar import CookieJar
     from types import TracebackType
     from typing import Self, Unpack
@@ -38,6 +39,8 @@ T = TypeVar("T")
 class Prepared:
     """One call, ready to run: ``chain(ctx)``."""
 
+    method: str
+    options: dict[str, Any]
     ctx: Ctx
     chain: BaseChain[Any]
     decode: Callable[[Ctx], Any]
@@ -155,6 +158,8 @@ class BaseSender:
         }
         expect = get("expect")
         return Prepared(
+            method,
+            options,
             ctx,
             self._edited(get("middleware"), get("without")),
             _body if get("stream") else decoder(get("response_as") or settings.response_as),
@@ -171,7 +176,17 @@ class BaseSender:
         prepared.ctx = ctx
         if prepared.expect is not None and response.status_code not in prepared.expect:
             raise StatusError(status_code=response.status_code, expected=prepared.expect, name=response.name)
-        return Result(prepared.decode(ctx), ctx)
+        result = Result(prepared.decode(ctx), ctx)
+        result.prepared = prepared
+        return result
+
+    def again(self, result: Result[Any], url: str) -> Prepared:
+        """Prepare the call of ``result`` once more, to another URL; it keeps its template."""
+        before = result.prepared
+        options = {name: value for name, value in before.options.items() if name not in {"params", "path"}}
+        prepared = self.prepare(before.method, url, options)
+        prepared.ctx[TEMPLATE] = prepared.ctx[REQ_HTTP].template = before.ctx[TEMPLATE]
+        return prepared
 
     def explain(self, error: Exception, prepared: Prepared) -> None:
         """Tell the error where it comes from."""
@@ -289,6 +304,33 @@ class Sender(BaseSender):
             if (response := prepared.ctx.get(RES_HTTP)) is not None:
                 response.close()  # a stream that nobody will get to read
             raise
+
+    def pages(
+        self,
+        call: Callable[[], Result[Any]],
+        *,
+        next: Callable[[Result[Any]], str | None] = link_header,  # noqa: A002  the word of the trade
+        items: Callable[[Any], Iterable[Any]] | None = None,
+        max_pages: int = MAX_PAGES,
+    ) -> Iterator[Any]:
+        """Make a call and then the same for each next page; yields the results, or the items in them.
+
+        Args:
+            call: makes the first call: ``lambda: github.stars("a", "b")``.
+            next: returns the URL of the page after a result, or ``None``; as it stands, what the Link header says.
+            items: returns the items in a body; without it the results themselves are yielded.
+            max_pages: how many may be read, 1000.
+
+        Raises:
+            ForeignURLError: the next page is of another origin.
+            PagesError: the next page has been read already, or there are more than ``max_pages``.
+        """
+        turning = Turning(next, max_pages)
+        result: Result[Any] | None = call()
+        while result is not None:
+            yield from [result] if items is None else items(result.body)
+            url = turning.after(result)
+            result = self.run(self.again(result, url)) if url else None
 
     def close(self) -> None:
         """Close the connection pool, unless it is another sender's; a second time does nothing."""

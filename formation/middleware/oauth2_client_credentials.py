@@ -51,7 +51,7 @@ def oauth2_client_credentials(
     A token is fetched at the first call and when it ends. If the server answers 401, one new token is fetched and the
     call is made once more, if its body can be sent again. Of many callers at the same time one fetches; the others
     wait, threads and tasks alike. The token request goes to the client's bare endpoint, so it is neither retried nor
-    logged by the middleware around. A call that has an ``Authorization``, or that goes to another origin, is left alone.
+    """Send an access token from ``token_url`` as ``Authorization: Bearer …`` (RFC 6749, 4.4).
 
     Args:
         token_url: absolute.
