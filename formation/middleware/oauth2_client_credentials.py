@@ -46,12 +46,12 @@ def oauth2_client_credentials(
     auth_in_body: bool = False,
     clock: Callable[[], float] = monotonic,
 ) -> Middleware[Ctx]:
-    """Send an access token that is fetched from ``token_url`` (RFC 6749, 4.4), as ``Authorization: Bearer …``.
+    """Send an access token from ``token_url`` as ``Authorization: Bearer …`` (RFC 6749, 4.4).
 
     A token is fetched at the first call and when it ends. If the server answers 401, one new token is fetched and the
     call is made once more, if its body can be sent again. Of many callers at the same time one fetches; the others
     wait, threads and tasks alike. The token request goes to the client's bare endpoint, so it is neither retried nor
-    """Send an access token from ``token_url`` as ``Authorization: Bearer …`` (RFC 6749, 4.4).
+    logged by the middleware around. A call that has an ``Authorization``, or goes to another origin, is left alone.
 
     Args:
         token_url: absolute.
