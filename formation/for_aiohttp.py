@@ -30,6 +30,7 @@ from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE
 
 try:
     import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 except ImportError as error:
     message = "aiohttp is not installed: pip install 'formation[aiohttp]'"
@@ -155,7 +156,7 @@ def build(**settings: Any) -> AsyncSender:
 
 
 def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:
-    """Make a client middleware of aiohttp, for ``aiohttp.ClientSession(middlewares=[client_middleware([retry()])])``.
+    """Make a middleware for aiohttp: ``ClientSession(middlewares=[client_middleware([retry()])])``.
 
     The session does what it always does, redirects and cookies among it, so that the middleware runs for each hop.
     Errors are those of aiohttp: an error of ours that has none of aiohttp as its cause becomes an
@@ -171,9 +172,8 @@ def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[...,
 
     async def formation_middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
         seen = Request(request.method, str(request.url), headers=Headers.received(request.headers.items()))
-        body = request.body
-        value = getattr(body, "_value", body)
-        seen.content = value if isinstance(value, (bytes, bytearray, str)) else None
+        if request.body:
+            seen.content = _Upload(request.body)
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
         ctx[NATIVE] = {"request": request, "handler": handler, "body": seen.body}
         try:
@@ -220,42 +220,64 @@ async def _returned(ctx: Ctx) -> aiohttp.ClientResponse:
     made = native
     if made is None or not untouched:
         content = await answer.body.aread()
+        nothing: Any = _NoConnection()
         made = aiohttp.ClientResponse(
             request.method,
             request.url,
             writer=None,
             continue100=None,
-            timer=aiohttp.helpers.TimerNoop(),
+            timer=nothing,
             request_info=request.request_info,
             traces=[],
             loop=loop,
-            session=request._session,
-            stream_writer=_Written(),
+            session=request._session,  # noqa: SLF001
+            stream_writer=nothing,
         )
-        reader = aiohttp.StreamReader(_Protocol(), limit=2**16, loop=loop)
-        reader.feed_data(content)
-        reader.feed_eof()
-        made.content, made._closed = reader, True
+        made.content = aiohttp.StreamReader(nothing, limit=wire.CHUNK, loop=loop)
+        made.content.feed_data(content)
+        made.content.feed_eof()
         answer.headers.popall("Content-Encoding", None)
         answer.headers.popall("Transfer-Encoding", None)
+    # aiohttp has no way to make or change a response; these attributes have been there since 3.0.
     fields = [(str(name), value) for name, value in answer.headers.items()]
     made.status, made.reason = answer.status_code, answer.reason
-    made._headers = aiohttp.typedefs.CIMultiDictProxy(aiohttp.typedefs.CIMultiDict(fields))
-    made._raw_headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields)
-    made._cache.clear()
+    made._headers = CIMultiDictProxy(CIMultiDict(fields))  # noqa: SLF001
+    made._raw_headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields)  # noqa: SLF001
+    made._cache.clear()  # noqa: SLF001
     return made
 
 
-class _Written:
-    """What a response wants to know of a request that was never sent."""
+class _Upload:
+    """The body of a request of aiohttp, which sends it itself unless somebody looks at it here."""
+
+    def __init__(self, payload: aiohttp.payload.Payload) -> None:
+        self.payload = payload
+        self.length = payload.size
+        self.replayable = isinstance(payload, aiohttp.payload.BytesPayload)
+
+    def rewind(self) -> bool:
+        """Nothing to do where it can be sent again."""
+        return self.replayable
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield await self.payload.as_bytes()
+
+
+class _NoConnection:
+    """What a response asks of its connection, its timer and its request, where there are none."""
 
     output_size = 0
-
-
-class _Protocol(asyncio.Protocol):
-    """What a stream reader wants to know of a connection that there is not."""
-
     _reading_paused = False
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self, **_: Any) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 # Requests and responses, from ours to theirs and back
