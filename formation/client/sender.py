@@ -16,7 +16,7 @@ from attrs import define, evolve
 
 from formation.client.follow import follow_redirects, tell
 from formation.client.responses import Result, decoder, unstructured
-from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
+from formation.client.settings import KNOWN, NAMES, Options, Settings, refuse_unknown
 from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
@@ -77,11 +77,14 @@ class BaseSender:
 
     is_async: ClassVar[bool | None]
 
-    def __init__(self, settings: Settings, transport: Transport, *, name: str = "client", owner: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, connect: Callable[[], Any], *, name: str = "client", pool: Transport | None = None
+    ) -> None:
         self.settings = settings
         self.name = name
-        self._transport = transport
-        self._owner = owner
+        self._connect = connect
+        self._owner = pool is None
+        self._transport = pool or Transport(connect if settings.endpoint is None else lambda: settings.endpoint)
         self._chain: BaseChain[Any] | None = None
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
@@ -100,12 +103,14 @@ class BaseSender:
         return self._chain
 
     def extend(self, **settings: Any) -> Any:
-        """Return a sender with other settings and the same connection pool, which stays this one's to close."""
-        refuse_unknown(settings, Settings.__annotations__, "extend()")
-        transport = self._transport
-        if "endpoint" in settings:
-            transport = Transport(lambda: settings["endpoint"])
-        return type(self)(evolve(self.settings, **settings), transport, name=self.name, owner=False)
+        """Return a sender with other settings and the same connection pool, which stays this one's to close.
+
+        With another ``endpoint`` it has a pool of its own.
+        """
+        refuse_unknown(settings, NAMES, "extend()")
+        made = evolve(self.settings, **settings)
+        pool = self._transport if made.endpoint is self.settings.endpoint else None
+        return type(self)(made, self._connect, name=self.name, pool=pool)
 
     def prepare(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
         """Make of a call its context and its chain; nothing is sent."""
