@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import define, field
 
 from formation.errors import StatusError
-from formation.for_requests import client
+from formation.for_requests import Client
 from formation.middleware import accept, raise_for_status, request_id, ua
 
 
@@ -55,8 +55,7 @@ def bearer(token):
     return bearer
 
 
-@client
-class Github:
+class Github(Client):
     base_uri = "https://api.github.com"
     middleware = [request_id(), ua("example/1.0"), accept("application/vnd.github+json"), raise_for_status()]
     timeout = (3, 10)

@@ -61,14 +61,14 @@ def main():
 
         print("Both back, to disk and to nowhere:")
         with files.download("zeros") as result, TemporaryFile() as file:
-            for chunk in result.response.body:
+            for chunk in result.body:
                 file.write(chunk)
         with files.download("rows") as result:
-            assert b"".join(result.response.body) == b"".join(rows())
+            assert b"".join(result.body) == b"".join(rows())
 
         print("Only the beginning of a large one; leaving the block drops the rest:")
         with files.download("zeros") as result:
-            print(" ", next(iter(result.response.body))[:4])
+            print(" ", next(iter(result.body))[:4])
 
 
 class Files(BaseHTTPRequestHandler):

@@ -22,7 +22,6 @@ from formation.client import wire
 from formation.client.async_sender import AsyncSender
 from formation.client.declare import AsyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
-from formation.client.sender import Transport
 from formation.client.settings import Settings
 from formation.http import Body, Headers, Request, Response
 from formation.kernel import wrap
@@ -151,8 +150,7 @@ def build(**settings: Any) -> AsyncSender:
     Args:
         **settings: see `formation.client.settings.Settings`.
     """
-    made = Settings(**settings)
-    return AsyncSender(made, Transport(endpoint if made.endpoint is None else lambda: made.endpoint))
+    return AsyncSender(Settings(**settings), endpoint)
 
 
 def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:

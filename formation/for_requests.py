@@ -22,7 +22,7 @@ from urllib.request import getproxies
 from formation import errors
 from formation.client.declare import SyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
-from formation.client.sender import Sender, Transport
+from formation.client.sender import Sender
 from formation.client.settings import MAX_BODY, Settings
 from formation.http import UNSET, Body, Headers, Request, Response
 from formation.http.url import origin
@@ -207,8 +207,7 @@ def build(**settings: Any) -> Sender:
     Args:
         **settings: see `formation.client.settings.Settings`.
     """
-    made = Settings(**settings)
-    return Sender(made, Transport(endpoint if made.endpoint is None else lambda: made.endpoint))
+    return Sender(Settings(**settings), endpoint)
 
 
 class _Adapter(HTTPAdapter):

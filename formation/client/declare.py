@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
-from copy import copy
+from contextlib import suppress
+from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import attrs
+
 from formation.client.async_sender import AsyncSender
-from formation.client.sender import BaseSender, Sender, Transport
+from formation.client.sender import BaseSender, Sender
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
 if TYPE_CHECKING:
@@ -34,9 +37,12 @@ def _declared(cls: type, name: str) -> Any:
     return value.__func__ if isinstance(value, staticmethod) else value
 
 
+_FIELDS = (Field, type(attrs.field()))  # what stands for one until its class is done
+
+
 def _is_attribute(value: Any) -> bool:
-    """Whether the value is to be had from the instance only: a slot, a property, a cached property."""
-    return hasattr(value, "__get__") and not callable(value)
+    """Whether the value is to be had from the instance only: a slot, a property, a field."""
+    return isinstance(value, _FIELDS) or (hasattr(value, "__get__") and not callable(value))
 
 
 class ClientType(ABCMeta):
@@ -87,10 +93,8 @@ class BaseClient(metaclass=ClientType):
         made = self.__dict__.get("_request")
         if made is None:
             said = {name: value for name in NAMES if (value := _said(self, name)) is not _MISSING}
-            settings = Settings(**said)
-            connect = self._connect if settings.endpoint is None else lambda: settings.endpoint
-            made = self._sender(settings, Transport(connect), name=type(self).__name__)
-            object.__setattr__(self, "_request", made)
+            made = self._sender(Settings(**said), self._connect, name=type(self).__name__)
+            made = self.__dict__.setdefault("_request", made)  # the same for all threads, and for a frozen class
         return made
 
     def extend(self, **settings: Any) -> Self:
@@ -101,9 +105,29 @@ class BaseClient(metaclass=ClientType):
         Raises:
             TypeError: an unknown setting.
         """
-        sibling = copy(self)
+        sibling = object.__new__(type(self))
+        state: Any = object.__getstate__(self)  # all of it, whatever kind of class it is
+        for each in state if isinstance(state, tuple) else (state,):
+            for name, value in each.items():
+                object.__setattr__(sibling, name, value)
         object.__setattr__(sibling, "_request", self._make_request().extend(**settings))
         return sibling
+
+    def __reduce__(self) -> Any:
+        """Leave the connections behind: a copy makes its own."""
+        state: Any = self.__getstate__()
+        state = tuple(map(_settled, state)) if isinstance(state, tuple) else _settled(state)
+        return _blank, (type(self), self._given), state
+
+
+def _settled(state: Any) -> Any:
+    return {name: value for name, value in state.items() if name != "_request"} if isinstance(state, dict) else state
+
+
+def _blank(cls: type[BaseClient], given: dict[str, Any]) -> BaseClient:
+    instance = object.__new__(cls)
+    object.__setattr__(instance, "_given", given)
+    return instance
 
 
 class SyncClient(BaseClient):
@@ -182,10 +206,27 @@ def decorator(base: type[BaseClient]) -> Callable[..., Any]:
         if not inspect.isclass(cls):
             message = f"@client takes a class, got {cls!r}"
             raise TypeError(message)
-        named = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-        return ClientType(cls.__name__, (cls,) if issubclass(cls, base) else (cls, base), {**named, **settings})
+        if issubclass(cls, base):
+            return ClientType(cls.__name__, (cls,), {**_names(cls), **settings})
+        return ClientType(cls.__name__, (cls, base), {**_names(cls), **_fields(cls), **settings})
 
     return client
+
+
+def _names(cls: type) -> dict[str, Any]:
+    return {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    """What a class that derives from ``cls`` repeats, for a decorator around ours and for ``Github[int]``."""
+    repeated: dict[str, Any] = {}
+    if not (hasattr(cls, "__attrs_attrs__") or hasattr(cls, "__dataclass_fields__")):
+        with suppress(NameError):  # CPython 3.14 looks only now at what they name
+            repeated["__annotations__"] = annotations = inspect.get_annotations(cls)
+            repeated |= {name: cls.__dict__[name] for name in annotations if name in cls.__dict__}
+    if parameters := getattr(cls, "__parameters__", ()):
+        repeated["__orig_bases__"] = (cls[parameters],)  # type: ignore[index]  # it is generic
+    return repeated
 
 
 def _said(client: BaseClient, name: str) -> Any:

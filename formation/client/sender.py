@@ -6,7 +6,7 @@ The work is in three parts that know nothing of I/O, `BaseSender.prepare`, `Base
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -17,17 +17,25 @@ from attrs import define, evolve
 from formation.client.follow import follow_redirects, tell
 from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.responses import Result, decoder, unstructured
-from formation.client.settings import KNOWN, Options, Settings, refuse_unknown
+from formation.client.settings import (
+    KNOWN,
+    NAMES,
+    Options,
+    Settings,
+    check_auth,
+    check_response_as,
+    refuse_unknown,
+)
 from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
 from formation.http.request import Request
 from formation.http.url import expand, origin, resolve, same_origin
-from formation.kernel import BaseChain, Ctx, layer_of, wrap
+from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from http.cookiejar import CookieJar
     from types import TracebackType
     from typing import Self, Unpack
@@ -80,11 +88,14 @@ class BaseSender:
 
     is_async: ClassVar[bool | None]
 
-    def __init__(self, settings: Settings, transport: Transport, *, name: str = "client", owner: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, connect: Callable[[], Any], *, name: str = "client", pool: Transport | None = None
+    ) -> None:
         self.settings = settings
         self.name = name
-        self._transport = transport
-        self._owner = owner
+        self._connect = connect
+        self._owner = pool is None
+        self._transport = pool or Transport(connect if settings.endpoint is None else lambda: settings.endpoint)
         self._chain: BaseChain[Any] | None = None
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
@@ -103,12 +114,14 @@ class BaseSender:
         return self._chain
 
     def extend(self, **settings: Any) -> Any:
-        """Return a sender with other settings and the same connection pool, which stays this one's to close."""
-        refuse_unknown(settings, Settings.__annotations__, "extend()")
-        transport = self._transport
-        if "endpoint" in settings:
-            transport = Transport(lambda: settings["endpoint"])
-        return type(self)(evolve(self.settings, **settings), transport, name=self.name, owner=False)
+        """Return a sender with other settings and the same connection pool, which stays this one's to close.
+
+        With another ``endpoint`` it has a pool of its own.
+        """
+        refuse_unknown(settings, NAMES, "extend()")
+        made = evolve(self.settings, **settings)
+        pool = self._transport if made.endpoint is self.settings.endpoint else None
+        return type(self)(made, self._connect, name=self.name, pool=pool)
 
     def prepare(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
         """Make of a call its context and its chain; nothing is sent."""
@@ -126,18 +139,20 @@ class BaseSender:
         if not home:
             for name in SENSITIVE_HEADERS:
                 headers.popall(name, None)
-        for name, value in dict(options.get("headers") or ()).items():
-            if value is None:
+        if given := options.get("headers"):
+            lines = list(given.items() if isinstance(given, Mapping) else given)
+            for name, _ in lines:
                 headers.popall(name, None)
-            else:
-                headers[name] = value
+            for name, value in lines:
+                if value is not None:
+                    headers.add(name, value)
         request = Request(
             method,
             url,
             headers=headers,
             params=params,
             cookies={**(self._cookies if home else {}), **(get("cookies") or {})},
-            auth=get("auth", settings.auth if home else None),
+            auth=check_auth(options["auth"]) if "auth" in options else settings.auth if home else None,
             content=get("content"),
             data=get("data"),
             json=unstructured(get("json")),
@@ -162,8 +177,8 @@ class BaseSender:
             options,
             ctx,
             self._edited(get("middleware"), get("without")),
-            _body if get("stream") else decoder(get("response_as") or settings.response_as),
-            None if expect is None else tuple(expect) if not isinstance(expect, int) else (expect,),
+            _body if get("stream") else decoder(check_response_as(get("response_as", settings.response_as))),
+            None if expect is None else (expect,) if isinstance(expect, int) else tuple(expect),
             started,
         )
 
@@ -206,7 +221,7 @@ class BaseSender:
 
     def _edited(self, middleware: Iterable[Any] | None, without: Iterable[str] | None) -> BaseChain[Any]:
         chain = self.chain
-        for layer in middleware or ():
+        for layer in Composed(middleware).middleware if middleware else ():
             chain = chain.with_(layer, before="follow_redirects")
         for name in [without] if isinstance(without, str) else without or ():
             chain = chain.without(name)

@@ -51,7 +51,8 @@ def _cookies(value: Any) -> Any:
     raise TypeError(message)
 
 
-def _auth(value: Any) -> Any:
+def check_auth(value: Any) -> Any:
+    """Return ``value`` if it is a pair, a function or nothing."""
     pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)
     if value is None or pair or callable(value):
         return value
@@ -59,24 +60,29 @@ def _auth(value: Any) -> Any:
     raise TypeError(message)
 
 
-def _limit(value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        message = f"expected a number of bytes or redirects, or None, got {value!r}"
+def _whole(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        message = f"expected a whole number, 0 or more, got {value!r}"
         raise ValueError(message)
     return value
 
 
-def _response_as(value: Any) -> Any:
+def _limit(value: int | None) -> int | None:
+    return None if value is None else _whole(value)
+
+
+def check_response_as(value: Any) -> Any:
+    """Return ``value`` if it is a function, a type or nothing."""
     if value is None or callable(value) or get_origin(value) is not None:
         return value
     message = f"expected response_as as a function of ctx or a type, got {value!r}"
     raise TypeError(message)
 
 
-def _endpoint(value: Any) -> Any:
+def _function(value: Any) -> Any:
     if value is None or callable(value):
         return value
-    message = f"expected an endpoint, a function of ctx, got {value!r}"
+    message = f"expected a function, got {value!r}"
     raise TypeError(message)
 
 
@@ -106,17 +112,17 @@ class Settings:
 
     base_uri: str | None = field(default=None, converter=_base_uri)
     middleware: tuple[Any, ...] = field(default=(), converter=_layers)
-    response_as: Any = field(default=None, converter=_response_as)
+    response_as: Any = field(default=None, converter=check_response_as)
     timeout: Timeout | Unset = field(default=UNSET, converter=check_timeout)
-    auth: Any = field(default=None, converter=_auth, repr=False)
+    auth: Any = field(default=None, converter=check_auth, repr=False)
     cookies: Any = field(default=None, converter=_cookies, repr=False)
     headers: Headers = field(default=None, converter=_headers, repr=False)
     max_body: int | None = field(default=MAX_BODY, converter=_limit)
-    max_redirects: int = field(default=MAX_REDIRECTS, converter=_limit)
+    max_redirects: int = field(default=MAX_REDIRECTS, converter=_whole)
     allow_origins: frozenset[str] = field(default=(), converter=_origins)
     per_hop: tuple[Any, ...] = field(default=(), converter=_layers)
-    params_encoder: Callable[..., Any] | None = field(default=None)
-    endpoint: Any = field(default=None, converter=_endpoint)
+    params_encoder: Callable[..., Any] | None = field(default=None, converter=_function)
+    endpoint: Any = field(default=None, converter=_function)
 
 
 NAMES: Final = tuple(each.name for each in attrs.fields(Settings))

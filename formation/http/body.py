@@ -118,6 +118,11 @@ class Body:
         return _is_async(self._source)
 
     @property
+    def ended(self) -> bool:
+        """Whether it has been read to its end, or closed."""
+        return self._over
+
+    @property
     def length(self) -> int | None:
         """How many bytes it has, or ``None`` if only reading it tells."""
         if isinstance(self._source, bytes):
@@ -273,7 +278,8 @@ class Body:
 
     def replace(self, old: Body) -> None:
         """Stand in the place of ``old``, which is closed with this one."""
-        self._behind += (old,)
+        if not self._over:
+            self._behind += (old,)
         if self.limit is None:
             self.limit = old.limit
 

@@ -11,6 +11,7 @@ ValueError: header 'X-Name' has a CR, LF or NUL in its value 'a\r\nSet-Cookie: s
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -29,6 +30,10 @@ REDACTED: Final = "[redacted]"
 
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110, 5.6.2
 _breaking = re.compile(r"[\r\n\0]").search
+# Codecs of Python that are no charsets of HTTP: slow, or without a way to replace what does not decode.
+_NO_CHARSETS: Final = frozenset(
+    {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"}
+)
 _MISSING: Final[Any] = object()
 
 
@@ -189,6 +194,38 @@ def check_value(name: str, value: str) -> str:
             f"header {name!r} has a value that is not latin-1, {value!r}: encode it, for example by urllib.parse.quote"
         ) from None
     return value
+
+
+def charset(headers: Headers) -> str:
+    """Return the charset of the text: what Content-Type says if Python knows it, else UTF-8.
+
+    >>> charset(Headers({"Content-Type": "text/html; charset=ISO-8859-1"})), charset(Headers())
+    ('iso8859-1', 'utf-8')
+    """
+    for parameter in headers.get("Content-Type", "").split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return _codec(value.strip().strip("\"'"))
+    return "utf-8"
+
+
+def fit_length(headers: Headers, length: int | None) -> None:
+    """Put Content-Length right where there is one; drop it where the length is unknown."""
+    if "Content-Length" in headers:
+        if length is None:
+            del headers["Content-Length"]
+        else:
+            headers["Content-Length"] = str(length)
+
+
+@lru_cache(maxsize=64)  # a server has a handful
+def _codec(name: str) -> str:
+    try:
+        codec = codecs.lookup(name).name
+        "".encode(codec)  # not with what is no text, such as hex and zlib
+    except (LookupError, ValueError):  # ValueError: a name with NUL
+        return "utf-8"
+    return "utf-8" if codec in _NO_CHARSETS else codec
 
 
 @lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has

@@ -1,67 +1,48 @@
 """The response: what a client got and what a server answers, in the same class.
 
->>> response = Response(status_code=404, headers={"Content-Type": "application/json"}, body=b'{"error": "no such user"}')
+>>> response = Response(404, {"Content-Type": "application/json"}, b'{"error": "no such user"}')
 >>> response.ok, response.reason, response.json()
 (False, 'Not Found', {'error': 'no such user'})
 """
 
 from __future__ import annotations
 
-import codecs
 import json
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from formation.errors import DecodeError
 from formation.http.body import Body, BodyLike, OnClose
-from formation.http.headers import Headers, HeadersLike
+from formation.http.headers import Headers, HeadersLike, charset, check_value, fit_length
 from formation.http.request import Request
 from formation.http.url import redact
 
-_BODILESS = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_BODILESS: Final = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
+_REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
+_DIGESTS: Final = ("Content-MD5", "Digest", "Content-Digest", "Repr-Digest")
 
 
-def _headers(value: HeadersLike | None) -> Headers:
-    return value if isinstance(value, Headers) else Headers(value)
+def check_status(status_code: int) -> int:
+    """Return ``status_code`` if it is one."""
+    if isinstance(status_code, bool) or not isinstance(status_code, int) or not 100 <= status_code <= 999:
+        raise ValueError(f"expected a status code from 100 to 999, got {status_code!r}")
+    return int(status_code)
 
 
-def _set_headers(response: Response, _: Any, value: HeadersLike | None) -> Headers:
-    return response.headers.replaced(value or ())
-
-
-def _status(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 100 <= value <= 999:  # noqa: PLR2004
-        message = f"expected a status code from 100 to 999, got {value!r}"
-        raise ValueError(message)
-    return int(value)
-
-
-def _set_body(response: Response, _: Any, value: BodyLike) -> BodyLike:
-    old = response._body  # noqa: SLF001
-    if value is old:
-        return value
-    if not isinstance(value, (bytes, Body)):
-        value = Body(value)
-    if isinstance(value, Body):
-        if isinstance(old, Body) and value is not old:
-            value._under = value._under or old  # noqa: SLF001  closing the new one closes the old one
-            value.limit = old.limit if value.limit is None else value.limit
-        value.attach(response)
-    response.body_changed(len(value) if isinstance(value, bytes) else value.length)
-    return value
-
-
-@define(eq=False, repr=False)
+@define(eq=False, repr=False, init=False, match_args=False)  # its own __init__ takes half the time of a generated one
 class Response:
     """A response, with the names that users of requests and httpx know.
 
     Args:
         status_code: 100 to 999.
-        headers: `Headers`, or whatever they can be made of. Assigning a mapping keeps lines that did not change.
-        body: bytes, ``str``, an iterable or async iterable of bytes, or a `Body`.
-        reason: the reason phrase; the standard one where none is given.
+        headers: a mapping or pairs; kept as `Headers`. Assigning a mapping keeps lines that did not change.
+        body: bytes, ``str``, a binary file, an iterable or async iterable of bytes, or a `Body`.
+        reason: the reason phrase; the standard one where none is given, and after another status is assigned.
         request: the request that it answers; after redirects, the last one.
         url: where it came from, after redirects.
         elapsed: seconds from sending the request to the head of the response, ``None`` on servers.
@@ -71,39 +52,103 @@ class Response:
 
     Raises:
         ValueError: a status that is none, a header that breaks the message.
+        TypeError: a body that is none.
     """
 
-    status_code: int = field(converter=_status)
-    headers: Headers = field(default=None, converter=_headers, on_setattr=_set_headers)
-    _body: Any = field(default=b"", on_setattr=_set_body)
-    reason: str = field(default="", kw_only=True)
-    request: Request | None = field(default=None, kw_only=True)
-    url: str = field(default="", kw_only=True)
-    elapsed: float | None = field(default=None, kw_only=True)
-    history: tuple[Response, ...] = field(default=(), kw_only=True)
-    trailers: Headers | None = field(default=None, kw_only=True)
-    extensions: dict[str, Any] = field(factory=dict, kw_only=True)
+    _status_code: int
+    _headers: Headers
+    _body: Body | bytes  # bytes until somebody asks for a Body
+    _reason: str
+    request: Request | None
+    url: str
+    elapsed: float | None
+    history: tuple[Response, ...]
+    trailers: Headers | None
+    _extensions: dict[str, Any] | None
+    _whole: bool = field(init=False)  # it came in one piece, so that nobody will iterate over it
 
-    def __attrs_post_init__(self) -> None:
-        if not self.reason:
-            self.reason = _reason(self.status_code)
-        if not isinstance(self._body, bytes):
-            self.receive(self._body if isinstance(self._body, Body) else Body(self._body))
+    def __init__(
+        self,
+        status_code: int,
+        headers: HeadersLike | None = None,
+        body: BodyLike = b"",
+        *,
+        reason: str = "",
+        request: Request | None = None,
+        url: str = "",
+        elapsed: float | None = None,
+        history: Iterable[Response] = (),
+        trailers: Headers | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._status_code = check_status(status_code)
+        self._headers = headers.copy() if isinstance(headers, Headers) else Headers(headers)
+        self._reason = check_value("reason", reason) if reason else ""
+        self.request = request
+        self.url = url
+        self.elapsed = elapsed
+        self.history = tuple(history)
+        self.trailers = trailers
+        self._extensions = dict(extensions) if extensions else None
+        self.receive(body if isinstance(body, (bytes, Body)) else _body(body))
 
     def __repr__(self) -> str:
-        return f"<Response {self.status_code}{f' of {redact(self.url)}' if self.url else ''}>"
+        url = redact(self.url).partition("?")[0]
+        return f"<Response {self._status_code}{f' of {url}' if url else ''}>"
 
     # What it says
 
     @property
+    def status_code(self) -> int:
+        """The status."""
+        return self._status_code
+
+    @status_code.setter
+    def status_code(self, value: int) -> None:
+        value = check_status(value)
+        if value != self._status_code:
+            self._reason = ""
+        self._status_code = value
+
+    @property
     def code(self) -> int:
         """The status, by the name that gRPC results have as well."""
-        return self.status_code
+        return self._status_code
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase; empty where there is no standard one and none was given."""
+        return self._reason or _REASONS.get(self._status_code, "")
+
+    @reason.setter
+    def reason(self, value: str) -> None:
+        self._reason = check_value("reason", value)
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; assigning a mapping keeps lines that did not change."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, value: HeadersLike | None) -> None:
+        if value is not self._headers:
+            self._headers = self._headers.replaced(value or ())
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """What a transport says beyond that."""
+        if self._extensions is None:
+            self._extensions = {}
+        return self._extensions
+
+    @extensions.setter
+    def extensions(self, value: Mapping[str, Any] | None) -> None:
+        self._extensions = dict(value or ())
 
     @property
     def ok(self) -> bool:
         """Whether the status is below 400."""
-        return self.status_code < 400  # noqa: PLR2004
+        return self._status_code < 400
 
     @property
     def name(self) -> str:
@@ -113,41 +158,46 @@ class Response:
     @property
     def content_type(self) -> str:
         """The media type, in lower case and without parameters; empty if there is none."""
-        return str(self.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+        return self._headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str:
         """The charset of the text: what Content-Type says if Python knows it, else UTF-8."""
-        for parameter in str(self.headers.get("Content-Type", "")).split(";")[1:]:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "charset":
-                try:
-                    return codecs.lookup(value.strip().strip("\"'")).name
-                except LookupError:
-                    break
-        return "utf-8"
+        return charset(self._headers)
 
     # The body
 
     @property
     def body(self) -> Body:
-        """The body; assign bytes, a stream, or a generator over the old body to replace it."""
+        """The body; assign bytes, a stream, or a generator over the old body to replace it.
+
+        What has no body, or only a part of one, keeps it: HEAD, 1xx, 204, 205, 206, 304. The one that is replaced is
+        closed with the new one.
+        """
         if isinstance(self._body, bytes):
             body = Body(self._body)
             body.attach(self)
-            if self.request is not None:  # a client has read it
+            if self._whole and self.request is not None:  # a client has read it
                 body.complete(self._body)
-            object.__setattr__(self, "_body", body)
-        return self._body  # type: ignore[no-any-return]
+            self._body = body
+        return self._body
 
     @body.setter
     def body(self, value: BodyLike) -> None:
-        self._body = value
+        old = self._body
+        if value is old or not self.has_changeable_body():
+            return
+        new = value if isinstance(value, (bytes, Body)) else _body(value)
+        if isinstance(old, Body) and not old.ended:
+            new = new if isinstance(new, Body) else Body(new)
+            new.replace(old)
+        self._take(new)
+        self.body_changed(len(new) if isinstance(new, bytes) else new.length)
 
     @property
     def content(self) -> bytes:
         """All of the body, within its limit; a stream is read, and may be read again afterwards."""
-        return self._body if isinstance(self._body, bytes) else self._body.read()  # type: ignore[no-any-return]
+        return self._body if isinstance(self._body, bytes) else self._body.read()
 
     @property
     def text(self) -> str:
@@ -168,14 +218,24 @@ class Response:
 
     def undecodable(self, *problems: str) -> DecodeError:
         """Make the error that says what is wrong with this body."""
-        said = str(self.headers.get("Content-Type", ""))
-        error = DecodeError(status_code=self.status_code, content_type=said, head=self.content[:200], problems=problems)
+        said = self._headers.get("Content-Type", "")
+        error = DecodeError(
+            status_code=self._status_code, content_type=said, head=self.content[:200], problems=problems
+        )
         error.request, error.response = self.request, self
         return error
 
     def receive(self, body: bytes | Body) -> None:
-        """Take the body that came with the head. Nothing has changed by it, so the headers stay."""
-        object.__setattr__(self, "_body", body)
+        """Take the body that came with the head. Nothing has changed by it, so the headers stay.
+
+        Bytes are taken to be all there is and read already, where the request is known: what is still to be sent has to
+        be a `Body`.
+        """
+        self._whole = isinstance(body, bytes)
+        self._take(body)
+
+    def _take(self, body: bytes | Body) -> None:
+        self._body = body
         if isinstance(body, Body):
             body.attach(self)
 
@@ -185,47 +245,49 @@ class Response:
 
     def close(self) -> None:
         """Give up what is left of the body, and its connection."""
-        if not isinstance(self._body, bytes):
+        if isinstance(self._body, Body):
             self._body.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, for an ``async def``."""
+        if isinstance(self._body, Body):
+            await self._body.aclose()
 
     def has_changeable_body(self) -> bool:
         """Whether a map may change the body: there is one, and it is whole."""
         head = self.request is not None and self.request.method == "HEAD"
-        partial = self.status_code == HTTPStatus.PARTIAL_CONTENT or "Content-Range" in self.headers
-        return not (head or partial or self.status_code in _BODILESS)
+        partial = self._status_code == HTTPStatus.PARTIAL_CONTENT or "Content-Range" in self._headers
+        return not (head or partial or self._status_code in _BODILESS)
 
     def body_changed(self, length: int | None) -> None:
-        """Set the headers right after the body has changed: Content-Length, and an ETag that no longer is strong."""
-        headers = self.headers
-        if "Content-Length" in headers:
-            if length is None:
-                del headers["Content-Length"]
-            else:
-                headers["Content-Length"] = str(length)
+        """Set the headers right after the body has changed: Content-Length, digests, and an ETag that is strong."""
+        headers = self._headers
+        fit_length(headers, length)
+        for name in _DIGESTS:
+            headers.popall(name, None)
         etag = headers.get("ETag")
         if etag is not None and not etag.startswith("W/"):
             headers["ETag"] = f"W/{etag}"
 
     def __reduce__(self) -> Any:
-        """Leave a stream and the host's objects behind; what remains tells which response it was."""
-        content = self._body if isinstance(self._body, bytes) else self._body.read() if self._body.is_bytes else b""
-        return _restore, (self.status_code, list(self.headers.items()), content, self.reason, self.request, self.url, self.elapsed)
+        """Leave a stream, the extensions and trailers behind; what remains tells which response it was."""
+        body = self._body
+        more = {
+            "headers": self._headers,
+            "body": body if isinstance(body, bytes) else body.read() if body.is_bytes else b"",
+            "reason": self._reason,
+            "request": self.request,
+            "url": self.url,
+            "elapsed": self.elapsed,
+            "history": self.history,
+        }
+        return _restore, (self._status_code, more)
 
 
-def _restore(  # noqa: PLR0913, PLR0917  what pickle passes
-    status_code: int,
-    headers: list[tuple[str, str]],
-    content: bytes,
-    reason: str,
-    request: Request | None,
-    url: str,
-    elapsed: float | None,
-) -> Response:
-    return Response(status_code, headers, content, reason=reason, request=request, url=url, elapsed=elapsed)
+def _restore(status_code: int, more: dict[str, Any]) -> Response:
+    return Response(status_code, **more)
 
 
-def _reason(status_code: int) -> str:
-    try:
-        return HTTPStatus(status_code).phrase
-    except ValueError:
-        return ""
+def _body(value: BodyLike) -> bytes | Body:
+    body = Body(value)
+    return body.read() if body.is_bytes else body
