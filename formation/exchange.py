@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from formation.http.body import Body, BodyLike
 from formation.http.response import Response
-from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
+from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 
 if TYPE_CHECKING:
-    from formation.http.body import BodyLike
     from formation.http.headers import HeadersLike
     from formation.http.request import Request
     from formation.kernel import Ctx
@@ -48,10 +48,13 @@ def res(ctx: Ctx) -> Response:
     Raises:
         LookupError: ``ctx`` has none: ask after ``call(ctx)``.
     """
-    found: Response | None = ctx.get(RES_HTTP) or ctx.get(RES_RPC)
+    found: Response | None = ctx.get(RES_HTTP)
     if found is None:
-        message = f"this context has no response yet, neither {RES_HTTP!r} nor {RES_RPC!r}: ask after call(ctx)"
-        raise LookupError(message)
+        found = ctx.get(RES_RPC)
+    if found is None:
+        raise LookupError(
+            f"this context has no response yet, neither {RES_HTTP!r} nor {RES_RPC!r}: ask after call(ctx)"
+        )
     return found
 
 
@@ -70,10 +73,13 @@ def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyL
         LookupError: ``ctx`` has no request, so there is nothing to answer.
         ValueError: the status is none, or a header breaks the message.
     """
-    request: Any = req(ctx)
-    answer = Response(status, headers, body)
-    answer.request, answer.url = request, request.url
-    if (old := ctx.get(RES_HTTP)) is not None:
+    request = req(ctx)
+    if ctx.get(SIDE) == "server":  # still to be sent, so its on_close waits for that
+        body = Body(body)
+    answer = Response(status, headers, body, request=request, url=request.url)
+    old: Response | None = ctx.get(RES_HTTP)
+    if old is not None:
         old.close()
+        answer.body.replace(old.body)  # if it is closed by awaiting, and this is not the place for that
     ctx[RES_HTTP] = answer
     return ctx

@@ -6,9 +6,12 @@ body is ``None``, and an error status is never a decode error, but JSON where it
 
 from __future__ import annotations
 
+from datetime import time
+from decimal import Decimal
 from functools import cache
 from inspect import isclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_origin
+from uuid import UUID
 
 from formation.http.headers import Headers
 from formation.keys import ATTEMPTS, REQ_HTTP, RES_HTTP
@@ -181,16 +184,20 @@ def unstructured(value: Any) -> Any:
 
 @cache
 def _typed(wanted: Any) -> Callable[[Ctx], Any]:
-    converter = _converter()
+    try:
+        make = _converter().get_structure_hook(wanted)
+    except _needed("cattrs", "requests").StructureHandlerNotFoundError as error:
+        message = f"nobody knows how to make a {wanted!r} of JSON: {error}"
+        raise TypeError(message) from error
 
     def structure(response: Response) -> Any:
         data = response.json()
         try:
-            return converter.structure(data, wanted)
+            return make(data, wanted)
         except Exception as error:
             from cattrs import transform_error
 
-            raise response.undecodable(*transform_error(error, path="body")) from error
+            raise response.undecodable(*transform_error(error, "body", _problem)) from error
 
     def typed_response(ctx: Ctx) -> Any:
         return _decoded(ctx[RES_HTTP], structure)
@@ -200,12 +207,43 @@ def _typed(wanted: Any) -> Callable[[Ctx], Any]:
 
 @cache
 def _converter() -> Any:
-    """Make the converter: JSON has no word for dates, enums and UUIDs, so they are strings; pydantic does its own."""
+    """Make the converter: what JSON has no word for, such as dates, enums and UUIDs, are strings there."""
     converter = _needed("cattrs.preconf.json", "requests").make_converter()
-    converter.register_structure_hook_func(
-        lambda wanted: hasattr(wanted, "model_validate"), lambda data, wanted: wanted.model_validate(data)
+    for kind in (UUID, Decimal):
+        converter.register_structure_hook(kind, lambda data, wanted: wanted(str(data)))
+        converter.register_unstructure_hook(kind, str)
+    converter.register_structure_hook(time, lambda data, _: time.fromisoformat(data))
+    converter.register_unstructure_hook(time, time.isoformat)
+    converter.register_structure_hook_func(lambda wanted: hasattr(wanted, "model_validate"), _model)
+    converter.register_unstructure_hook_func(
+        lambda given: hasattr(given, "model_dump"), lambda model: model.model_dump(mode="json")
     )
     return converter
+
+
+def _model(data: Any, wanted: Any) -> Any:
+    """Make a pydantic model; its errors become those of cattrs, so that each has its path."""
+    try:
+        return wanted.model_validate(data)
+    except ValueError as error:
+        from cattrs import AttributeValidationNote, ClassValidationError
+
+        each: Any
+        problems = []
+        for each in error.errors():  # type: ignore[attr-defined]  # pydantic's ValidationError
+            problems.append(problem := ValueError(each["msg"]))
+            if each["loc"]:
+                place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in each["loc"]).lstrip(".")
+                problem.__notes__ = [AttributeValidationNote(each["msg"], place, None)]
+        raise ClassValidationError(str(error), problems, wanted) from error
+
+
+def _problem(error: BaseException, wanted: Any) -> str:
+    """Say what is wrong with a value: what was expected, and what the error says."""
+    if isinstance(error, KeyError):
+        return f"required field missing: {error}"
+    expected = "" if wanted is None else f"expected {getattr(wanted, '__name__', None) or wanted}, "
+    return f"{expected}{error or type(error).__name__}"
 
 
 def _decoded(response: Response, decode: Callable[[Response], Any]) -> Any:

@@ -146,12 +146,13 @@ class BaseSender:
             for name, value in lines:
                 if value is not None:
                     headers.add(name, value)
+        cookies = get("cookies")  # a jar is no mapping, and an empty one is false
         request = Request(
             method,
             url,
             headers=headers,
             params=params,
-            cookies={**(self._cookies if home else {}), **(get("cookies") or {})},
+            cookies={**(self._cookies if home else {}), **({} if cookies is None else cookies)},
             auth=check_auth(options["auth"]) if "auth" in options else settings.auth if home else None,
             content=get("content"),
             data=get("data"),

@@ -277,11 +277,13 @@ class Body:
         self._message = ref(message)
 
     def replace(self, old: Body) -> None:
-        """Stand in the place of ``old``, which is closed with this one."""
-        if not self._over:
-            self._behind += (old,)
+        """Stand in the place of ``old``: what is left of it is closed with this one."""
         if self.limit is None:
             self.limit = old.limit
+        if not old.ended or old._closing is not None:
+            self._behind += (old,)
+            if self._over:
+                old.close()
 
     def complete(self, content: bytes) -> None:
         """Be ``content``: somebody has read the source for us."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from formation.http.request import Request
     from formation.http.response import Response
 
-_BREAKING: Final = re.compile(r"[\x00-\x1f\x7f;]")
+_breaking = re.compile(r"[\x00-\x1f\x7f;]").search
 
 
 def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
@@ -32,14 +32,11 @@ def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
     A cookie of the request hides one of the same name in the jar.
 
     Raises:
-        ValueError: a name or a value has ``;``, CR, LF or another control character: it would be another cookie.
+        TypeError: a name or a value is no ``str``.
+        ValueError: a name is empty or has ``=``; a name or a value has ``;``, CR, LF or another control character: it
+            would be another cookie.
     """
-    pairs = []
-    for name, value in request.cookies.items():
-        if _BREAKING.search(name) or _BREAKING.search(value) or "=" in name:
-            message = f"cookie {name!r} has ';' or a control character in its name or value: encode it"
-            raise ValueError(message)
-        pairs.append(f"{name}={value}")
+    pairs = [_pair(name, value) for name, value in request.cookies.items()]
     if jar is not None:
         asked = _Asked(request)
         jar.add_cookie_header(cast("urllib.request.Request", asked))
@@ -55,6 +52,17 @@ def keep(jar: CookieJar, request: Request, response: Response) -> None:
         jar.extract_cookies(cast("HTTPResponse", _Answered(lines)), cast("urllib.request.Request", _Asked(request)))
 
 
+def _pair(name: str, value: str) -> str:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"cookie {name!r}: expected a str as name and value, got a value of {type(value).__name__}")
+    if not name or "=" in name or _breaking(name) or _breaking(value):
+        raise ValueError(
+            f"cookie {name!r}: expected a name without '=' that is not empty, and no ';' or control character "
+            "in name and value: encode them"
+        )
+    return f"{name}={value}"
+
+
 class _Asked:
     """The request, as `http.cookiejar` wants to see it."""
 
@@ -64,7 +72,8 @@ class _Asked:
         parts = urlsplit(request.url)
         self.url = request.url
         self.type = parts.scheme
-        self.host = self.origin_req_host = parts.netloc.rpartition("@")[2]
+        self.host = parts.netloc.rpartition("@")[2]
+        self.origin_req_host = parts.hostname or ""
         self.headers: dict[str, str] = {}
 
     def get_full_url(self) -> str:

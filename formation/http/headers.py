@@ -182,17 +182,18 @@ def check_name(name: str) -> str:
 def check_value(name: str, value: str) -> str:
     """Return ``value`` if it may stand in a header."""
     if not isinstance(value, str):
-        raise TypeError(f"expected a str as value of header {name!r}, got {value!r}")
+        raise TypeError(f"expected a str as value of header {name!r}, got {_shown(name, value)}")
     if value.isascii() and value.isprintable():  # nearly always, and fast
         return value
     if _breaking(value):
-        raise ValueError(f"header {name!r} has a CR, LF or NUL in its value {value!r}: it would start another header")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
         raise ValueError(
-            f"header {name!r} has a value that is not latin-1, {value!r}: encode it, for example by urllib.parse.quote"
-        ) from None
+            f"header {name!r} has a CR, LF or NUL in its value {_shown(name, value)}: it would start another header"
+        )
+    if not _is_latin1(value):
+        raise ValueError(
+            f"header {name!r} has a value that is not latin-1, {_shown(name, value)}: "
+            "encode it, for example by urllib.parse.quote"
+        )
     return value
 
 
@@ -237,6 +238,18 @@ def _pair(line: Any) -> tuple[str, str]:
     if not isinstance(line, (tuple, list)) or len(line) != 2:
         raise TypeError(f"expected headers as a mapping or as pairs of name and value, got {line!r} among them")
     return line  # type: ignore[return-value]
+
+
+def _shown(name: str, value: object) -> str:
+    return REDACTED if name.lower() in SENSITIVE else repr(value)
+
+
+def _is_latin1(value: str) -> bool:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _joined(name: str, lines: list[str]) -> str:

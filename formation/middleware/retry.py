@@ -6,6 +6,10 @@ The first attempt costs no more than a copy of the context. Only when it has fai
 for this call alone: one that calls share mixes their attempts up as soon as something waits. It is handed the first
 outcome and goes on from there. No error is raised through it: an `Outcome` holds it, and it is raised once, at the end.
 
+An error holds its traceback, which holds the frames below and above it, and what their variables hold. So no variable
+here holds an error, and at the end no outcome does: a request and its body would linger until the garbage collector
+comes.
+
 What is decided, and why, is in ``formation/resilience/policy.py``.
 """
 
@@ -199,11 +203,10 @@ class _Run:
         started = settings.clock()
         if number == 1:
             self.started = started
-        out, error = _outcome(self.call, ctx)
-        self.last = outcome = Outcome(number, out, error, settings.clock())
-        name = None if error is None else type(error).__name__
-        self.ledger.append(Attempt(number, outcome.status, name, self.slept, outcome.ended - started))
-        return outcome
+        self.last = _outcome(number, ctx, self.call, settings.clock)
+        elapsed = self.last.ended - started
+        self.ledger.append(Attempt(number, self.last.status, self.last.failure, self.slept, elapsed))
+        return self.last
 
     def wants_another(self, state: RetryCallState | None = None) -> bool:
         """Tell whether the last outcome is one to try again after."""
@@ -214,15 +217,26 @@ class _Run:
 
     def go_on(self) -> Outcome:
         """Go on after the first attempt; return the outcome that counts."""
-        first: list[Outcome] = [self.last]
-        Retrying(
+        is_first = True  # which tenacity believes to make
+
+        def attempt() -> None:
+            nonlocal is_first
+            if not is_first:
+                self.attempt()
+            is_first = False
+
+        retrying = Retrying(
             sleep=self.settings.sleep,
             retry=self._retry,
             wait=lambda state: self.settings.policy.wait(self.last, state),
             stop=self._stop,
             before_sleep=self._before_sleep,
-            retry_error_callback=lambda state: self._say("error", "retry.exhausted", stopped_by=self.reason),
-        )(lambda: first.pop() if first else self.attempt())
+            retry_error_callback=self._exhausted,
+        )
+        try:
+            retrying(attempt)
+        finally:
+            retrying.iter_state.reset()  # it holds methods of what holds it
         if self.last.is_local and self.kept is not None:
             self._say("error", "retry.exhausted", stopped_by="rejected")
             return self.kept
@@ -236,6 +250,7 @@ class _Run:
             if not self.depth:
                 del ctx[DEPTH]
         if outcome.error is not None:
+            self.last = self.kept = outcome
             outcome.unwrap()
         return ctx
 
@@ -263,6 +278,10 @@ class _Run:
         hint = self.settings.policy.retry_after(self.kept)
         self._say("warning", "retry.scheduled", delay=self.slept, retry_after=hint)
 
+    def _exhausted(self, state: RetryCallState) -> None:
+        state.outcome = None  # it has done its work, and may hold the error
+        self._say("error", "retry.exhausted", stopped_by=self.reason)
+
     def _say(self, level: str, event: str, **fields: Any) -> None:
         last = self.ledger[-1]
         reason = {"error": last.error} if last.status is None else {"status": last.status}
@@ -274,9 +293,9 @@ class _Run:
         return {"fn": name_of(self.ctx[FN])} if isinstance(self.ctx, dict) and FN in self.ctx else {}
 
 
-def _outcome(call: Call[Any], ctx: Any) -> tuple[Any, BaseException | None]:
-    """Call on, and return what came of it. An error holds this frame, so the frame holds no error: not a cycle."""
+def _outcome(number: int, ctx: Any, call: Call[Any], clock: Callable[[], float]) -> Outcome:
     try:
-        return call(ctx), None
+        out = call(ctx)
     except BaseException as error:  # noqa: BLE001  it is raised again, once the context is in order
-        return ctx, error
+        return Outcome(number, ctx, error, clock())
+    return Outcome(number, out, None, clock())

@@ -100,6 +100,11 @@ class Outcome:
         self.status: int | None = None if self.response is None else getattr(self.response, "status_code", None)
 
     @property
+    def failure(self) -> str | None:
+        """The name of the error's type, if there is an error."""
+        return None if self.error is None else type(self.error).__name__
+
+    @property
     def is_local(self) -> bool:
         """Whether the endpoint has no part in it: we have turned the attempt away ourselves."""
         return isinstance(self.error, LOCAL)
@@ -114,11 +119,7 @@ class Outcome:
                 response.close()
 
     def unwrap(self) -> Any:
-        """Return the context, or raise the error, which is then no longer held here.
-
-        Else the error, its traceback, the frame of whoever called this, and the outcome would hold each other, and with
-        them the request and its body, until the garbage collector comes.
-        """
+        """Return the context, or raise the error, which is then no longer held here: a frame may hold the outcome."""
         error, self.error = self.error, None
         if error is None:
             return self.ctx

@@ -1,0 +1,19 @@
+import pytest
+
+from formation.resilience.checks import count, seconds
+
+
+def test_good_numbers_are_returned_as_they_are():
+    assert (count("n", 1), count("n", 0, least=0), seconds("s", 0), seconds("s", 1.5)) == (1, 0, 0, 1.5)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, "1", None, True])
+def test_no_whole_number_of_at_least_one_is_refused(value):
+    with pytest.raises(ValueError, match="expected n as a whole number, 1 or more, got "):
+        count("n", value)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan"), "1", None, True])
+def test_no_length_of_time_is_refused(value):
+    with pytest.raises(ValueError, match="expected s in seconds, 0 or more, got "):
+        seconds("s", value)

@@ -1,0 +1,71 @@
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formation.resilience.keyed import LIMIT, Keyed
+
+
+def test_a_key_has_one_thing_and_another_key_another():
+    lists = Keyed(lambda key: [key])
+    assert lists["a"] is lists["a"]
+    assert lists["a"] is not lists["b"]
+    assert (list(lists), len(lists)) == (["a", "b"], 2)
+
+
+def test_over_the_limit_what_was_not_asked_for_longest_goes():
+    lists = Keyed(lambda key: [key], limit=2)
+    first = lists["a"]
+    lists["b"], lists["a"], lists["c"]
+    assert list(lists) == ["a", "c"]
+    assert lists["a"] is first
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 5))
+def test_it_is_the_last_keys_that_are_kept(asked, limit):
+    made = Keyed(lambda key: [key], limit)
+    for key in asked:
+        assert made[key] == [key]
+    last = list(dict.fromkeys(reversed(asked)))[:limit]
+    assert list(made) == last[::-1]
+
+
+def test_a_crawler_does_not_fill_the_memory():
+    made = Keyed(lambda key: [key])
+    for key in range(3 * LIMIT):
+        made[key]
+    assert len(made) == LIMIT
+
+
+def test_what_cannot_be_made_is_not_kept():
+    def make(key):
+        raise ValueError(key)
+
+    made = Keyed(make)
+    with pytest.raises(ValueError, match="a"):
+        made["a"]
+    assert len(made) == 0
+
+
+def test_threads_that_ask_at_once_get_the_same():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            made, found = Keyed(lambda key: [key]), []
+            barrier = threading.Barrier(8)
+
+            def ask(made=made, found=found, barrier=barrier):
+                barrier.wait()
+                found.append(made["key"])
+
+            threads = [threading.Thread(target=ask) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len({id(each) for each in found}) == 1
+    finally:
+        sys.setswitchinterval(interval)
