@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
@@ -9,7 +10,7 @@ from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.sender import BaseSender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -110,20 +111,25 @@ class AsyncSender(BaseSender):
             self.explain(error, prepared)
             raise
 
-    async def pages(
+    def pages(
         self,
         call: Callable[[], Awaitable[Result[Any]]],
         *,
         next: Callable[[Result[Any]], str | None] = link_header,  # noqa: A002  the word of the trade
         items: Callable[[Any], Iterable[Any]] | None = None,
         max_pages: int = MAX_PAGES,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Make a call and then the same for each next page; an async generator of the results, or the items in them.
 
         Takes what ``pages`` of the sync sender takes, and raises the same.
         """
-        turning = Turning(next, max_pages)
-        result: Result[Any] | None = await call()
+        return self._turn(call, Turning(call, next, max_pages), items)
+
+    async def _turn(
+        self, call: Callable[[], Awaitable[Result[Any]]], turning: Turning, items: Callable[[Any], Iterable[Any]] | None
+    ) -> AsyncGenerator[Any, None]:
+        made: Any = call()
+        result: Result[Any] | None = turning.check(await made if isinstance(made, Awaitable) else made)
         while result is not None:
             for each in [result] if items is None else items(result.body):
                 yield each

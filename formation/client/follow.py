@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import suppress
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 from formation.errors import TooManyRedirects
@@ -36,6 +37,8 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
 
     def follow_redirects(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         first: Request = ctx[REQ_HTTP]
+        if is_middleware(first.auth):
+            return _authorized(ctx, lambda ctx: follow_redirects(ctx, call))
         request, history = first, list[Any]()
         try:
             while True:
@@ -68,6 +71,28 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
     return follow_redirects
 
 
+def is_middleware(auth: Any) -> bool:
+    """Tell whether ``auth`` is a middleware: a plain function of two arguments, where others take the request alone."""
+    if not isfunction(auth):
+        return False
+    return auth.__code__.co_argcount - len(auth.__defaults__ or ()) == 2
+
+
+def _authorized(ctx: Ctx, follow: Call[Ctx]) -> Ctx:
+    """Call by way of the request's auth, which is a middleware."""
+    request: Request = ctx[REQ_HTTP]
+    auth, request.auth = request.auth, None
+    home = request.extensions.get("home", True)
+    request.extensions["home"] = True  # it is meant for this URL: away from home, only the call's own gets here
+
+    def follow_from_home(ctx: Ctx) -> Ctx:
+        ctx[REQ_HTTP].extensions["home"] = home
+        return follow(ctx)
+
+    authorized: Ctx = auth(ctx, follow_from_home)
+    return authorized
+
+
 def _with_cookies(ctx: Ctx, call: Call[Ctx], jar: CookieJar | None) -> Ctx:
     """Call with a Cookie header made of the request's cookies and the jar's; it goes again, for the next call."""
     request: Request = ctx[REQ_HTTP]
@@ -95,7 +120,7 @@ def tell(error: Exception, request: Request, response: Response | None) -> None:
 
 
 def authorize(request: Request) -> None:
-    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function does what it likes.
+    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function of it does what it likes.
 
     An Authorization header that is there already stays; a function decides for itself.
     """

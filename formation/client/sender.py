@@ -199,6 +199,7 @@ class BaseSender:
     def again(self, result: Result[Any], url: str) -> Prepared:
         """Prepare the call of ``result`` once more, to another URL; it keeps its template."""
         before = result.prepared
+        before.ctx[REQ_HTTP].rewind()
         options = {name: value for name, value in before.options.items() if name not in {"params", "path"}}
         prepared = self.prepare(before.method, url, options)
         prepared.ctx[TEMPLATE] = prepared.ctx[REQ_HTTP].template = before.ctx[TEMPLATE]
@@ -329,20 +330,28 @@ class Sender(BaseSender):
         items: Callable[[Any], Iterable[Any]] | None = None,
         max_pages: int = MAX_PAGES,
     ) -> Iterator[Any]:
-        """Make a call and then the same for each next page; yields the results, or the items in them.
+        """Make a call and then the same for each next page; a generator of the results, or of the items in them.
 
         Args:
-            call: makes the first call: ``lambda: github.stars("a", "b")``.
-            next: returns the URL of the page after a result, or ``None``; as it stands, what the Link header says.
+            call: makes the first call: ``lambda: github.stars("a", "b")``. The others have its arguments, but ``params``
+                and ``path``, which the next URL replaces.
+            next: returns the URL of the page after a result, relative or absolute, or ``None``; as it stands, what the
+                Link header says.
             items: returns the items in a body; without it the results themselves are yielded.
             max_pages: how many may be read, 1000.
 
         Raises:
-            ForeignURLError: the next page is of another origin.
-            PagesError: the next page has been read already, or there are more than ``max_pages``.
+            TypeError, ValueError: an argument that does not fit.
+            ForeignURLError: in turning: the next page is of another origin.
+            PagesError: in turning: the next page has been read already, or there are more than ``max_pages``.
+            BodyConsumed: in turning: the body of the call is a one-shot stream.
         """
-        turning = Turning(next, max_pages)
-        result: Result[Any] | None = call()
+        return self._turn(call, Turning(call, next, max_pages), items)
+
+    def _turn(
+        self, call: Callable[[], Result[Any]], turning: Turning, items: Callable[[Any], Iterable[Any]] | None
+    ) -> Iterator[Any]:
+        result: Result[Any] | None = turning.check(call())
         while result is not None:
             yield from [result] if items is None else items(result.body)
             url = turning.after(result)

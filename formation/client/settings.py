@@ -95,8 +95,8 @@ class Settings:
         middleware: outermost first.
         response_as: what the body of a result is: a function of ctx, or a type; see `formation.client.responses`.
         timeout: seconds, or ``(connect, read)``; ``None`` waits for ever; unset: 5 s to connect, 30 s to read.
-        auth: ``(user, password)`` for basic authentication, or a function that gets the request and sets what it has
-            to.
+        auth: ``(user, password)`` for basic authentication; a function that gets the request and sets what it has to;
+            or a middleware: `bearer`, `basic`, `api_key`, `oauth2_client_credentials`.
         cookies: a mapping, sent with each call; or a `CookieJar`, which keeps what servers set.
         headers: sent with each call that does not set them.
         max_body: bytes of a decoded body that are read into memory, 64 MiB; ``None``: no limit.

@@ -52,7 +52,7 @@ def next_hop(request: Request, response: Response, sensitive: Collection[str] = 
     locations = set(response.headers.getlist("Location"))
     if status not in _REDIRECTS or len(locations) != 1:
         return None
-    url = _target(request.target, locations.pop())
+    url = target(request.target, locations.pop())
     to_get = method != "HEAD" if status == 303 else method == "POST" and status in {301, 302}
     if url is None or not (to_get or request.replayable):
         return None
@@ -69,12 +69,19 @@ def next_hop(request: Request, response: Response, sensitive: Collection[str] = 
             hop.headers.popall(name, None)
         hop.cookies = None
         hop.auth = None
+        hop.extensions["home"] = False  # for what authorizes each hop
     hop.url = url
     return hop
 
 
-def _target(base: str, location: str) -> str | None:
-    """Return the absolute URL, or ``None``. A fragment is not sent, and user info in a Location is nobody's to set."""
+def target(base: str, location: str) -> str | None:
+    """Return the absolute URL of what a server names, or ``None`` if it names none that is http or https.
+
+    A fragment is not sent, and user info is not the server's to set: both are dropped.
+
+    >>> target("https://h/a/b?q=1", "../c d#e"), target("https://h/", "mailto:me@h")
+    ('https://h/c%20d', None)
+    """
     try:
         location = _quoted(location)
         given = urlsplit(location)

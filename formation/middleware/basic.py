@@ -5,14 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from formation.keys import REQ_HTTP
+from formation.middleware._auth import check_text, unauthorized
 
 if TYPE_CHECKING:
     from formation.kernel import Call, Ctx, Middleware
 
 
 def basic(user: str, password: str) -> Middleware[Ctx]:
-    """Set ``Authorization: Basic …`` unless the call has an ``Authorization`` (RFC 7617).
+    """Set ``Authorization: Basic …`` unless the call has an ``Authorization`` or an ``auth`` (RFC 7617).
 
     A request to another origin than the client's gets none. A context without an HTTP request passes through.
 
@@ -22,25 +22,22 @@ def basic(user: str, password: str) -> Middleware[Ctx]:
 
     Raises:
         TypeError: one of the two is no ``str``.
-        ValueError: ``user`` has a ``:``.
+        ValueError: ``user`` has a ``:``, or one of the two a control character.
 
     >>> from formation.http import Request
     >>> ctx = basic("ann", "secret")({"fmtn.req.http": Request("GET", "https://h/")}, lambda ctx: ctx)
     >>> ctx["fmtn.req.http"].headers["Authorization"]
     'Basic YW5uOnNlY3JldA=='
     """
-    if not isinstance(user, str) or not isinstance(password, str):
-        message = "expected a user and a password, two strings"
-        raise TypeError(message)
+    check_text("a user", user)
+    check_text("a password", password)
     if ":" in user:
-        message = "a user name for basic authentication has no ':' (RFC 7617, 2)"
-        raise ValueError(message)
+        raise ValueError("a user name for basic authentication has no ':' (RFC 7617, 2)")
     value = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
     def basic(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        request = ctx.get(REQ_HTTP)
-        if request is not None and request.extensions.get("home", True):
-            request.headers.setdefault("Authorization", value)
+        if (request := unauthorized(ctx)) is not None:
+            request.headers["Authorization"] = value
         return call(ctx)
 
     return basic
