@@ -238,9 +238,11 @@ class _Answer:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            while self._ready or self._pull():
+            more = True
+            while more or self._ready:
                 ready, self._ready = self._ready, []
                 yield from ready
+                more = more and self._pull()
             self._tally.end()
         except ProtocolError:
             raise
@@ -255,12 +257,13 @@ class _Answer:
     def _pull(self) -> bool:
         """Ask the iterable for more; ``False`` at its end."""
         chunk = next(self._chunks, _END)
-        if chunk is not _END:
-            if self._headers is None:
-                raise RuntimeError("the app yielded a part of its body before it called start_response()")
-            if self._tally.add(chunk):
-                self._ready.append(chunk)  # type: ignore[arg-type]
-        return chunk is not _END
+        if chunk is _END:
+            return False
+        if chunk and self._headers is None:
+            raise RuntimeError("the app yielded a part of its body before it called start_response()")
+        if chunk and self._tally.add(chunk):
+            self._ready.append(chunk)  # type: ignore[arg-type]
+        return True
 
     def close(self) -> None:
         """Close the app's iterable, once, and what was not read of the request."""
