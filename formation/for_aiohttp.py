@@ -12,6 +12,7 @@ A pool belongs to its event loop: an endpoint that is used in another loop opens
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
@@ -22,7 +23,7 @@ from formation.client import wire
 from formation.client.async_sender import AsyncSender
 from formation.client.declare import AsyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
-from formation.client.settings import Settings
+from formation.client.settings import MAX_BODY, Settings
 from formation.http import Body, Headers, Request, Response
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
@@ -145,7 +146,7 @@ client = decorator(Client)
 
 
 def build(**settings: Any) -> AsyncSender:
-    """Make a sender without a class: ``await build(base_uri="https://h").get("/users")``.
+    """Make a sender without a class: ``build(base_uri="https://h")``, then ``await sender.get("/users")``.
 
     Args:
         **settings: see `formation.client.settings.Settings`.
@@ -290,8 +291,15 @@ def _how(request: Request, deadline: float | None) -> dict[str, Any]:
         "headers": lines,
         "data": (body.read() or None) if body.is_bytes else _sendable(body),
         "allow_redirects": False,
-        "timeout": aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read),
+        "timeout": _client_timeout(connect, read)
+        if total is None
+        else aiohttp.ClientTimeout(total, None, read, connect),
     }
+
+
+@lru_cache(maxsize=64)
+def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
 
 
 async def _sendable(body: Body) -> AsyncIterator[bytes]:
@@ -302,20 +310,21 @@ async def _sendable(body: Body) -> AsyncIterator[bytes]:
 async def _received(
     native: aiohttp.ClientResponse, request: Request, deadline: float | None, elapsed: float
 ) -> Response:
-    headers = Headers.received(native.headers.items())
+    headers = Headers.received(native.headers)
     response = Response(
         native.status, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
     )
-    try:
-        limit = wire.check_length(request, headers)
-    except errors.BodyTooLarge:
-        native.close()
-        raise
+    limit: int | None = request.extensions.get("max_body", MAX_BODY)
     if request.extensions.get("stream"):
         response.receive(Body(_Stream(native, deadline), limit=limit))
     elif limit is None or (native.content.is_eof() and native.content.total_bytes <= limit):
         response.receive(await _whole(native, deadline))  # the usual case: it is all there, and not too large
     else:
+        try:
+            wire.check_length(request, headers)
+        except errors.BodyTooLarge:
+            native.close()
+            raise
         response.receive(await Body(_Stream(native, deadline), limit=limit).aread())
     return response
 

@@ -126,7 +126,8 @@ class BaseSender:
     def prepare(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
         """Make of a call its context and its chain; nothing is sent."""
         started = perf_counter()
-        refuse_unknown(options.keys() - KNOWN, KNOWN, f"{method.lower()}()")
+        if not options.keys() <= KNOWN:
+            refuse_unknown(options, KNOWN, f"{method.lower()}()")
         get = options.get
         settings, base = self.settings, self.settings.base_uri
         params, values = split(get("params"), settings.params_encoder) if "params" in options else ([], {})
@@ -333,8 +334,8 @@ class Sender(BaseSender):
         """Make a call and then the same for each next page; a generator of the results, or of the items in them.
 
         Args:
-            call: makes the first call: ``lambda: github.stars("a", "b")``. The others have its arguments, but ``params``
-                and ``path``, which the next URL replaces.
+            call: makes the first call: ``lambda: github.stars("a", "b")``. The others have its arguments, but
+                ``params`` and ``path``, which the next URL replaces.
             next: returns the URL of the page after a result, relative or absolute, or ``None``; as it stands, what the
                 Link header says.
             items: returns the items in a body; without it the results themselves are yielded.
