@@ -97,7 +97,8 @@ def test_the_context_of_a_call_has_what_every_context_has(sender, endpoint):
     assert ctx[REQ_HTTP].name == "GET /users/{id}"
     assert ctx[SESSION] == {"uid": 1}
     assert ctx[SENSITIVE] == set()
-    assert ctx[STATE] == ctx[NATIVE] == {}
+    assert ctx[STATE] == {"endpoint": endpoint}
+    assert ctx[NATIVE] == {}
     assert DEADLINE not in ctx
     assert ATTEMPTS not in ctx
     assert ctx[REQ_HTTP].timeout is UNSET
