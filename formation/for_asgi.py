@@ -208,6 +208,7 @@ class _Exchange:
         self._gone = False
         self._broken: Exception | None = None  # the error of whoever makes the request's body
         self._left = False  # nobody waits for the app any more
+        self._stopping: asyncio.Task[None] | None = None
 
     def begin(self, app: App, scope: Message, ended: Callable[[_Exchange], None]) -> None:
         """Call the app."""
@@ -279,7 +280,8 @@ class _Exchange:
         self._left = True
         if self._task.done() or self._complete or self._loop.is_closed():
             return None  # complete: what it does in the background is not the client's
-        return self._loop.create_task(self._stop())
+        self._stopping = self._loop.create_task(self._stop())  # kept, for who closes may not be able to wait for it
+        return self._stopping
 
     async def finish(self) -> None:
         """Wait for what is done in the background, and end the rest."""
