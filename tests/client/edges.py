@@ -6,6 +6,8 @@ them on an event loop of its own.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -52,6 +54,50 @@ class Caller:
         self.sender.close()
 
 
+class AsyncCaller(Caller):
+    """A sender whose calls are awaited, each on the same event loop."""
+
+    runner = asyncio.Runner()
+
+    def wait(self, awaitable: Any) -> Any:
+        """Run it."""
+
+        async def wait() -> Any:
+            return await awaitable
+
+        return self.runner.run(wait())
+
+    def send(self, method: str, path: str = "", /, **options: Any) -> Any:
+        """Send and wait for the result."""
+        return self.wait(self.sender.send(method, path, **options))
+
+    @contextmanager
+    def stream(self, path: str = "", /, method: str = "GET", **options: Any) -> Iterator[Any]:
+        """Send, with the body unread."""
+        streamed = self.sender.send(method, path, stream=True, **options)
+        result = self.wait(streamed.__aenter__())
+        try:
+            yield result
+        except BaseException as error:
+            if not self.wait(streamed.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self.wait(streamed.__aexit__(None, None, None))
+
+    def chunks(self, result: Any) -> Iterator[bytes]:
+        """Iterate over the body of a stream."""
+        chunks = aiter(result.body)
+        while (chunk := self.wait(anext(chunks, None))) is not None:
+            yield chunk
+
+    def close(self) -> None:
+        """Close the pool."""
+        self.wait(self.sender.close())
+
+
+atexit.register(AsyncCaller.runner.close)
+
+
 @dataclass(frozen=True)
 class Edge:
     """A client edge."""
@@ -60,19 +106,25 @@ class Edge:
     caller: type[Caller] = Caller
     threads: bool = True
     """Whether threads may share a client."""
+    prefix: str = ""
+    """What stands before ``build`` and ``endpoint`` where a module has them for both worlds."""
 
     @property
     def module(self) -> Any:
         """``formation.for_…``; a missing extra skips."""
-        return import_module(f"formation.for_{self.name}")
+        return import_module(f"formation.for_{self.name.partition('-')[0]}")
 
     def build(self, **settings: Any) -> Caller:
         """Make a sender."""
-        return self.caller(self.module.build(**settings))
+        return self.caller(getattr(self.module, f"{self.prefix}build")(**settings))
 
     def trusting(self, ca_file: str) -> Any:
         """Make what sends, trusting another authority."""
-        return self.module.endpoint(verify=ca_file)
+        return getattr(self.module, f"{self.prefix}endpoint")(verify=ca_file)
 
 
-EDGES = [Edge("requests")]
+EDGES = [
+    Edge("requests"),
+    Edge("httpx"),
+    Edge("httpx-async", caller=AsyncCaller, threads=False, prefix="async_"),
+]
