@@ -41,6 +41,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from formation.clock import virtual
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
@@ -224,6 +226,9 @@ def sleep(seconds: float, /) -> None:
 
     >>> sleep(0)
     """
+    if (clock := virtual.get()) is not None:
+        clock.sleep(seconds)
+        seconds = 0  # the others have their turn, all the same
     if in_async_chain():
         await_(_loop_sleep(max(seconds, 0)))
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.client.settings import MAX_BODY
+from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
 from formation.http.request import UNSET
 from formation.version import __version__

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
+from formation import clock as clock_
 from formation.http.url import origin
 from formation.introspection import name_of
 from formation.keys import REQ_HTTP
@@ -47,7 +47,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     trial_lease: float | None = None,
     key: Callable[[Any], Hashable] | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
     """Turn calls away while the endpoint fails: ``fail_max`` failures in a row open the circuit for its origin.
 

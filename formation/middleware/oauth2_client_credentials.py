@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Awaitable
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
 from attrs import frozen
 
 from formation.bridge import await_
+from formation.clock import monotonic
 from formation.errors import OAuth2Error
 from formation.http.request import Request
 from formation.http.url import check_base, redact, same_origin

@@ -15,14 +15,13 @@ What is decided, and why, is in ``formation/resilience/policy.py``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from random import uniform
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
+from formation import clock as clock_
 from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable, name_of
@@ -67,9 +66,9 @@ def retry(
     stop: Condition | None = None,
     logger: Any = None,
     sleep: Callable[[float], None] = sleep_,
-    clock: Callable[[], float] = time.monotonic,
-    now: Callable[[], float] = time.time,
-    random: Callable[[float, float], float] = uniform,
+    clock: Callable[[], float] = clock_.monotonic,
+    now: Callable[[], float] = clock_.time,
+    random: Callable[[float, float], float] = clock_.uniform,
 ) -> Middleware[Any]:
     """Make up to ``attempts`` attempts, with pauses between; return the last response, or raise the last error.
 
