@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from formation.client.responses import Result
 from formation.errors import ForeignURLError, PagesError
 from formation.http.redirects import target
-from formation.http.url import redact, same_origin
+from formation.http.url import origin, redact, same_origin
 from formation.keys import SENSITIVE
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Turning:
         url = target(base, named)
         hidden = result.ctx.get(SENSITIVE, ())
         if url is None or not same_origin(result.request.url, url):
-            error: FormationError = ForeignURLError(url=redact(url or named, hidden), base=redact(base, hidden))
+            error: FormationError = ForeignURLError(url=redact(url or named, hidden), base=origin(result.request.url))
         elif (repeated := url in self._seen) or self._pages >= self._max_pages:
             error = PagesError(url=redact(url, hidden), pages=self._pages, repeated=repeated)
         else:
