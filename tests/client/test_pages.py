@@ -59,12 +59,8 @@ LINKS = {
     "another context": ('</p>; rel=next; anchor="#ch2", </q>; rel=next', {"next": "/q"}),
     "absolute": ("<https://api.example.com/p?page=2>; rel=next", {"next": "https://api.example.com/p?page=2"}),
     "of GitHub": (
-        '<https://api.github.com/repositories/1/issues?page=2>; rel="next", '
-        '<https://api.github.com/repositories/1/issues?page=5>; rel="last"',
-        {
-            "next": "https://api.github.com/repositories/1/issues?page=2",
-            "last": "https://api.github.com/repositories/1/issues?page=5",
-        },
+        '<https://api.github.com/stars?page=2>; rel="next", <https://api.github.com/stars?page=5>; rel="last"',
+        {"next": "https://api.github.com/stars?page=2", "last": "https://api.github.com/stars?page=5"},
     ),
 }
 
@@ -480,9 +476,8 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(made, how, error):
 
 
 def test_a_call_that_has_been_made_already_is_refused(server):
-    with build(base_uri=server.url) as api:
-        with pytest.raises(TypeError, match=r"write pages\(lambda: …\)"):
-            api.pages(api.get("/pages"))
+    with build(base_uri=server.url) as api, pytest.raises(TypeError, match=r"write pages\(lambda: …\)"):
+        api.pages(api.get("/pages"))
 
     async def main():
         async with build_async(base_uri=server.url) as api:

@@ -414,11 +414,15 @@ def test_nothing_is_held_when_it_is_over():
     assert not [each for each in gc.get_objects() if type(each) is Signal]
 
 
+async def nap(seconds):
+    await trio.sleep(seconds)
+
+
 def test_under_trio_it_works_as_well():
     shelf, got = Shelf(), []
 
     def work():
-        await_(trio.sleep(0.01))
+        await_(nap(0.01))
         if shelf.made == 1:
             raise OSError("no")
         return "value"
@@ -431,7 +435,7 @@ def test_under_trio_it_works_as_well():
 
     async def late():
         with pytest.raises(DeadlineExceeded):
-            await shelf.aget(lambda: await_(trio.sleep(LONG)), monotonic() + 0.02)
+            await shelf.aget(lambda: await_(nap(LONG)), monotonic() + 0.02)
         got.append("late")
 
     async def main():
@@ -440,7 +444,7 @@ def test_under_trio_it_works_as_well():
                 nursery.start_soon(caller)
         shelf.value = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(shelf.aget, lambda: await_(trio.sleep(LONG)))
+            nursery.start_soon(shelf.aget, lambda: await_(nap(LONG)))
             await trio.testing.wait_all_tasks_blocked()
             await late()
             nursery.cancel_scope.cancel()
