@@ -24,7 +24,8 @@ class Virtual:
     def __init__(self, seed: int) -> None:
         self.slept: list[float] = []
         self.elapsed = 0.0
-        self._monotonic, self._time = machine.monotonic(), machine.time()
+        # From a whole second: what is an hour later by the sum of floats is then an hour later by the clock, too.
+        self._monotonic, self._time = machine.monotonic() // 1, machine.time() // 1
         self._seed = seed
         self._random: Random | None = None
 

@@ -24,6 +24,8 @@ from shlex import quote
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from formation.bridge import in_async_chain
+from formation.bridge import run as on_the_bridge
 from formation.client import wire
 from formation.client.async_sender import AsyncStreamed
 from formation.client.declare import BaseClient
@@ -52,8 +54,8 @@ _JSON: Final = {"Content-Type": "application/json"}
 _PARAMETER: Final = re.compile(r"\{(\+?)[^{}/]*\}|(?<=/):[A-Za-z_]\w*")
 
 
-class Recorder:
-    """What a `Script`, a `Stub` and a `Route` have in common: they keep what was sent to them.
+class Recorded:
+    """What was sent, as a `Script`, a `Stub` and a `Route` keep it.
 
     ``calls``: a copy of the context of each call, in which the request has the body that was sent.
     """
@@ -65,6 +67,19 @@ class Recorder:
     def requests(self) -> list[Request]:
         """The request of each call, as it arrived; ``content`` and ``json`` can be read."""
         return [ctx[REQ_HTTP] for ctx in self.calls]
+
+
+class Recorder(Recorded):
+    """An endpoint that keeps what it is sent."""
+
+    def __call__(self, ctx: Ctx, /) -> Any:
+        """Answer."""
+        if ctx[REQ_HTTP].body.is_async and not in_async_chain():  # an async client sends it: it awaits what it gets
+            return on_the_bridge(self._serve, ctx)
+        return self._serve(ctx)
+
+    def _serve(self, ctx: Ctx) -> Ctx:
+        raise NotImplementedError
 
 
 class Script(Recorder):
@@ -82,8 +97,7 @@ class Script(Recorder):
         """How many answers nobody has asked for, yet."""
         return max(0, len(self._answers) - len(self.calls))
 
-    def __call__(self, ctx: Ctx, /) -> Ctx:
-        """Give the next answer."""
+    def _serve(self, ctx: Ctx) -> Ctx:
         sent = _sent(ctx)
         with self._lock:
             number = len(self.calls)
@@ -126,7 +140,7 @@ def script(answers: Iterable[Answer]) -> Script:
     return Script(answers)
 
 
-class Route(Recorder):
+class Route(Recorded):
     """What answers for one method and template of a `Stub`."""
 
     def __init__(self, name: str, answer: Answer) -> None:
@@ -230,8 +244,7 @@ class Stub(Recorder):
         for route in self._routes.values():
             route.fail(error, times=times)
 
-    def __call__(self, ctx: Ctx, /) -> Ctx:
-        """Answer."""
+    def _serve(self, ctx: Ctx) -> Ctx:
         sent = _sent(ctx)
         route = self._find(sent[REQ_HTTP])
         self.calls.append(sent)
