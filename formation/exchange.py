@@ -76,7 +76,7 @@ def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyL
     request = req(ctx)
     if ctx.get(SIDE) == "server":  # still to be sent, so its on_close waits for that
         body = Body(body)
-    answer = Response(status, headers, body, request=request, url=request.url)
+    answer = Response(status, headers, body, request=request, url=request.target)
     old: Response | None = ctx.get(RES_HTTP)
     if old is not None:
         old.close()

@@ -161,7 +161,7 @@ class BaseSender:
             files=get("files"),
             timeout=get("timeout", settings.timeout),
             extensions={"stream": get("stream", False), "max_body": settings.max_body, "home": home},
-            template=path if base is not None else None,
+            template=path.partition("?")[0] if base is not None else None,  # a query may have a secret, and any value
         )
         ctx = {
             SIDE: "client",

@@ -525,3 +525,9 @@ def test_a_sender_shows_its_base_and_its_chain(sender):
     assert repr(build()) == "<client: no base_uri>"
     assert repr(sender.chain) == "wrap(Endpoint, [follow_redirects])"
     assert sender.chain is sender.chain
+
+
+def test_a_query_in_the_path_is_no_part_of_the_template(sender, endpoint):
+    sender.get("/users/{id}?key=s3cret", path={"id": 7})
+    assert endpoint.contexts[0][TEMPLATE] == endpoint.request.template == "/users/{id}"
+    assert endpoint.request.target.endswith("/users/7?key=s3cret")
