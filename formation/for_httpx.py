@@ -20,13 +20,13 @@ import asyncio
 import ssl
 import sys
 from contextlib import aclosing, suppress
-from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import cache, lru_cache
 from os import getpid
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 from formation import errors
@@ -79,123 +79,140 @@ __all__ = [
 
 
 class _Sending:
-    """What the two endpoints have in common: how a request becomes one of httpx."""
+    """What the two endpoints have in common: which connections there are, and how a request becomes one of httpx."""
 
     __name__ = "httpx"
+    _transport: str
 
     def __init__(self, client: Any, *, http2: bool, verify: Any, cert: Any, proxy: str | None) -> None:
         self._brought = client
         self._library = httpx if client is None else _library(client)
         self._defaults: list[tuple[str, str]] = []
-        self._exact = False
+        self._proxy = proxy
+        self._proxies: dict[str, str] = {}
         if client is None:
-            self._how = {"http2": http2, "verify": _context(verify, cert), "proxy": proxy}
-            self._how["limits"] = httpx.Limits(max_connections=wire.POOL, max_keepalive_connections=wire.POOL)
-            self._exact = proxy is None and not getproxies()
+            limits = httpx.Limits(max_connections=wire.POOL, max_keepalive_connections=wire.POOL)
+            self._how: dict[str, Any] = {"http2": http2, "verify": _context(verify, cert), "limits": limits}
+            said = httpx.Client(transport=httpx.BaseTransport()).headers
+            self._defaults = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
+            self._defaults.append(("Accept-Encoding", said["Accept-Encoding"]))
+            if proxy is None:
+                self._proxies = {name: url for name, url in getproxies().items() if name in {"http", "https", "all"}}
 
-    def _open(self, kind: Callable[..., Any]) -> Any:
-        """Make a client of our own, which keeps no cookies."""
-        made = kind(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])), **self._how)
-        made.headers["User-Agent"] = wire.USER_AGENT
-        self._defaults = [(name, made.headers[name]) for name in ("User-Agent", "Accept", "Accept-Encoding")]
-        return made
+    def _within_pool(self, pool: dict[str | None, Any], made: Any) -> Any:
+        """Return the transport of ``pool`` for a request; made on first use."""
+        proxy = self._proxy
+        if self._proxies and not proxy_bypass(made.url.host):
+            proxy = self._proxies.get(made.url.scheme) or self._proxies.get("all")
+        transport = pool.get(proxy)
+        if transport is None:
+            through = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+            transport = pool.setdefault(proxy, getattr(httpx, self._transport)(proxy=through, **self._how))
+        return transport
 
-    def _made(self, request: Request, deadline: float | None, client: Any, content: Any) -> tuple[Any, dict[str, Any]]:
-        """Return the request for httpx, and how to send it."""
-        default = client.timeout.as_dict() if self._brought is not None and request.timeout is UNSET else None
+    def _made(self, request: Request, deadline: float | None, content: Any) -> Any:
+        """Return the request for httpx."""
+        library, brought, length = self._library, self._brought, request.body.length
+        default = brought.timeout.as_dict() if brought is not None and request.timeout is UNSET else None
         timeouts = _timeouts(request, deadline, default)
-        lines = _encoded(wire.headers(request, self._defaults, request.body.length))
-        how: dict[str, Any] = {"stream": True, "follow_redirects": False}
+        lines = _encoded(wire.headers(request, self._defaults, length))
         try:
-            if self._brought is None:
-                made = self._plain(request, lines, content)
-                how["auth"] = None
-            else:
-                made = client.build_request(request.method, request.target, headers=lines, content=content)
-                if "Authorization" in request.headers:
-                    how["auth"] = None
-        except self._library.InvalidURL as error:
+            if brought is not None:
+                made = brought.build_request(request.method, request.target, headers=lines, content=content)
+                made.extensions["timeout"] = timeouts
+                return made
+            url, exact = _url(library, request.target)
+        except library.InvalidURL as error:
             raise ValueError(str(error)) from error
-        made.extensions["timeout"] = timeouts
-        return made, how
+        extensions: dict[str, Any] = {"timeout": timeouts}
+        if exact is not None and not self._proxy and not self._proxies:  # which are sent the whole URL
+            extensions["target"] = exact
+        how = {"stream": library.ByteStream(content)} if isinstance(content, bytes) else {"content": content}
+        if "Host" not in request.headers:
+            lines.insert(0, (b"Host", url.netloc))
+        return library.Request(request.method, url, headers=lines, extensions=extensions, **how)
 
-    def _plain(self, request: Request, lines: list[tuple[bytes, bytes]], content: Any) -> Any:
-        target = request.target
-        url = self._library.URL(target)
-        if not isinstance(content, bytes):
-            made = self._library.Request(request.method, url, headers=lines, content=content)
-        else:
-            if "Host" not in request.headers:
-                lines.insert(0, (b"Host", url.netloc))
-            made = self._library.Request(request.method, url, headers=lines, stream=self._library.ByteStream(content))
-        if self._exact and str(url) != target:  # httpx writes some characters in another way
-            after = target.partition("#")[0].partition("://")[2]
-            start = min((at for at in (after.find("/"), after.find("?")) if at >= 0), default=len(after))
-            rest = after[start:]
-            made.extensions["target"] = (rest if rest.startswith("/") else "/" + rest).encode()
-        return made
+    def _brought_how(self, request: Request) -> dict[str, Any]:
+        how: dict[str, Any] = {"stream": True, "follow_redirects": False}
+        return {**how, "auth": None} if "Authorization" in request.headers else how
 
 
 class Endpoint(_Sending):
     """What `endpoint` returns: takes a context with a request, sends it, and puts the response into the context."""
 
+    _transport = "HTTPTransport"
+
     def __init__(self, client: Any, **how: Any) -> None:
         super().__init__(client, **how)
-        # By process: connections must not be shared with the parent after a fork.
-        self._clients: dict[int, Any] = {} if client is not None else {getpid(): self._open(httpx.Client)}
+        self._pools: dict[int, dict[str | None, Any]] = {}  # by process: after a fork the parent's are not ours
 
     def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
-        client = self._brought or self._clients.get(getpid())
-        if client is None:
-            client = self._clients[getpid()] = self._open(httpx.Client)
-        made, how = self._made(request, deadline, client, _sendable(request.body))
         library = self._library
+        made = self._made(request, deadline, _sendable(request.body))
         started = perf_counter()
         try:
-            native = client.send(made, **how)
+            if self._brought is None:
+                pool = self._pools.get(getpid())
+                if pool is None:
+                    pool = self._pools.setdefault(getpid(), {})
+                native = self._within_pool(pool, made).handle_request(made)
+                native.request = made
+            else:
+                native = self._brought.send(made, **self._brought_how(request))
         except (library.HTTPError, library.StreamError) as error:
             raise _translated(error, deadline, library) from error
         response = _head(native, request, perf_counter() - started)
-        body = Body(_Stream(native, deadline, library), limit=request.extensions.get("max_body", MAX_BODY))
+        stream = _Stream(native, deadline, library)
         try:
-            wire.check_length(request, response.headers)
-        except errors.BodyTooLarge as error:
-            body.close(error)
+            limit = wire.check_length(request, response.headers)
+        except errors.BodyTooLarge:
+            native.close()
             raise
-        response.receive(body if request.extensions.get("stream") else body.read())
+        if request.extensions.get("stream"):
+            response.receive(Body(stream, limit=limit))
+        elif deadline is None and _is_plain(response, limit):
+            response.receive(stream.whole())
+        else:
+            response.receive(Body(stream, limit=limit).read())
         ctx[RES_HTTP] = response
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
     def close(self) -> None:
         """Close the connections, where they are ours."""
-        if (client := self._clients.get(getpid())) is not None:
-            client.close()
+        for transport in self._pools.pop(getpid(), {}).values():
+            transport.close()
 
 
 class AsyncEndpoint(_Sending):
     """What `async_endpoint` returns: the same, to be awaited. Each event loop has a pool of its own."""
 
+    _transport = "AsyncHTTPTransport"
+
     def __init__(self, client: Any, **how: Any) -> None:
         super().__init__(client, **how)
-        self._pools: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[Any, dict[str | None, Any]] = WeakKeyDictionary()
 
     async def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
-        client = self._brought
-        if client is None and (client := self._pools.get(loop := _loop())) is None:
-            client = self._pools[loop] = self._open(httpx.AsyncClient)
-        body = request.body
-        made, how = self._made(request, deadline, client, body.read() if body.is_bytes else _achunks(body))
-        library = self._library
+        library, body = self._library, request.body
+        made = self._made(request, deadline, body.read() if body.is_bytes else _achunks(body))
         started = perf_counter()
         try:
-            native = await _within(deadline, client.send, made, **how)
+            if self._brought is None:
+                loop = _loop()
+                pool = self._pools.get(loop)
+                if pool is None:
+                    pool = self._pools[loop] = {}
+                native = await _within(deadline, self._within_pool(pool, made).handle_async_request, made)
+                native.request = made
+            else:
+                native = await _within(deadline, self._brought.send, made, **self._brought_how(request))
         except (library.HTTPError, library.StreamError) as error:
             raise _translated(error, deadline, library) from error
         response = _head(native, request, perf_counter() - started)
@@ -205,11 +222,10 @@ class AsyncEndpoint(_Sending):
         except errors.BodyTooLarge:
             await native.aclose()
             raise
-        headers = response.headers
         if request.extensions.get("stream"):
             response.receive(Body(stream, limit=limit))
-        elif limit is None or ("Content-Length" in headers and "Content-Encoding" not in headers):
-            response.receive(await stream.whole())  # the usual case: it is known to be not too large
+        elif _is_plain(response, limit):
+            response.receive(await stream.whole())
         else:
             response.receive(await Body(stream, limit=limit).aread())
         ctx[RES_HTTP] = response
@@ -218,8 +234,8 @@ class AsyncEndpoint(_Sending):
 
     async def close(self) -> None:
         """Close the connections of this loop, where they are ours."""
-        if (pool := self._pools.pop(_loop(), None)) is not None:
-            await pool.aclose()
+        for transport in self._pools.pop(_loop(), {}).values():
+            await transport.aclose()
 
 
 def endpoint(
@@ -539,7 +555,7 @@ class _Passing:
         """Return the error of httpx that says what ``error`` says."""
         library, cause = self.library, error.__cause__
         if isinstance(cause, library.HTTPError):
-            return cause
+            return cause  # type: ignore[no-any-return]
         kind = library.TransportError
         if isinstance(error, errors.ConnectTimeout):
             kind = library.ConnectTimeout
@@ -657,13 +673,32 @@ async def _achunks(body: Body) -> AsyncGenerator[bytes, None]:
             yield chunk
 
 
+@lru_cache(maxsize=256)  # a client calls few places; httpx takes 10 µs to parse one
+def _url(library: Any, target: str) -> tuple[Any, bytes | None]:
+    """Return the URL for httpx, and the target of the request line if httpx would write it in another way."""
+    url = library.URL(target)
+    parts = urlsplit(target)
+    exact = ((parts.path or "/") + ("?" + parts.query if "?" in target.partition("#")[0] else "")).encode()
+    return url, None if exact == url.raw_path else exact
+
+
 def _head(native: Any, request: Request, elapsed: float) -> Response:
-    headers = Headers.received(_decoded(native.headers.raw))
-    response = Response(native.status_code, request=request, url=request.target, elapsed=elapsed)
-    response.headers = headers
-    response.reason = native.reason_phrase
+    response = Response(
+        native.status_code,
+        Headers.received(_decoded(native.headers.raw)),
+        reason=native.reason_phrase,
+        request=request,
+        url=request.target,
+        elapsed=elapsed,
+    )
     response.extensions["http_version"] = native.http_version
     return response
+
+
+def _is_plain(response: Response, limit: int | None) -> bool:
+    """Tell whether the body is what comes over the wire, and known not to be over the limit."""
+    headers = response.headers
+    return "Content-Encoding" not in headers and (limit is None or "Content-Length" in headers)
 
 
 class _Upload:
@@ -715,6 +750,15 @@ class _Stream:
         except (self.library.HTTPError, self.library.StreamError) as error:
             raise _translated(error, self.deadline, self.library) from error
 
+    def whole(self) -> bytes:
+        """Return all of it, where nothing is to be decoded."""
+        try:
+            return b"".join(self.native.stream)
+        except (self.library.HTTPError, self.library.StreamError) as error:
+            raise _translated(error, self.deadline, self.library) from error
+        finally:
+            self.native.close()
+
     def close(self) -> None:
         """Give the connection back if the body is through, else close it."""
         self.native.close()
@@ -735,11 +779,17 @@ class _AsyncStream:
             raise _translated(error, self.deadline, self.library) from error
 
     async def whole(self) -> bytes:
-        """Return all of it."""
+        """Return all of it, where nothing is to be decoded."""
         try:
-            return await _within(self.deadline, self.native.aread)  # type: ignore[no-any-return]
+            return await _within(self.deadline, self._joined)  # type: ignore[no-any-return]
         except (self.library.HTTPError, self.library.StreamError) as error:
             raise _translated(error, self.deadline, self.library) from error
+        finally:
+            await self.native.aclose()
+
+    async def _joined(self) -> bytes:
+        async with aclosing(self.native.stream.__aiter__()) as chunks:
+            return b"".join([chunk async for chunk in chunks])
 
     def close(self) -> Awaitable[None]:
         """Give the connection back if the body is through, else close it."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.sender import BaseSender
+from formation.errors import FormationError
+from formation.keys import RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -109,6 +111,8 @@ class AsyncSender(BaseSender):
             return self.finish(prepared, await prepared.chain(prepared.ctx))
         except Exception as error:
             self.explain(error, prepared)
+            if (response := prepared.ctx.get(RES_HTTP)) is not None:
+                await response.aclose()  # a stream that nobody will get to read
             raise
 
     def pages(
@@ -168,4 +172,6 @@ class AsyncStreamed:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._result is not None:
-            await self._result.response.body.aclose()
+            await self._result.response.aclose()
+        if isinstance(error, FormationError) and error.request is None:  # of the stream, while it was read
+            self._sender.explain(error, self._prepared)
