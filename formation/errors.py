@@ -204,12 +204,12 @@ class PagesError(FormationError):
 class ForeignURLError(FormationError, ValueError):
     """A URL of another origin than the client's. ``url``: the URL; ``base``: the client's ``base_uri``."""
 
-    def __init__(self, *, url: str, base: str) -> None:
+    def __init__(
+        self, *, url: str, base: str, hint: str = "pass absolute=True, or list its origin in allow_origins"
+    ) -> None:
         self.url = url
         self.base = base
-        super().__init__(
-            f"{url!r} is of another origin than {base!r}: pass absolute=True, or list its origin in allow_origins"
-        )
+        super().__init__(f"{url!r} is of another origin than {base!r}: {hint}")
 
 
 class BreakerTriggerException(FormationError):

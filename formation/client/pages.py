@@ -128,7 +128,11 @@ class Turning:
         url = target(base, named)
         hidden = result.ctx.get(SENSITIVE, ())
         if url is None or not same_origin(result.request.url, url):
-            error: FormationError = ForeignURLError(url=redact(url or named, hidden), base=origin(result.request.url))
+            error: FormationError = ForeignURLError(
+                url=redact(url or named, hidden),
+                base=origin(result.request.url),
+                hint="a page may only name another one of the origin that the first call went to",
+            )
         elif (repeated := url in self._seen) or self._pages >= self._max_pages:
             error = PagesError(url=redact(url, hidden), pages=self._pages, repeated=repeated)
         else:

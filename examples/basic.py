@@ -1,0 +1,55 @@
+"""A user and a password with each call, and what a call and a redirect to somewhere else make of them."""
+
+from base64 import b64decode
+from contextlib import contextmanager
+from threading import Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from formation.for_requests import build, text_response
+from formation.middleware import basic
+
+
+def main():
+    with serve() as url, serve() as other:
+        with build(base_uri=url, response_as=text_response, auth=basic("ann", "secret")) as api:
+            print("ann calls        ", api.get("/").body)
+            print("the call is bob's", api.get("/", auth=("bob", "pw")).body)
+            print("without          ", api.get("/", auth=None).body)
+            print("a redirect home  ", api.get(f"/to?{url}/").body)
+            print("a redirect abroad", api.get(f"/to?{other}/").body)
+    try:
+        basic("ann", "secret\n")
+    except ValueError as error:
+        print("refused:", error)
+
+
+def who(environ, start_response):
+    """Say who calls, or redirect to the URL in the query."""
+    if environ["PATH_INFO"] == "/to":
+        start_response("302 Found", [("Location", environ["QUERY_STRING"])])
+        return [b""]
+    sent = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Basic ")
+    user, _, password = b64decode(sent).decode().partition(":")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{user}, by a password of {len(password)} letters".encode() if user else b"nobody"]
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def serve():
+    with make_server("127.0.0.1", 0, who, handler_class=Quiet) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+if __name__ == "__main__":
+    main()
