@@ -10,13 +10,13 @@ from formation.middleware import basic
 
 
 def main():
-    with serve() as url, serve() as other:
-        with build(base_uri=url, response_as=text_response, auth=basic("ann", "secret")) as api:
-            print("ann calls        ", api.get("/").body)
-            print("the call is bob's", api.get("/", auth=("bob", "pw")).body)
-            print("without          ", api.get("/", auth=None).body)
-            print("a redirect home  ", api.get(f"/to?{url}/").body)
-            print("a redirect abroad", api.get(f"/to?{other}/").body)
+    ann = basic("ann", "secret")
+    with serve() as url, serve() as other, build(base_uri=url, response_as=text_response, auth=ann) as api:
+        print("ann calls        ", api.get("/").body)
+        print("the call is bob's", api.get("/", auth=("bob", "pw")).body)
+        print("without          ", api.get("/", auth=None).body)
+        print("a redirect home  ", api.get(f"/to?{url}/").body)
+        print("a redirect abroad", api.get(f"/to?{other}/").body)
     try:
         basic("ann", "secret\n")
     except ValueError as error:

@@ -25,6 +25,8 @@ SAMPLES = {
     "BodyAbandoned": errors.BodyAbandoned(),
     "TooManyRedirects": errors.TooManyRedirects(limit=10, url="http://a.test/"),
     "ForeignURLError": errors.ForeignURLError(url="http://b.test/", base="http://a.test/"),
+    "OAuth2Error": errors.OAuth2Error(status_code=400, error="invalid_client", description="who?"),
+    "PagesError": errors.PagesError(url="http://a.test/?page=2", pages=2, repeated=True),
     "Rejected": errors.Rejected("not now", name="GET /things", retry_after=1.5),
     "ThrottleRejected": errors.ThrottleRejected("not now", name="GET /things", retry_after=1.5),
     "BulkheadRejected": errors.BulkheadRejected("full", name="GET /things"),
@@ -76,6 +78,19 @@ MESSAGES = {
     "'http://b.test/' is of another origin than 'http://a.test/': "
     "pass absolute=True, or list its origin in allow_origins": errors.ForeignURLError(
         url="http://b.test/", base="http://a.test/"
+    ),
+    "'http://b.test/' is of another origin than 'http://a.test/': stay at home": errors.ForeignURLError(
+        url="http://b.test/", base="http://a.test/", hint="stay at home"
+    ),
+    "no token: the token endpoint answered 400, invalid_client who?": errors.OAuth2Error(
+        status_code=400, error="invalid_client", description="who?"
+    ),
+    "no token: the token endpoint answered 503, without an error code": errors.OAuth2Error(status_code=503, error=""),
+    "the pages do not end: the next one would be 'http://a.test/', and it has been read already": errors.PagesError(
+        url="http://a.test/", pages=2, repeated=True
+    ),
+    "the pages do not end: the next one would be 'http://a.test/', and max_pages=2 have been read": errors.PagesError(
+        url="http://a.test/", pages=2, repeated=False
     ),
 }
 
