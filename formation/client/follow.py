@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import suppress
-from inspect import isfunction
+from inspect import isawaitable, isfunction
 from typing import TYPE_CHECKING, Any
 
+from formation.bridge import await_
 from formation.errors import TooManyRedirects
 from formation.http.cookies import cookie_header, keep
 from formation.http.redirects import next_hop
@@ -120,7 +121,7 @@ def tell(error: Exception, request: Request, response: Response | None) -> None:
 
 
 def authorize(request: Request) -> None:
-    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function of it does what it likes.
+    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function of it does what it likes, an async one in an async chain.
 
     An Authorization header that is there already stays; a function decides for itself.
     """
@@ -128,7 +129,9 @@ def authorize(request: Request) -> None:
     if auth is None:
         return
     if callable(auth):
-        auth(request)
+        made = auth(request)
+        if isawaitable(made):
+            await_(made)
     elif "Authorization" not in request.headers:
         user, password = auth
         if ":" in user:

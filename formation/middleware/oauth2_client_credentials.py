@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
-from attrs import frozen
+from attrs import field, frozen
 
 from formation.bridge import await_
 from formation.clock import monotonic
@@ -34,7 +34,7 @@ LIFETIME: Final = 300.0
 
 @frozen
 class _Token:
-    value: str
+    value: str = field(repr=False)
     ends: float
 
 

@@ -165,3 +165,19 @@ def test_logs_print_redacted(server):
         api.get("/status/401")
     assert "t0k3n" not in str(lines)
     assert any(line.get("headers", {}).get("Authorization") == "[redacted]" for line in lines)
+
+
+def test_an_async_function_of_the_request_is_awaited_where_that_can_be(server):
+    async def sign(request):
+        await asyncio.sleep(0)
+        request.headers["Authorization"] = "Signed later"
+
+    async def main():
+        async with build_async(base_uri=server.url, auth=sign) as api:
+            await api.get("/echo")
+
+    with server.watch() as seen:
+        asyncio.run(main())
+        with build(base_uri=server.url, auth=sign) as api, pytest.raises(RuntimeError, match="cannot be waited for"):
+            api.get("/echo")
+    assert headers_seen(seen) == ["Signed later"]

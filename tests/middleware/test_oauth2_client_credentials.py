@@ -591,3 +591,39 @@ def test_a_stream_and_an_upload_are_authorized_as_well(server):
         assert api.post("/api", content=iter([b"once"])).status_code == 401
         assert api.post("/api", content=iter([b"once"])).body == b"once"
         assert issuer.tokens == 3
+
+
+def test_an_async_stream_is_authorized_as_well_and_leaves_no_connection_open(fresh_server):
+    async def main():
+        async with build_async(base_uri=fresh_server.url, middleware=[issuer.middleware]) as api:
+            await api.get("/api")
+            issuer.valid = "revoked"
+            async with api.post("/api", content=b"body", stream=True) as result:
+                assert (result.status_code, await result.response.body.aread()) == (200, b"body")
+
+    with live(fresh_server) as issuer:
+        asyncio.run(main())
+        assert issuer.tokens == 2
+    assert fresh_server.settles()
+
+
+@pytest.mark.parametrize(("status", "requests"), [(503, 3), (400, 1)])
+def test_a_retry_outside_tries_a_token_endpoint_again_that_may_recover(server, status, requests):
+    def token(connection, seen):
+        connection.answer(seen, status, b"{}")
+
+    with server.route("token", token) as url, server.watch() as seen:
+        auth = oauth2_client_credentials(url, "id", "s3cret")
+        layers = [retry(3, sleep=lambda seconds: None), auth]
+        with build(base_uri=server.url, middleware=layers) as api, pytest.raises(OAuth2Error):
+            api.get("/echo")
+    assert [request.path for request in seen.requests] == ["/token"] * requests
+
+
+def test_a_token_is_not_shown():
+    issuer = Issuer()
+    middleware = oauth2_client_credentials(URL, "id", "s3cret")
+    ctx = wrap(issuer, [middleware])(called(issuer))
+    tokens = [cell.cell_contents for cell in middleware.__closure__ if type(cell.cell_contents).__name__ == "_Tokens"]
+    assert "t1" not in repr(tokens[0]._kept)
+    assert "t1" not in repr(ctx["fmtn.req.http"].headers)
