@@ -12,11 +12,13 @@ A pool belongs to its event loop: an endpoint that is used in another loop opens
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import lru_cache
-from time import monotonic, perf_counter
+from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
+from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
+from weakref import ref
 
 from formation import errors
 from formation.client import wire
@@ -24,7 +26,10 @@ from formation.client.async_sender import AsyncSender
 from formation.client.declare import AsyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.settings import MAX_BODY, Settings
-from formation.http import Body, Headers, Request, Response
+from formation.clock import monotonic
+from formation.http import UNSET, Body, Headers, Request, Response
+from formation.http.headers import SENSITIVE as SECRETS
+from formation.http.url import origin
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
 
@@ -37,8 +42,7 @@ except ImportError as error:
     raise ImportError(message, name=error.name) from error
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
 
@@ -57,6 +61,7 @@ __all__ = [
 ]
 
 _DEFAULTS: Final = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
+_SKIPPED: Final = ("User-Agent", "Accept", "Content-Type")  # what aiohttp would add by itself
 
 
 class Endpoint:
@@ -64,66 +69,206 @@ class Endpoint:
 
     __name__ = "aiohttp"
 
-    def __init__(
-        self, session: aiohttp.ClientSession | None, *, verify: bool | ssl.SSLContext, proxy: str | None
-    ) -> None:
-        self._session = session
-        self._verify = verify
-        self._proxy = proxy
-        self._proxies = getproxies() if proxy is None and session is None else {}
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
-
     async def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
-        how = _how(request, deadline)
-        if self._proxy or self._proxies:
-            how["proxy"] = self._proxy or self._proxy_for(request)
-        session = self._session or self._pool()
+        seconds = wire.timeouts(request, deadline)
+        body = request.body
+        data: Any = body.read() if body.is_bytes else None
+        if data is None or len(data) > wire.CHUNK:
+            data = _Upload(body, seconds[1])
         started = perf_counter()
         try:
-            native = await session.request(request.method, URL(request.target, encoded=True), **how)
+            native = await self._send(request, data or None, seconds, deadline)
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(data, _Upload) and data.failed is not None:
+                raise data.failed  # noqa: B904  of the body itself; what aiohttp made of it is the context
             raise _translated(error, deadline) from error
         ctx[RES_HTTP] = await _received(native, request, deadline, perf_counter() - started)
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
-    async def close(self) -> None:
-        """Close the connections of this loop, and those of loops that are gone, where they are ours."""
-        for pool in [self._pools.pop(loop) for loop in list(self._pools)]:
-            await pool.close()
+    if TYPE_CHECKING:
 
-    def _pool(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            pool = self._pools[loop] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._verify),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept"),
-            )
+        async def _send(
+            self, request: Request, data: Any, seconds: wire.Seconds, deadline: float | None
+        ) -> aiohttp.ClientResponse: ...
+
+    async def close(self) -> None:
+        """Close the connections, where they are ours."""
+
+
+class _Pooled(Endpoint):
+    """Connections of our own, a pool for each event loop, which closes it at its end if nobody has before."""
+
+    def __init__(self, *, verify: bool | ssl.SSLContext, proxy: str | None) -> None:
+        self._verify = verify
+        self._proxy_for = _proxies(proxy)
+        self._pools: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[Any, None]]] = {}
+
+    async def _send(
+        self, request: Request, data: Any, seconds: wire.Seconds, deadline: float | None
+    ) -> aiohttp.ClientResponse:
+        pool = self._pools.get(asyncio.get_running_loop()) or await self._open()
+        return await pool[0].request(
+            request.method,
+            URL(request.target, encoded=True),
+            headers=wire.headers(request, _DEFAULTS, request.body.length),
+            data=data,
+            allow_redirects=False,
+            timeout=_client_timeout(*seconds) if deadline is None else _until(deadline, *seconds),
+            proxy=None if self._proxy_for is None else self._proxy_for(origin(request.url)),
+        )
+
+    async def _open(self) -> tuple[aiohttp.ClientSession, AsyncGenerator[Any, None]]:
+        for gone in [each for each in self._pools if each.is_closed()]:
+            del self._pools[gone]  # its session, which leads back to it, has been closed with it
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._verify),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_SKIPPED,
+        )
+        keeper = _keep(session, ref(self))
+        pool = self._pools[asyncio.get_running_loop()] = session, keeper
+        await anext(keeper)  # which does not wait: nobody opens another one meanwhile
         return pool
 
-    def _proxy_for(self, request: Request) -> str | None:
-        return None if proxy_bypass(request.host) else self._proxies.get(request.scheme)
+    async def close(self) -> None:
+        """Close the connections of this event loop; those of others are closed when these run next, or end."""
+        pools, self._pools = self._pools, {}
+        if (pool := pools.pop(asyncio.get_running_loop(), None)) is not None:
+            await pool[1].aclose()
+
+
+async def _keep(session: aiohttp.ClientSession, endpoint: ref[_Pooled]) -> AsyncGenerator[None, None]:
+    """Close ``session`` in its own event loop: when this generator is closed, or dropped, or when the loop ends.
+
+    An event loop ends the async generators that have begun in it (PEP 525). It is the one thing that it does for us.
+    """
+    try:
+        yield
+    finally:
+        if (there := endpoint()) is not None:
+            there._pools.pop(asyncio.get_running_loop(), None)  # noqa: SLF001
+        await session.close()
+
+
+class _Sessioned(Endpoint):
+    """A session that somebody brought: it adds its headers, auth, cookies, timeouts, proxies and middlewares."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._defaults = [line for line in _DEFAULTS if line[0] not in session.headers]
+
+    async def _send(
+        self, request: Request, data: Any, seconds: wire.Seconds, deadline: float | None
+    ) -> aiohttp.ClientResponse:
+        session, how = self._session, dict[str, Any]()
+        if request.timeout is UNSET:
+            seconds = session.timeout.sock_connect, session.timeout.sock_read
+        if deadline is not None:
+            how["timeout"] = _until(deadline, *seconds)
+        elif request.timeout is not UNSET:
+            how["timeout"] = _client_timeout(*seconds)
+        headers = wire.headers(request, self._defaults, request.body.length)
+        own = [line for line in headers if line[0].lower() in SECRETS]
+        away = request.extensions.get("away", False) or not request.extensions.get("home", True)
+        if away or (own and session.auth is not None):
+            # aiohttp takes no Authorization besides a session's auth, and no header of a session can be left out.
+            headers = [line for line in headers if line not in own]
+            mine = _secrets(own, {name for name in SECRETS if name in session.headers} | {"authorization"})
+            how["middlewares"] = (*session._middlewares, mine)  # noqa: SLF001
+        return await session.request(
+            request.method,
+            URL(request.target, encoded=True),
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+            skip_auto_headers=_SKIPPED,
+            raise_for_status=False,
+            **how,
+        )
+
+
+def _secrets(own: list[tuple[str, str]], dropped: Iterable[str]) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:
+    async def secrets(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        for name in dropped:
+            request.headers.popall(name, None)
+        request.headers.extend(own)
+        return await handler(request)  # type: ignore[no-any-return]
+
+    return secrets
 
 
 def endpoint(
     session: aiohttp.ClientSession | None = None,
     *,
-    verify: bool | ssl.SSLContext = True,
+    verify: bool | str | ssl.SSLContext = True,
+    cert: str | tuple[str, str] | None = None,
     proxy: str | None = None,
 ) -> Endpoint:
     """Make what sends, on aiohttp: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
 
     Args:
-        session: a session of yours, used as it is; it stays yours to close. ``None``: one of ours for each event loop.
-        verify: whether to check certificates, or an SSL context; for our sessions.
+        session: a session of yours, used as it is: its connector, headers, auth, cookies, timeout, middlewares. Where a
+            call leaves the client's origin, its secrets stay home. It stays yours to close. ``None``: one of ours for
+            each event loop.
+        verify: whether to check certificates, a CA bundle's path, or an SSL context; for our sessions.
+        cert: the client's certificate, a path or a pair (certificate, key); for our sessions.
         proxy: a proxy's URL; ``None``: those of the environment, read once; for our sessions.
+
+    Raises:
+        TypeError: ``session`` is none of aiohttp.
+        ValueError: ``proxy`` is no URL of ``http://`` or ``https://``.
+        OSError: ``verify`` or ``cert`` is no file that can be read.
     """
-    return Endpoint(session, verify=verify, proxy=proxy)
+    if session is None:
+        return _Pooled(verify=_context(verify, cert), proxy=proxy)
+    if not isinstance(session, aiohttp.ClientSession):
+        message = f"expected an aiohttp.ClientSession, got {session!r}"
+        raise TypeError(message)
+    return _Sessioned(session)
+
+
+def _context(verify: Any, cert: str | tuple[str, str] | None) -> bool | ssl.SSLContext:
+    if isinstance(verify, str):
+        where = "capath" if Path(verify).is_dir() else "cafile"
+        verify = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, **{where: verify})
+    if cert is not None:
+        if isinstance(verify, bool):
+            trusting, verify = not verify, ssl.create_default_context()
+            if trusting:
+                verify.check_hostname, verify.verify_mode = False, ssl.CERT_NONE
+        verify.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
+    return verify  # type: ignore[no-any-return]
+
+
+def _proxies(given: str | None) -> Callable[[str], URL | None] | None:
+    """Return what finds the proxy for an origin, or ``None`` where there is none for any."""
+    if given is not None:
+        url = URL(given)
+        if url.scheme not in {"http", "https"}:
+            message = f"expected the URL of a proxy, http://… or https://…, got {given!r}"
+            raise ValueError(message)
+        return lambda _: url
+    found = getproxies()
+    if not found.keys() & {"http", "https", "all"}:
+        return None
+
+    @lru_cache(maxsize=1024)
+    def proxy_for(origin: str) -> URL | None:
+        scheme, _, netloc = origin.partition("://")
+        proxy = found.get(scheme) or found.get("all")
+        if not proxy or proxy_bypass_environment(netloc, found):
+            return None
+        url = URL(proxy if "://" in proxy else f"http://{proxy}")
+        if url.scheme not in {"http", "https"}:
+            message = f"aiohttp knows proxies by HTTP only, and the environment says {url.scheme}://"
+            raise errors.ConnectError(message)
+        return url
+
+    return proxy_for
 
 
 class Client(AsyncClient):
@@ -170,102 +315,139 @@ def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[...,
     chain = wrap(_exchange, middleware, is_async=True)
 
     async def formation_middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
-        seen = Request(request.method, str(request.url), headers=Headers.received(request.headers.items()))
-        if request.body:
-            seen.content = _Upload(request.body)
+        upload = _Native(request.body) if request.body else None
+        seen = Request(request.method, str(request.url), headers=_received_headers(request.headers), content=upload)
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
-        ctx[NATIVE] = {"request": request, "handler": handler, "body": seen.body}
+        opened: list[aiohttp.ClientResponse] = []
+        ctx[NATIVE] = {"request": request, "handler": handler, "upload": upload, "responses": opened}
+        made = None
         try:
             ctx = await chain(ctx)
+            made = await _returned(ctx, request)
         except errors.FormationError as error:
-            if isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError)):
-                raise error.__cause__ from None
-            raise aiohttp.ClientConnectionError(str(error)) from error
-        return await _returned(ctx)
+            theirs = _native_error(error, request)
+            raise theirs from (theirs.__cause__ if theirs is error.__cause__ else error)
+        finally:
+            for each in opened:
+                if each is not made:
+                    each.close()  # of an attempt that failed, or of a middleware that raised
+        return made
 
     return formation_middleware
 
 
 async def _exchange(ctx: Ctx, /) -> Ctx:
     seen: Request = ctx[REQ_HTTP]
+    deadline: float | None = ctx.get(DEADLINE)
     native = ctx[NATIVE]
     request: aiohttp.ClientRequest = native["request"]
-    request.method = seen.method
-    if seen.target != str(request.url):
-        request.url = URL(seen.target, encoded=True)
-    request.headers.clear()
-    request.headers.extend([(str(name), value) for name, value in seen.headers.items()])
-    if seen.body is not native["body"]:
-        await request.update_body(seen.body.read() if seen.body.is_bytes else _sendable(seen.body))
+    await _change(request, seen, native["upload"])
     started = perf_counter()
     try:
-        response = await native["handler"](request)
+        async with asyncio.timeout(None if deadline is None else wire.remaining(deadline)):
+            response: aiohttp.ClientResponse = await native["handler"](request)
     except (aiohttp.ClientError, OSError) as error:
-        raise _translated(error, ctx.get(DEADLINE)) from error
-    seen.extensions["stream"] = True  # the session's caller reads the body
-    ctx[RES_HTTP] = await _received(response, seen, ctx.get(DEADLINE), perf_counter() - started)
+        if isinstance(request.body, _Upload) and request.body.failed is not None:
+            raise request.body.failed  # noqa: B904
+        raise _translated(error, deadline) from error
     native["response"] = response
+    native["responses"].append(response)
+    answer = ctx[RES_HTTP] = _head(response, seen, perf_counter() - started)
+    answer.receive(Body(_Stream(response, deadline, is_timed=False), limit=MAX_BODY))  # the caller of the session reads
     return ctx
 
 
-async def _returned(ctx: Ctx) -> aiohttp.ClientResponse:
-    """Return the response of aiohttp; as it came, if nobody has changed its body."""
+async def _change(request: aiohttp.ClientRequest, seen: Request, upload: _Native | None) -> None:
+    """Make the request of aiohttp what ours says."""
+    request.method = seen.method
+    if seen.target != str(request.url):
+        url = URL(seen.target, encoded=True)
+        if seen.headers.get("Host") == request.url.host_port_subcomponent:
+            seen.headers["Host"] = url.host_port_subcomponent or ""
+        request.url = request.original_url = url
+    body = seen.body  # made now, as its Content-Type is
+    request.headers.clear()
+    request.headers.extend([(str(name), value) for name, value in seen.headers.items()])
+    before = request.body
+    if upload is not None and body.native is upload:
+        new: Any = upload.payload
+    elif body.is_bytes and body.length <= wire.CHUNK:  # type: ignore[operator]  # bytes have one
+        new = body.read() or None
+    else:
+        new = _Upload(body, None)
+    if new is not before and not (new is None and not before):
+        request._body = None  # noqa: SLF001  else update_body would close what the new body reads from
+        await request.update_body(new)
+
+
+async def _returned(ctx: Ctx, request: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
+    """Return the response of aiohttp: the very object, if nobody has changed its body."""
     answer: Response = ctx[RES_HTTP]
-    native: aiohttp.ClientResponse | None = ctx[NATIVE].get("response")
+    made: aiohttp.ClientResponse | None = ctx[NATIVE].get("response")
     source = answer.body.native
-    untouched = native is not None and isinstance(source, _Stream) and source.native is native
-    request: aiohttp.ClientRequest = ctx[NATIVE]["request"]
-    loop = asyncio.get_running_loop()
-    made = native
-    if made is None or not untouched:
+    if made is None or not isinstance(source, _Stream) or source.native is not made:
         content = await answer.body.aread()
-        nothing: Any = _NoConnection()
-        made = aiohttp.ClientResponse(
-            request.method,
-            request.url,
-            writer=None,
-            continue100=None,
-            timer=nothing,
-            request_info=request.request_info,
-            traces=[],
-            loop=loop,
-            session=request._session,  # noqa: SLF001
-            stream_writer=nothing,
-        )
-        made.content = aiohttp.StreamReader(nothing, limit=wire.CHUNK, loop=loop)
-        made.content.feed_data(content)
-        made.content.feed_eof()
         answer.headers.popall("Content-Encoding", None)
         answer.headers.popall("Transfer-Encoding", None)
+        made = _response(request, content)
     # aiohttp has no way to make or change a response; these attributes have been there since 3.0.
+    if made.status != answer.status_code or (made.reason and made.reason != answer.reason):
+        made.status, made.reason = answer.status_code, answer.reason
     fields = [(str(name), value) for name, value in answer.headers.items()]
-    made.status, made.reason = answer.status_code, answer.reason
-    made._headers = CIMultiDictProxy(CIMultiDict(fields))  # noqa: SLF001
-    made._raw_headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields)  # noqa: SLF001
-    made._cache.clear()  # noqa: SLF001
+    if made._headers is None or fields != list(_received_headers(made._headers, made._raw_headers).items()):  # noqa: SLF001
+        made._headers = CIMultiDictProxy(CIMultiDict(fields))  # noqa: SLF001
+        made._raw_headers = tuple((name.encode(), value.encode("latin-1")) for name, value in fields)  # noqa: SLF001
+        made._raw_cookie_headers = tuple(answer.headers.getlist("Set-Cookie")) or None  # noqa: SLF001
+        made._cache.clear()  # noqa: SLF001
     return made
 
 
-class _Upload:
-    """The body of a request of aiohttp, which sends it itself unless somebody looks at it here."""
+def _response(request: aiohttp.ClientRequest, content: bytes) -> aiohttp.ClientResponse:
+    loop, nothing = asyncio.get_running_loop(), _NoConnection()
+    stands_for: Any = nothing
+    made = aiohttp.ClientResponse(
+        request.method,
+        request.original_url,
+        writer=None,
+        continue100=None,
+        timer=stands_for,
+        request_info=request.request_info,
+        traces=[],
+        loop=loop,
+        session=request._session,  # noqa: SLF001
+        stream_writer=stands_for,
+    )
+    made.version = aiohttp.HttpVersion11
+    made.content = aiohttp.StreamReader(stands_for, limit=wire.CHUNK, loop=loop)
+    made.content.feed_data(content)
+    made.content.feed_eof()
+    return made
 
-    def __init__(self, payload: aiohttp.payload.Payload) -> None:
-        self.payload = payload
-        self.length = payload.size
-        self.replayable = isinstance(payload, aiohttp.payload.BytesPayload)
 
-    def rewind(self) -> bool:
-        """Nothing to do where it can be sent again."""
-        return self.replayable
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield await self.payload.as_bytes()
+def _native_error(error: errors.FormationError, request: aiohttp.ClientRequest) -> Exception:
+    """Return the error of aiohttp that says what ``error`` says."""
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientError):
+        return cause
+    if isinstance(cause, TimeoutError) and not isinstance(error, errors.DeadlineExceeded):
+        return cause
+    if isinstance(error, errors.StatusError):
+        headers = None if error.response is None else CIMultiDict(error.response.headers.items())
+        return aiohttp.ClientResponseError(
+            request.request_info, (), status=error.status_code, message=str(error), headers=headers
+        )
+    if isinstance(error, TimeoutError):
+        return aiohttp.ServerTimeoutError(str(error))
+    if isinstance(error, (errors.TransportError, errors.Rejected)):
+        return aiohttp.ClientConnectionError(str(error))
+    return aiohttp.ClientError(str(error))
 
 
 class _NoConnection:
     """What a response asks of its connection, its timer and its request, where there are none."""
 
     output_size = 0
+    connected = True
     _reading_paused = False
 
     def pause_reading(self) -> None:
@@ -279,22 +461,117 @@ class _NoConnection:
     def __exit__(self, *_: object) -> None: ...
 
 
+# Bodies that are sent
+
+
+class _Upload(aiohttp.payload.Payload):
+    """A body of ours, as aiohttp sends one: piece by piece, and not for ever to who takes none."""
+
+    _autoclose = True  # nothing to warn of
+
+    def __init__(self, body: Body, patience: float | None) -> None:
+        super().__init__(body)
+        self.patience = patience
+        self.failed: Exception | None = None
+
+    @property
+    def size(self) -> int | None:
+        """The length, if it is known."""
+        return self._value.length  # type: ignore[no-any-return]
+
+    async def write(self, writer: Any) -> None:
+        """Send it."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        """Send it; the length is its own."""
+        self._consumed = True
+        chunks = aiter(self._value)
+        try:
+            while chunk := await self._next(chunks):
+                view = memoryview(chunk)
+                for at in range(0, len(view), wire.CHUNK):
+                    await self._send(writer, view[at : at + wire.CHUNK])
+        finally:
+            await chunks.aclose()
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        try:
+            return await anext(chunks, b"")  # a body has no empty ones
+        except Exception as error:
+            self.failed = error
+            raise
+
+    async def _send(self, writer: Any, piece: memoryview) -> None:
+        limit = asyncio.timeout(self.patience)
+        try:
+            async with limit:
+                await writer.write(piece)
+        except TimeoutError as error:
+            if limit.expired():
+                self.failed = errors.WriteTimeout(f"the server took nothing for {self.patience} s")
+                self.failed.__cause__ = error
+            raise
+
+    async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Read it."""
+        return await self._value.aread()  # type: ignore[no-any-return]
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Read it as text, if it is in memory."""
+        return self._value.read().decode(encoding, errors)  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self._value.aclose()
+
+
+class _Native:
+    """The body of a request of aiohttp, which aiohttp sends itself unless somebody looks at it here."""
+
+    def __init__(self, payload: aiohttp.payload.Payload) -> None:
+        self.payload = payload
+        self.length = payload.size
+        self.replayable = isinstance(payload, (aiohttp.BytesPayload, aiohttp.payload.IOBasePayload))
+
+    def rewind(self) -> bool:
+        """Tell whether it can be sent, or sent again."""
+        return not self.payload.consumed
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(1)
+        task = asyncio.create_task(self._write(_Pieces(pieces)))
+        try:
+            while (piece := await pieces.get()) is not None:
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _write(self, writer: Any) -> None:
+        try:
+            await self.payload.write(writer)
+        except Exception as error:  # noqa: BLE001  it belongs to who reads
+            await writer.pieces.put(error)
+        else:
+            await writer.pieces.put(None)
+
+
+class _Pieces:
+    """What a payload writes to, where somebody reads it."""
+
+    def __init__(self, pieces: asyncio.Queue[Any]) -> None:
+        self.pieces = pieces
+
+    async def write(self, chunk: Any) -> None:
+        """Hand it over, and wait until it is taken."""
+        if chunk:
+            await self.pieces.put(bytes(chunk))
+
+
 # Requests and responses, from ours to theirs and back
-
-
-def _how(request: Request, deadline: float | None) -> dict[str, Any]:
-    connect, read = wire.timeouts(request, deadline)
-    total = None if deadline is None else wire.remaining(deadline)
-    body = request.body
-    lines = wire.headers(request, _DEFAULTS, body.length)
-    return {
-        "headers": lines,
-        "data": (body.read() or None) if body.is_bytes else _sendable(body),
-        "allow_redirects": False,
-        "timeout": _client_timeout(connect, read)
-        if total is None
-        else aiohttp.ClientTimeout(total, None, read, connect),
-    }
 
 
 @lru_cache(maxsize=64)
@@ -302,18 +579,30 @@ def _client_timeout(connect: float | None, read: float | None) -> aiohttp.Client
     return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
 
 
-async def _sendable(body: Body) -> AsyncIterator[bytes]:
-    async for chunk in body:
-        yield chunk
+def _until(deadline: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # aiohttp rounds what is over ceil_threshold up to whole seconds.
+    left = wire.remaining(deadline)
+    return aiohttp.ClientTimeout(total=left, sock_connect=connect, sock_read=read, ceil_threshold=left + 1)
+
+
+def _received_headers(fields: Any, raw: Iterable[tuple[bytes, bytes]] | None = None) -> Headers:
+    if raw is None or "".join(fields.values()).isascii():
+        return Headers.received(fields)
+    # aiohttp takes them for UTF-8, where HTTP has bytes and everybody else latin-1.
+    return Headers.received([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+
+
+def _head(native: aiohttp.ClientResponse, request: Request, elapsed: float) -> Response:
+    headers = _received_headers(native.headers, native.raw_headers)
+    return Response(
+        native.status, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
+    )
 
 
 async def _received(
     native: aiohttp.ClientResponse, request: Request, deadline: float | None, elapsed: float
 ) -> Response:
-    headers = Headers.received(native.headers)
-    response = Response(
-        native.status, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
-    )
+    response = _head(native, request, elapsed)
     limit: int | None = request.extensions.get("max_body", MAX_BODY)
     if request.extensions.get("stream"):
         response.receive(Body(_Stream(native, deadline), limit=limit))
@@ -321,7 +610,7 @@ async def _received(
         response.receive(await _whole(native, deadline))  # the usual case: it is all there, and not too large
     else:
         try:
-            wire.check_length(request, headers)
+            wire.check_length(request, response.headers)
         except errors.BodyTooLarge:
             native.close()
             raise
@@ -339,15 +628,23 @@ async def _whole(native: aiohttp.ClientResponse, deadline: float | None) -> byte
 class _Stream:
     """The body of a response as it comes from the connection, decoded from its content encoding."""
 
-    def __init__(self, native: aiohttp.ClientResponse, deadline: float | None) -> None:
+    def __init__(self, native: aiohttp.ClientResponse, deadline: float | None, *, is_timed: bool = True) -> None:
         self.native, self.deadline = native, deadline
+        self.is_timed = is_timed or deadline is None  # by the session, which knows of the deadline
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self.native.content
         try:
-            async for chunk in self.native.content.iter_any():
+            while chunk := await (content.readany() if self.is_timed else self._readany()):
                 yield chunk
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: the session has been closed
+            if isinstance(error, errors.FormationError):
+                raise
             raise _translated(error, self.deadline) from error
+
+    async def _readany(self) -> bytes:
+        async with asyncio.timeout(wire.remaining(self.deadline or 0)):
+            return await self.native.content.readany()
 
     def close(self) -> None:
         """Give the connection back if the body is through, else close it."""
@@ -368,6 +665,6 @@ def _translated(error: Exception, deadline: float | None) -> errors.FormationErr
 _TREE: Final[tuple[tuple[type[errors.TransportError], Any], ...]] = (
     (errors.TLSError, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)),
     (errors.ConnectTimeout, aiohttp.ConnectionTimeoutError),
-    (errors.ConnectError, aiohttp.ClientConnectorError),
+    (errors.ConnectError, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)),
     (errors.ReadTimeout, TimeoutError),
 )

@@ -109,8 +109,9 @@ class AsyncSender(BaseSender):
         """Run a prepared call."""
         try:
             return self.finish(prepared, await prepared.chain(prepared.ctx))
-        except Exception as error:
-            self.explain(error, prepared)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.explain(error, prepared)
             if (response := prepared.ctx.get(RES_HTTP)) is not None:
                 await response.aclose()  # a stream that nobody will get to read
             raise

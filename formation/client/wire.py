@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
@@ -26,10 +26,13 @@ CHUNK: Final = 64 * 1024
 
 USER_AGENT: Final = f"formation/{__version__}"
 
+Seconds: TypeAlias = "tuple[float | None, float | None]"
+"""To connect and to read; ``None``: for ever."""
+
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-def timeouts(request: Request, deadline: float | None) -> tuple[float | None, float | None]:
+def timeouts(request: Request, deadline: float | None) -> Seconds:
     """Return the seconds to connect and to read: what the request says, else `TIMEOUT`, and never past the deadline.
 
     Raises:
