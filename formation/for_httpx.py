@@ -162,7 +162,7 @@ class Endpoint(_Sending):
                 native.request = made
             else:
                 native = self._brought.send(made, **self._brought_how(request))
-        except (library.HTTPError, library.StreamError) as error:
+        except _failures(library) as error:
             raise _translated(error, deadline, library) from error
         response = _head(native, request, perf_counter() - started)
         stream = _Stream(native, deadline, library)
@@ -213,7 +213,7 @@ class AsyncEndpoint(_Sending):
                 native.request = made
             else:
                 native = await _within(deadline, self._brought.send, made, **self._brought_how(request))
-        except (library.HTTPError, library.StreamError) as error:
+        except _failures(library) as error:
             raise _translated(error, deadline, library) from error
         response = _head(native, request, perf_counter() - started)
         stream = _AsyncStream(native, deadline, library)
@@ -368,7 +368,8 @@ class Transport(httpx.BaseTransport):
             for each in passing.opened:
                 each.close()
             if isinstance(error, errors.FormationError):
-                raise passing.native_error(error) from error.__cause__
+                theirs = passing.native_error(error)
+                raise theirs from theirs.__cause__
             raise
         for each in left:
             each.close()
@@ -381,7 +382,7 @@ class Transport(httpx.BaseTransport):
         started = perf_counter()
         try:
             native = self._inner.of(library).handle_request(made)
-        except library.HTTPError as error:
+        except _failures(library) as error:
             raise _translated(error, deadline, library) from error
         return passing.received(ctx, native, made, _Stream(native, deadline, library), perf_counter() - started)
 
@@ -418,7 +419,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             for each in passing.opened:
                 await each.aclose()
             if isinstance(error, errors.FormationError):
-                raise passing.native_error(error) from error.__cause__
+                theirs = passing.native_error(error)
+                raise theirs from theirs.__cause__
             raise
         for each in left:
             await each.aclose()
@@ -431,7 +433,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         started = perf_counter()
         try:
             native = await _within(deadline, self._inner.of(library).handle_async_request, made)
-        except library.HTTPError as error:
+        except _failures(library) as error:
             raise _translated(error, deadline, library) from error
         return passing.received(ctx, native, made, _AsyncStream(native, deadline, library), perf_counter() - started)
 
@@ -464,9 +466,8 @@ class _Passing:
         self.library = library = _library(request)
         self.request = request
         self.opened: list[Any] = []
-        self.host = [(b"Host", request.url.netloc)]
-        raw = [line for line in request.headers.raw if (line[0].title(), line[1]) != self.host[0]]
-        self.lines = _decoded(raw)
+        host = request.url.netloc  # said by the URL, and so right even where a middleware changes it
+        self.lines = _decoded(line for line in request.headers.raw if line[1] != host or line[0].lower() != b"host")
         self.url = str(request.url)
         seen = Request(request.method, self.url, headers=Headers.received(self.lines))
         try:
@@ -537,19 +538,20 @@ class _Passing:
             if fields != _decoded(native.headers.raw):
                 native.headers = self.library.Headers(_encoded(fields))
             return native, [each for each in self.opened if each is not native]
-        has_body = answer.has_changeable_body()
-        dropped = {"content-encoding", "transfer-encoding"} if has_body else set()
-        if has_body and (body.is_bytes or "Content-Encoding" in answer.headers):
-            dropped.add("content-length")
-        lines = _encoded([line for line in fields if line[0].lower() not in dropped])
-        extensions = {"reason_phrase": reason}
-        if self.opened:
-            extensions = {**self.opened[-1].extensions, **extensions}
-        how: dict[str, Any] = {"headers": lines, "extensions": extensions}
+        if answer.has_changeable_body():
+            dropped = {"content-encoding", "transfer-encoding"}
+            if body.is_bytes or "Content-Encoding" in answer.headers:
+                dropped.add("content-length")
+            fields = [line for line in fields if line[0].lower() not in dropped]
+            if body.is_bytes:
+                fields.append(("Content-Length", str(body.length)))
+        extensions = {**(self.opened[-1].extensions if self.opened else {}), "reason_phrase": reason}
         if body.is_bytes:
-            return self.library.Response(answer.status_code, content=body.read(), **how), self.opened
-        stream = _returning(self.library)(self, body)
-        return self.library.Response(answer.status_code, stream=stream, **how), []
+            stream, left = self.library.ByteStream(body.read()), self.opened
+        else:
+            stream, left = _returning(self.library)(self, body), []
+        made = self.library.Response(answer.status_code, headers=_encoded(fields), stream=stream, extensions=extensions)
+        return made, left
 
     def native_error(self, error: errors.FormationError) -> Exception:
         """Return the error of httpx that says what ``error`` says."""
@@ -578,7 +580,8 @@ class _Returned:
         try:
             yield from self.body
         except errors.FormationError as error:
-            raise self.passing.native_error(error) from error.__cause__
+            theirs = self.passing.native_error(error)
+            raise theirs from theirs.__cause__
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -586,7 +589,8 @@ class _Returned:
                 async for chunk in chunks:
                     yield chunk
         except errors.FormationError as error:
-            raise self.passing.native_error(error) from error.__cause__
+            theirs = self.passing.native_error(error)
+            raise theirs from theirs.__cause__
 
     def close(self) -> None:
         """End it, and what it was made from."""
@@ -747,14 +751,14 @@ class _Stream:
                 yield chunk
                 if self.deadline is not None:
                     wire.remaining(self.deadline)
-        except (self.library.HTTPError, self.library.StreamError) as error:
+        except _failures(self.library) as error:
             raise _translated(error, self.deadline, self.library) from error
 
     def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""
         try:
             return b"".join(self.native.stream)
-        except (self.library.HTTPError, self.library.StreamError) as error:
+        except _failures(self.library) as error:
             raise _translated(error, self.deadline, self.library) from error
         finally:
             self.native.close()
@@ -775,14 +779,14 @@ class _AsyncStream:
             async with aclosing(self.native.aiter_bytes()) as chunks:
                 while (chunk := await _within(self.deadline, anext, chunks, None)) is not None:
                     yield chunk
-        except (self.library.HTTPError, self.library.StreamError) as error:
+        except _failures(self.library) as error:
             raise _translated(error, self.deadline, self.library) from error
 
     async def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""
         try:
             return await _within(self.deadline, self._joined)  # type: ignore[no-any-return]
-        except (self.library.HTTPError, self.library.StreamError) as error:
+        except _failures(self.library) as error:
             raise _translated(error, self.deadline, self.library) from error
         finally:
             await self.native.aclose()
@@ -839,13 +843,20 @@ _TICK: Final = 0.001
 """Seconds by which the clock of an event loop may be early."""
 
 
+@cache
+def _failures(library: Any) -> tuple[type[Exception], ...]:
+    """Return what httpx raises when an exchange fails; it lets some errors of TLS through as they are."""
+    unmapped = [sys.modules["anyio"].EndOfStream] if "anyio" in sys.modules else []
+    return (library.HTTPError, library.StreamError, ssl.SSLError, *unmapped)
+
+
 def _translated(error: Exception, deadline: float | None, library: Any) -> errors.FormationError:
     """Return our error for one of httpx."""
     said = str(error) or type(error).__name__
     if deadline is not None and monotonic() >= deadline - _TICK:
         return errors.DeadlineExceeded(f"the deadline has passed: {said}")
     connecting = isinstance(error, library.ConnectError)
-    if isinstance(error, library.NetworkError) and _is_tls(error, connecting=connecting):
+    if isinstance(error, (library.NetworkError, ssl.SSLError)) and _is_tls(error, connecting=connecting):
         return errors.TLSError(said)
     for ours, names in _TREE:
         if any(isinstance(error, getattr(library, name)) for name in names):
