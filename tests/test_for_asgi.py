@@ -664,6 +664,74 @@ def test_many_calls_cancelled_at_random_moments_leave_nothing_behind() -> None:
     asyncio.run(main())
 
 
+def test_an_upload_that_the_app_stops_waiting_for_is_ended() -> None:
+    closed: list[str] = []
+
+    async def upload() -> AsyncIterator[bytes]:
+        try:
+            await asyncio.sleep(60)
+            yield b"never"
+        finally:
+            closed.append("closed")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(receive(), 0.001)
+        await send(START)
+        await send(END)
+
+    assert call(app, "POST", content=upload(), lifespan="off").status_code == 200
+    assert closed == ["closed"]
+
+
+def test_a_caller_that_is_cancelled_while_it_uploads_ends_the_upload() -> None:
+    async def main() -> list[str]:
+        events: list[str] = []
+
+        async def upload() -> AsyncIterator[bytes]:
+            try:
+                await asyncio.sleep(60)
+                yield b"never"
+            finally:
+                events.append("upload closed")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            events.append((await receive())["type"])
+
+        task = asyncio.create_task(send(app, "POST", content=upload(), lifespan="off"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(asyncio.all_tasks()) == 1
+        return events
+
+    assert asyncio.run(main()) == ["upload closed", "http.disconnect"]
+
+
+def test_an_app_without_a_body_to_send_may_work_on_after_its_head() -> None:
+    done: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await asyncio.sleep(0.001)
+        await send(part(b"not sent"))
+        await send(END)
+        done.append("mail")
+
+    assert call(app, "HEAD", lifespan="off").content == b""
+    assert done == ["mail"]
+
+
+def test_two_tasks_of_the_app_may_send_at_once() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await asyncio.gather(*[send(part(b"%d" % number)) for number in range(5)])
+        await send(END)
+
+    assert sorted(call(app, lifespan="off").content.decode()) == list("01234")
+
+
 # --- time ---
 
 
@@ -749,6 +817,48 @@ def test_an_endpoint_lives_again_after_its_close_and_in_another_event_loop() -> 
     asyncio.run(main(close=True))
     assert app.events == ["startup", "/", "shutdown", "startup", "/", "startup", "/", "shutdown"]
     assert not made._servers
+
+
+def test_a_close_in_another_event_loop_forgets_the_one_that_is_gone() -> None:
+    made = endpoint(Living())
+    asyncio.run(send(made))
+    assert made._servers
+    asyncio.run(made.close())
+    assert not made._servers
+
+
+def test_an_app_that_stays_in_its_lifespan_after_the_shutdown_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("formation.for_asgi.GRACE", 0.001)
+    events: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send(START)
+            await send(END)
+            return
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+
+    call(app)
+    assert events == ["cancelled"]
+
+
+def test_an_app_whose_lifespan_ends_early_is_shut_down_without_waiting() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send(START)
+            await send(END)
+            return
+        await send({"type": "lifespan.startup.complete"})
+
+    assert call(app).status_code == 200
 
 
 def test_a_client_that_is_closed_shuts_its_app_down() -> None:

@@ -1,5 +1,6 @@
 """WSGI apps called in process: the rules of PEP 3333, and what a client gets of them."""
 
+import asyncio
 import gzip
 import io
 import logging
@@ -14,6 +15,7 @@ import pytest
 
 from formation import wrap
 from formation.errors import BodyConsumed, BodyTooLarge, DeadlineExceeded, ProtocolError
+from formation.for_aiohttp import build as abuild
 from formation.for_requests import Client, build, json_response
 from formation.for_wsgi import endpoint
 from formation.http import Body, Request, Response
@@ -248,6 +250,21 @@ def test_an_error_of_the_upload_is_raised_in_the_caller_whatever_the_app_makes_o
 
     with pytest.raises(LookupError, match="no more"):
         call(app, "POST", content=upload(), raise_app_exceptions=False)
+
+
+def test_an_error_of_the_upload_in_the_middle_of_the_response_is_the_callers_too() -> None:
+    def upload() -> Iterator[bytes]:
+        yield b"a"
+        raise LookupError("no more")
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield environ["wsgi.input"].read(1)
+        yield environ["wsgi.input"].read(1)
+
+    response = stream(app, "POST", content=upload(), raise_app_exceptions=False)
+    with pytest.raises(LookupError, match="no more"):
+        list(response.body)
 
 
 def test_an_async_upload_is_refused() -> None:
@@ -628,6 +645,14 @@ def test_a_flask_app_answers_its_own_errors_and_propagates_them_when_told_to() -
     app.testing = True
     with pytest.raises(LookupError, match="mine"):
         build(base_uri="http://h", endpoint=endpoint(app)).get("/fails")
+
+
+def test_an_async_client_may_call_a_wsgi_app_too() -> None:
+    async def main() -> Any:
+        async with abuild(base_uri="http://h", endpoint=endpoint(site()), response_as=json_response) as client:
+            return (await client.get("/users/7")).body["id"]
+
+    assert asyncio.run(main()) == 7
 
 
 def test_middleware_around_the_app_maps_its_body_as_it_streams() -> None:

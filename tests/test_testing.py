@@ -496,6 +496,10 @@ def test_curl_says_what_is_special(method: str, options: dict[str, Any], expecte
     assert [word for word in said.split(" ") if "Content-Length" not in word] == expected.split(" ")
 
 
+def test_curl_takes_no_address_for_a_pattern() -> None:
+    assert rehearse(build(base_uri="http://[::1]:8000").get, "/x").curl() == "curl --globoff 'http://[::1]:8000/x'"
+
+
 def test_curl_redacts_what_a_middleware_has_declared_in_headers_and_in_the_query() -> None:
     def key(ctx: Any, call: Any) -> Any:
         ctx[SENSITIVE].update({"X-Key", "token"})
