@@ -121,7 +121,7 @@ def tell(error: Exception, request: Request, response: Response | None) -> None:
 
 
 def authorize(request: Request) -> None:
-    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function of it does what it likes, an async one in an async chain.
+    """Apply ``request.auth``: a pair is basic authentication (RFC 7617), a function does what it likes.
 
     An Authorization header that is there already stays; a function decides for itself.
     """

@@ -17,7 +17,7 @@ from formation.http.url import origin, redact, same_origin
 from formation.keys import SENSITIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from formation.errors import FormationError
     from formation.http.headers import Headers
@@ -31,7 +31,7 @@ _parameter = re.compile(
         (?: = [ \t]*+ (?: "((?:[^"\\]|\\.)*+)"? | ([^;,]*+) ) )? """,
     re.VERBOSE | re.DOTALL,
 ).match
-_next_link = re.compile(r"[ \t,]*+<([^>]*+)>").match
+_between = re.compile(r"[ \t,]*+").match
 _path = re.compile(r"([a-z]+://[^/?]*)([^?]*)(.*)", re.DOTALL).fullmatch
 _escaped = re.compile(r"\\(.)", re.DOTALL).sub
 
@@ -48,16 +48,28 @@ def links(headers: Headers) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for line in headers.getlist("Link"):
-        at = 0
-        while at < len(line):
-            if link := _next_link(line, at):
-                parameters, at = _parameters(line, link.end())
-                if "anchor" not in parameters:
-                    for rel in parameters.get("rel", "").lower().split():
-                        found.setdefault(rel, link[1].strip())
-            comma = line.find(",", at)
-            at = comma + 1 if comma >= 0 else len(line)
+        for url, parameters in _parsed(line):
+            if "anchor" not in parameters:
+                for rel in parameters.get("rel", "").lower().split():
+                    found.setdefault(rel, url)
     return found
+
+
+def _parsed(line: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Read the links of a line: targets with their parameters. The position only moves on, so the time is linear."""
+    at = 0
+    while (at := _between(line, at).end()) < len(line):  # type: ignore[union-attr]  # it matches nothing as well
+        if line[at] == "<":
+            end = line.find(">", at)
+            if end < 0:
+                return
+            parameters, after = _parameters(line, end + 1)
+            yield line[at + 1 : end].strip(), parameters
+            at = after
+        comma = line.find(",", at)
+        if comma < 0:
+            return
+        at = comma
 
 
 def _parameters(line: str, at: int) -> tuple[dict[str, str], int]:

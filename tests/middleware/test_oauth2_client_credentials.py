@@ -627,3 +627,21 @@ def test_a_token_is_not_shown():
     tokens = [cell.cell_contents for cell in middleware.__closure__ if type(cell.cell_contents).__name__ == "_Tokens"]
     assert "t1" not in repr(tokens[0]._kept)
     assert "t1" not in repr(ctx["fmtn.req.http"].headers)
+
+
+@every_world
+def test_a_token_that_was_refused_late_does_not_take_the_new_one_away(world):
+    issuer = Issuer()
+    middleware = oauth2_client_credentials(URL, "id", "s3cret")
+    world(middleware, called(issuer), issuer)
+    issuer.issued = 5
+
+    def slow(ctx):
+        wrap(issuer, [middleware])(called(issuer))  # meanwhile somebody else finds out, and fetches
+        return reply(ctx, 401)
+
+    out = middleware(called(issuer, method="POST", content=iter([b"once"])), slow)
+    assert out["fmtn.res.http"].status_code == 401
+    world(middleware, called(issuer), issuer)
+    assert [token for token, _ in issuer.got] == ["t1", "t1", "t6", "t6"]
+    assert len(issuer.asked) == 2

@@ -452,3 +452,22 @@ def test_under_trio_it_works_as_well():
     trio.run(main)
     assert sorted(got) == ["failed", "late", "value", "value", "value", "value"]
     assert (shelf.made, shelf.is_idle) == (3, True)
+
+
+def test_a_signal_that_comes_together_with_a_cancellation_disturbs_nobody():
+    signal = Signal()
+
+    def ask(ctx, call):
+        signal.wait(LONG)
+        return call(ctx)
+
+    async def main():
+        waiting = [asyncio.create_task(wrap(endpoint, [ask])({})) for _ in range(2)]
+        await turns(3)
+        signal.set()
+        waiting[0].cancel()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    cancelled, woken = arun(main())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert woken == {}
