@@ -1,0 +1,90 @@
+"""Middleware inside of an SDK that knows nothing of it: give it an httpx client with our `Transport`.
+
+The SDK is OpenAI's, with its own retries off; the server is on this machine, and busy at first. What tries again, and
+prints a line for each try, stands in the transport.
+"""
+
+import json
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import httpx2
+import openai
+
+from formation import req, res
+from formation.for_httpx import Transport
+from formation.middleware import retry
+
+
+def tell(ctx, call):
+    """Print a line for each try."""
+    ctx = call(ctx)
+    print(f"  {req(ctx).name}: {res(ctx).status_code}")
+    return ctx
+
+
+def main():
+    with service() as url:
+        transport = Transport(middleware=[retry(idempotent=True, base=0.01), tell])
+        http_client = httpx2.Client(transport=transport)
+        with openai.OpenAI(base_url=url, api_key="none", http_client=http_client, max_retries=0) as sdk:
+            messages = [{"role": "user", "content": "Hello"}]
+            answer = sdk.chat.completions.create(model="small", messages=messages)
+            print(answer.choices[0].message.content)
+            for piece in sdk.chat.completions.create(model="small", messages=messages, stream=True):
+                print(piece.choices[0].delta.content)
+            try:
+                sdk.models.retrieve("large")
+            except openai.NotFoundError as error:  # the SDK's errors are what they were
+                print(f"openai.NotFoundError: {error.status_code}")
+
+
+class Chat(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    busy = 2
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if Chat.busy:
+            Chat.busy -= 1
+            self.answer(503, "application/json", b'{"error": {"message": "busy"}}')
+        elif asked.get("stream"):
+            pieces = [{"id": "1", "choices": [{"index": 0, "delta": {"content": word}}]} for word in ("Good", "day.")]
+            lines = [f"data: {json.dumps(piece)}\n\n" for piece in pieces]
+            self.answer(200, "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode())
+        else:
+            choice = {"index": 0, "message": {"role": "assistant", "content": "Good day."}, "finish_reason": "stop"}
+            body = {"id": "1", "object": "chat.completion", "created": 1, "model": "small", "choices": [choice]}
+            self.answer(200, "application/json", json.dumps(body).encode())
+
+    def do_GET(self):
+        self.answer(404, "application/json", b'{"error": {"message": "no such model"}}')
+
+    def answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def service():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()
