@@ -595,17 +595,15 @@ def test_plain_http_where_tls_is_spoken_and_the_reverse_are_errors_of_transport(
 def test_an_error_says_where_it_comes_from_and_keeps_that_when_pickled(make, server):
     client = make(base_uri=server.url)
     with pytest.raises(errors.ProtocolError) as caught:
-        client.post("/close?id={id}", json={"a": 1})
+        client.post("/close/{id}?key=s3cret", path={"id": 7}, json={"a": 1})
     copy = pickle.loads(pickle.dumps(caught.value))
     for error in (caught.value, copy):
         assert type(error) is errors.ProtocolError
         assert str(error) == str(caught.value)
-        assert (error.request.method, error.request.url) == (
-            "POST",
-            server.url + "/close?id={id}".replace("{", "%7B").replace("}", "%7D"),
-        )
+        assert (error.request.method, error.request.url) == ("POST", server.url + "/close/7?key=s3cret")
         note = error.__notes__[-1]
-        assert "POST /close?id={id}" in note
+        assert "POST /close/{id} at" in note
+        assert "s3cret" not in note
         assert server.url in note
         assert " s" in note
     assert copy.request.json == {"a": 1}
