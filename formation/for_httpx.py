@@ -363,7 +363,7 @@ class Transport(httpx.BaseTransport):
         """Send the request through the middleware; called by the client."""
         passing = _Passing(request, _Upload)
         try:
-            made, left = passing.returned(self.chain(passing.ctx))
+            made, left = passing.returned(self.chain(passing.ctx()))
         except BaseException as error:
             for each in passing.opened:
                 each.close()
@@ -414,7 +414,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         """Send the request through the middleware; called by the client."""
         passing = _Passing(request, _AsyncUpload)
         try:
-            made, left = passing.returned(await self.chain(passing.ctx))
+            made, left = passing.returned(await self.chain(passing.ctx()))
         except BaseException as error:
             for each in passing.opened:
                 await each.aclose()
@@ -482,15 +482,20 @@ class _Passing:
             seen.timeout = (limits.get("connect"), limits.get("read")) if limits else UNSET
         self.timeout = seen.timeout
         seen.extensions["stream"] = True  # the client's caller reads the body
-        self.ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
-        self.ctx[NATIVE] = {"request": request, "exchange": self}
+        self.seen = seen
+
+    def ctx(self) -> Ctx:
+        """Make the context."""
+        ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: self.seen, SENSITIVE: set(), STATE: {}}
+        ctx[TEMPLATE], ctx[NATIVE] = self.seen.path, {"request": self.request, "exchange": self}
+        return ctx
 
     def to_send(self, seen: Request, deadline: float | None, sendable: Callable[[Body], Any]) -> Any:
         """Return the request to send: the client's own, if nobody has changed anything."""
         request, body = self.request, seen.body
         limits = request.extensions.get("timeout", {}) if seen.timeout == self.timeout else None
         limits = _timeouts(seen, deadline, limits)
-        lines = [(str(name), value) for name, value in seen.headers.items()]
+        lines = list(seen.headers.items())
         same = (body.read() if body.is_bytes else body.native) is self.content
         if same and not body.is_bytes:
             self.content.sent = True
@@ -517,6 +522,7 @@ class _Passing:
         self.opened.append(native)
         native.request = made
         response = _head(native, ctx[REQ_HTTP], elapsed)
+        stream.fields = list(response.headers.items())
         response.receive(Body(stream, limit=MAX_BODY))
         ctx[RES_HTTP] = response
         ctx[NATIVE]["response"] = native
@@ -528,14 +534,14 @@ class _Passing:
         if answer is None:
             raise LookupError("no response: to answer in the server's place, 'return reply(ctx, status)'")
         body, source = answer.body, answer.body.native
-        fields = [(str(name), value) for name, value in answer.headers.items()]
+        fields = list(answer.headers.items())
         reason = answer.reason.encode("latin-1")
         watched = body._hooks  # noqa: SLF001  whoever waits for the end has to see it
         if isinstance(source, _Stream | _AsyncStream) and source.deadline is None and not watched:
             native = source.native
             if native.status_code != answer.status_code:
                 native.status_code, native.extensions["reason_phrase"] = answer.status_code, reason
-            if fields != _decoded(native.headers.raw):
+            if fields != source.fields:
                 native.headers = self.library.Headers(_encoded(fields))
             return native, [each for each in self.opened if each is not native]
         if answer.has_changeable_body():
@@ -744,6 +750,7 @@ class _Stream:
 
     def __init__(self, native: Any, deadline: float | None, library: Any) -> None:
         self.native, self.deadline, self.library = native, deadline, library
+        self.fields: list[tuple[str, str]] = []  # as they came
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -773,6 +780,7 @@ class _AsyncStream:
 
     def __init__(self, native: Any, deadline: float | None, library: Any) -> None:
         self.native, self.deadline, self.library = native, deadline, library
+        self.fields: list[tuple[str, str]] = []  # as they came
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
