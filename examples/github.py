@@ -14,7 +14,7 @@ from attrs import define, field
 
 from formation.errors import StatusError
 from formation.for_requests import Client
-from formation.middleware import accept, raise_for_status, request_id, ua
+from formation.middleware import accept, bearer, raise_for_status, request_id, ua
 
 
 @define
@@ -43,16 +43,6 @@ class Paged:
 class ReposOf(Paged):
     owner: str = field(kw_only=True, metadata={"to": ":owner"})  # a part of the path
     language: str | None = None
-
-
-def bearer(token):
-    """A middleware with a setting: a function that returns the function."""
-
-    def bearer(ctx, call):
-        ctx["fmtn.req.http"].headers["Authorization"] = f"Bearer {token}"
-        return call(ctx)
-
-    return bearer
 
 
 class Github(Client):
