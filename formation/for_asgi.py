@@ -375,6 +375,7 @@ class _Exchange:
             if body.is_bytes:
                 chunk, self._uploaded = b"".join(body), True
             elif not body.is_async:
+                await asyncio.sleep(0)  # a large upload leaves the others their turn
                 if self._chunks is None:
                     self._chunks = iter(body)
                 chunk = next(self._chunks, b"")  # type: ignore[arg-type]
@@ -530,6 +531,7 @@ class _Life:
         self.said = asyncio.Event()  # the app has said how its startup, or its shutdown, went; or it has ended
         self._stopping = asyncio.Event()
         self._told = False
+        self._error: Exception | None = None
         # In a context of its own: what the first caller has set is for its call, and the app lives longer.
         self._task = asyncio.get_running_loop().create_task(self._run(app), context=Context())
 
@@ -550,12 +552,14 @@ class _Life:
         if not done:
             self._task.cancel()
             await asyncio.wait({self._task})
-        return None if self._task.cancelled() else self._task.exception()
+        return self._error
 
     async def _run(self, app: App) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await app(scope, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001  it is raised where somebody waits for it
+            self._error = error
         finally:
             self.said.set()
 
@@ -567,5 +571,7 @@ class _Life:
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: Message) -> None:
+        if not message["type"].startswith("lifespan."):  # the app takes this for a request, so it has no lifespan
+            raise RuntimeError(f"the app sent {message['type']!r} in its lifespan")
         self.message = message
         self.said.set()

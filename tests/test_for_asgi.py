@@ -1,6 +1,7 @@
 """ASGI apps called in process: messages both ways, streams, ends of all kinds, lifespan, and real frameworks."""
 
 import asyncio
+import gc
 import gzip
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -887,6 +888,28 @@ def test_an_app_without_a_lifespan_is_called_all_the_same_unless_it_must_have_on
     assert call(ends).status_code == 200
     with pytest.raises(RuntimeError, match="it ended too early"):
         call(ends, lifespan="on")
+
+
+def test_an_app_that_takes_its_lifespan_for_a_request_has_none() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(END)
+
+    assert call(app).status_code == 200
+    with pytest.raises(RuntimeError, match="in its lifespan"):
+        call(app, lifespan="on")
+
+
+def test_an_endpoint_that_nobody_closes_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise LookupError("mine")
+        await send(START)
+        await send(END)
+
+    asyncio.run(endpoint(app)({REQ_HTTP: Request("GET", "http://h/")}))
+    gc.collect()
+    assert not caplog.records
 
 
 def test_lifespan_off_asks_for_none() -> None:
