@@ -535,12 +535,12 @@ class _Passing:
             raise LookupError("no response: to answer in the server's place, 'return reply(ctx, status)'")
         body, source = answer.body, answer.body.native
         fields = list(answer.headers.items())
-        reason = answer.reason.encode("latin-1")
         watched = body._hooks  # noqa: SLF001  whoever waits for the end has to see it
         if isinstance(source, _Stream | _AsyncStream) and source.deadline is None and not watched:
             native = source.native
             if native.status_code != answer.status_code:
-                native.status_code, native.extensions["reason_phrase"] = answer.status_code, reason
+                native.status_code = answer.status_code
+                native.extensions["reason_phrase"] = answer.reason.encode("latin-1")
             if fields != source.fields:
                 native.headers = self.library.Headers(_encoded(fields))
             return native, [each for each in self.opened if each is not native]
@@ -551,7 +551,8 @@ class _Passing:
             fields = [line for line in fields if line[0].lower() not in dropped]
             if body.is_bytes:
                 fields.append(("Content-Length", str(body.length)))
-        extensions = {**(self.opened[-1].extensions if self.opened else {}), "reason_phrase": reason}
+        extensions = dict(self.opened[-1].extensions) if self.opened else {}
+        extensions["reason_phrase"] = answer.reason.encode("latin-1")
         if body.is_bytes:
             stream, left = self.library.ByteStream(body.read()), self.opened
         else:
@@ -654,7 +655,8 @@ def _timeouts(request: Request, deadline: float | None, default: Any) -> dict[st
     """Return the seconds for each operation: ``default`` if there is one, and never past the deadline."""
     if default is None:
         connect, read = wire.timeouts(request, deadline)
-        return {"connect": connect, "read": read, "write": read, "pool": connect}
+        # Who waits for a connection waits for the answers to others: in line, not on a network that does not answer.
+        return {"connect": connect, "read": read, "write": read, "pool": read}
     if deadline is None:
         return default  # type: ignore[no-any-return]
     left = wire.remaining(deadline)

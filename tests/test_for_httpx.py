@@ -304,6 +304,17 @@ def test_async_bodies_are_sent_and_a_sync_client_refuses_them(server):
         sender.post("/echo", content=pieces())
 
 
+def test_more_calls_than_there_may_be_connections_wait_in_line(fresh_server):
+    async def main():
+        async with async_build(base_uri=fresh_server.url, timeout=20) as sender:
+            results = await asyncio.gather(*(sender.get("/slow?seconds=0.3") for _ in range(150)))
+            assert {result.status_code for result in results} == {200}
+
+    with fresh_server.watch() as seen:
+        asyncio.run(main())
+    assert seen.connections <= 100
+
+
 def test_cancelled_calls_leave_nothing_behind(fresh_server):
     luck = random.Random(3)
 
@@ -526,7 +537,7 @@ def test_a_request_may_go_elsewhere_with_another_method_body_and_timeout(library
         ("PUT", "/echo/there", b"changed", "length")
     ]
     assert seen.requests[0].header("Host") == other_server.url.removeprefix("http://")
-    assert inner.sent[0].extensions["timeout"] == {"connect": 5, "read": 7, "write": 7, "pool": 5}
+    assert inner.sent[0].extensions["timeout"] == {"connect": 5, "read": 7, "write": 7, "pool": 7}
 
 
 @LIBRARIES
