@@ -269,7 +269,7 @@ def test_a_value_with_slashes_decodes_to_its_segments(segments):
     ],
 )
 def test_a_base_is_absolute_http_or_https(base):
-    assert check_base(base) is base
+    assert check_base(base) == base
 
 
 @pytest.mark.parametrize(
