@@ -267,7 +267,8 @@ class Adapter(_Adapter):
         try:
             ctx = self.chain(ctx)
         except errors.FormationError as error:
-            raise _native_error(error, request) from None
+            native = _native_error(error, request)
+            raise native from native.__cause__
         return self._returned(ctx, request)
 
     def _exchange(self, ctx: Ctx, /) -> Ctx:
