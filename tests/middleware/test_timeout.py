@@ -15,7 +15,9 @@ CASES = {
     "a part without limit": (UNSET, (None, 2), (None, 2)),
     "the call says": (9, 2.5, 9),
     "the call waits for ever": (None, 2.5, None),
-    "the middleware says nothing": (UNSET, None, UNSET),
+    "the middleware says for ever": (UNSET, None, None),
+    "the call says otherwise": (9, None, 9),
+    "the middleware says nothing": (UNSET, UNSET, UNSET),
 }
 
 
@@ -31,6 +33,12 @@ def test_fills_the_timeout_that_nobody_has_set(world, said, seconds, expected):
     ctx = {"fmtn.req.http": Request("GET", "https://h/", timeout=said)}
     assert world(timeout(seconds), ctx, endpoint) is ctx
     assert seen == [expected]
+
+
+@every_world
+def test_without_an_argument_it_changes_nothing(world):
+    out = world(timeout(), {"fmtn.req.http": Request("GET", "https://h/")}, lambda ctx: ctx)
+    assert out["fmtn.req.http"].timeout is UNSET
 
 
 @every_world
