@@ -276,7 +276,7 @@ class _Run:
         with suppress(Exception):  # a connection that cannot even be closed properly is gone
             self.kept.close()
         hint = self.settings.policy.retry_after(self.kept)
-        self._say("warning", "retry.scheduled", delay=self.slept, retry_after=hint)
+        self._say("warning", "retry.scheduled", delay=round(self.slept, 3), retry_after=hint)
 
     def _exhausted(self, state: RetryCallState) -> None:
         state.outcome = None  # it has done its work, and may hold the error
