@@ -156,7 +156,8 @@ class BaseSender:
             json=unstructured(get("json")),
             files=get("files"),
             timeout=get("timeout", settings.timeout),
-            extensions={"stream": get("stream", False), "max_body": settings.max_body},
+            extensions={"stream": get("stream", False), "max_body": settings.max_body}
+            | ({} if home else {"away": True}),
             template=path if base is not None else None,
         )
         ctx = {

@@ -69,6 +69,7 @@ def next_hop(request: Request, response: Response, sensitive: Collection[str] = 
             hop.headers.popall(name, None)
         hop.cookies = None
         hop.auth = None
+        hop.extensions["away"] = True  # a transport with secrets of its own keeps them, too
     hop.url = url
     return hop
 
