@@ -627,7 +627,9 @@ def test_a_wait_of_tenacity_takes_the_place_of_the_random_pause(world, at):
 
 @every_world
 def test_a_wait_that_looks_at_the_error_sees_it(world, at):
-    wait = tenacity.wait_exception(lambda error: float(str(error)))
+    def wait(state):
+        return float(str(state.outcome.exception()))
+
     world(retry(wait=wait, **at.tools), get(), Script(ConnectError("3"), ConnectError("4"), 200))
     assert at.slept == [3, 4]
 
