@@ -505,7 +505,9 @@ def _translated(error: Exception, deadline: float | None) -> errors.FormationErr
     """Return our error for one of requests or urllib3."""
     inner: Any = error.args[0] if error.args and isinstance(error, requests.ConnectionError) else error
     inner = getattr(inner, "reason", None) or inner
-    said = str(inner).rpartition("): ")[2]  # urllib3 puts its pool's repr before it
+    parts = inner.args if isinstance(inner, urllib3.exceptions.ProtocolError) else (inner,)
+    # Before each part urllib3 puts the repr of its pool.
+    said = ": ".join(str(part).rpartition("): ")[2].rstrip(".") for part in parts)
     if deadline is not None and monotonic() >= deadline:
         return errors.DeadlineExceeded(f"the deadline has passed: {said}")
     for ours, theirs in _TREE:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from formation.http.request import Timeout
 
 K = TypeVar("K")
+_IDENTITY = ("__module__", "__qualname__", "__doc__", "__firstlineno__")  # the last one since 3.13
 _MISSING = object()
 
 
@@ -182,7 +183,7 @@ def decorator(base: type[BaseClient]) -> Callable[..., Any]:
 
 
 def _names(cls: type) -> dict[str, Any]:
-    return {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return {name: getattr(cls, name) for name in _IDENTITY if hasattr(cls, name)}
 
 
 def _fields(cls: type) -> dict[str, Any]:
