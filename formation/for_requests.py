@@ -99,8 +99,9 @@ class Endpoint:
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
-    def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response: ...
 
     def close(self) -> None:
         """Close the connections, where they are ours."""
@@ -247,9 +248,8 @@ class _Adapter(HTTPAdapter):
     def close(self) -> None:
         # urllib3 2 leaves that to the garbage collector, which waits for the last response that anybody keeps.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated
-                if (pool := manager.pools.get(key)) is not None:
-                    pool.close()
+            for pool in filter(None, map(manager.pools.get, manager.pools.keys())):
+                pool.close()
         super().close()
 
 
@@ -478,9 +478,6 @@ class _File(io.RawIOBase):
 
     def __init__(self, body: Body) -> None:
         self.body, self.chunks, self.rest = body, iter(body), b""
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         try:

@@ -4,10 +4,11 @@ import gc
 import io
 import json
 import pickle
-import subprocess
+import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec, module_from_spec
 from time import monotonic
 
 import pytest
@@ -67,17 +68,14 @@ def mounted():
 # The edge
 
 
-def test_a_missing_requests_names_the_extra():
-    code = """
-import sys
-sys.modules["requests"] = None
-try:
-    import formation.for_requests
-except ImportError as error:
-    print(error.name, error)
-"""
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
-    assert run.stdout == "requests requests is not installed: pip install 'formation[requests]'\n"
+def test_a_missing_requests_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "requests", None)
+    spec = find_spec("formation.for_requests")
+    with pytest.raises(
+        ImportError, match=r"^requests is not installed: pip install 'formation\[requests\]'$"
+    ) as caught:
+        spec.loader.exec_module(module_from_spec(spec))
+    assert caught.value.name == "requests"
 
 
 def test_the_edge_hands_out_what_a_client_is_made_of():
@@ -175,8 +173,6 @@ def test_an_async_body_cannot_be_sent_and_says_so(server):
 
 
 def test_a_timed_socket_reads_until_its_deadline_and_leaves_the_timeout_as_it_was():
-    import socket
-
     left, right = socket.socketpair()
     with left, right:
         left.settimeout(3)
@@ -622,7 +618,7 @@ def test_middleware_changes_status_and_headers_and_the_body_stays_what_it_is(mou
     with mounted(change).get(server.url + "/data?body=%C3%BC", stream=True) as response:
         assert (response.status_code, response.reason, response.ok) == (418, "Tea", False)
         assert (response.headers["x-new"], "Content-Length" in response.headers) == ("1", False)
-        assert (response.encoding, response.text) == ("latin-1", "Ã¼")  # noqa: RUF001
+        assert (response.encoding, response.text) == ("latin-1", "Ã¼")
         with pytest.raises(requests.HTTPError, match="418 Client Error: Tea"):
             response.raise_for_status()
 
@@ -684,6 +680,28 @@ def test_middleware_that_only_reads_the_body_leaves_it_to_be_read(mounted, serve
         assert json.loads(b"".join(response.iter_content(7)))["path"] == "/echo"
     with session.get(server.url + "/echo", stream=True) as response:
         assert json.load(response.raw)["path"] == "/echo"
+    with session.get(server.url + "/echo", stream=True) as response:
+        assert response.raw.read1(1) == b"{"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (errors.ReadTimeout("late"), requests.ConnectionError),
+        (errors.DeadlineExceeded("late"), requests.ConnectionError),
+        (errors.ProtocolError("broken"), requests.exceptions.ChunkedEncodingError),
+    ],
+)
+def test_an_error_of_ours_in_a_body_of_ones_own_becomes_one_of_requests(mounted, server, ours, theirs):
+    def pieces():
+        yield b"x"
+        raise ours
+
+    def rewrite(ctx, call):
+        return reply(ctx, 200, body=pieces())
+
+    with pytest.raises(theirs):
+        mounted(rewrite).get(server.url + "/echo")
 
 
 def test_middleware_that_answers_by_itself_makes_a_response_of_requests(mounted, server):

@@ -97,7 +97,7 @@ class BaseSender:
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
         # What would be refused at the first call is refused now.
-        wrap(settings.endpoint or _nowhere, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
+        wrap(settings.endpoint or _body, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
 
     @property
     def chain(self) -> BaseChain[Any]:
@@ -347,7 +347,3 @@ class Streamed:
 
 def _body(ctx: Ctx) -> Any:
     return ctx[RES_HTTP].body
-
-
-def _nowhere(ctx: Ctx) -> Ctx:
-    return ctx

@@ -287,6 +287,23 @@ def test_every_wrong_field_is_named():
     assert len(caught.value.problems) == 2
 
 
+def test_a_model_may_find_the_whole_wrong():
+    class Span(pydantic.BaseModel):
+        start: int
+        end: int
+
+        @pydantic.model_validator(mode="after")
+        def ordered(self):
+            if self.end < self.start:
+                raise ValueError("ends before it starts")
+            return self
+
+    assert made(Span, '{"start": 1, "end": 2}') == Span(start=1, end=2)
+    with pytest.raises(errors.DecodeError) as caught:
+        made(list[Span], '[{"start": 2, "end": 1}]')
+    assert caught.value.problems == ("Value error, ends before it starts @ body[0]",)
+
+
 def test_an_error_status_is_not_made_into_a_type():
     assert made(User, '{"error": "x"}', status=404) == {"error": "x"}
     assert made(User, "nope", status=500, content_type="text/plain") == "nope"

@@ -10,7 +10,7 @@ from attrs import define
 
 from formation import errors
 from formation.client.responses import json_response, raw_response, text_response
-from formation.client.sender import Sender
+from formation.client.sender import Sender, Transport
 from formation.client.settings import Settings
 from formation.exchange import reply
 from formation.for_requests import Client, build
@@ -510,6 +510,21 @@ def test_the_endpoint_is_made_once_when_it_is_needed():
         each.join(10)
     assert len(made) == 1
     assert len(made[0].contexts) == 8
+
+
+def test_who_comes_second_takes_the_endpoint_of_the_first():
+    transport = Transport(Endpoint)
+    first = Endpoint()
+
+    class Taken:
+        def __enter__(self):
+            transport._endpoint = first
+
+        def __exit__(self, *error):
+            pass
+
+    transport._lock = Taken()
+    assert transport() is first
 
 
 def test_an_endpoint_that_cannot_be_closed_need_not_be(sender):
