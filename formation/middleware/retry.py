@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from formation.kernel import Call, Middleware
     from formation.resilience.policy import Condition, Failure
 
+
 def retry(
     attempts: int | None = 3,
     base: float = 0.1,
