@@ -146,11 +146,13 @@ class Body:
 
         A stream that nobody has begun to read is at its start.
         """
-        back = getattr(self._source, "rewind", None)
-        if (self._reader or self._over) and not self.replayable:
+        begun = self._reader is not None or self._over
+        if begun and not self.replayable:
             return False
-        if back is not None and not back():
-            return False
+        if begun or isinstance(self._source, Body):
+            back = getattr(self._source, "rewind", None)
+            if back is not None and not back():
+                return False
         if hasattr(self._stream, "aclose"):  # of a reader that has not come to its end
             self._closing.append(self._stream.aclose())
         self._reader = self._error = self._stream = None
