@@ -36,7 +36,7 @@ from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from http.cookiejar import CookieJar
-    from types import TracebackType
+    from types import TracebackType, UnionType
     from typing import Self, Unpack
 
 T = TypeVar("T")
@@ -246,7 +246,7 @@ class Call(Protocol):
         path: str = ...,
         /,
         *,
-        response_as: None = ...,
+        response_as: UnionType | None = ...,
         stream: Literal[False] = ...,
         expect: int | Iterable[int] | None = ...,
         **options: Unpack[Options],

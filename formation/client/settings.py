@@ -140,7 +140,7 @@ class Options(TypedDict, total=False):
 
     params: Any
     path: Mapping[str, Any]
-    headers: Mapping[str, str | None]
+    headers: Mapping[str, str | None] | Iterable[tuple[str, str | None]]
     cookies: Mapping[str, str]
     auth: Any
     json: Any
