@@ -146,10 +146,10 @@ class Body:
 
         A stream that nobody has begun to read is at its start.
         """
-        begun = self._reader is not None or self._over
-        if begun and not self.replayable:
+        begun, replayable = self._reader is not None or self._over, self.replayable
+        if begun and not replayable:
             return False
-        if begun or isinstance(self._source, Body):
+        if replayable or isinstance(self._source, Body):  # a fork may have read the same file
             back = getattr(self._source, "rewind", None)
             if back is not None and not back():
                 return False
