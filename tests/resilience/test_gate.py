@@ -339,6 +339,17 @@ def test_a_circuit_that_another_process_opens_during_a_call_stays_open(clock):
     assert (here.state, rejection(here).name) == ("open", "h")
 
 
+@pytest.mark.parametrize("verdict", ["ok", "fail"])
+def test_a_call_that_ends_late_makes_no_trial_of_a_circuit_that_another_process_has_opened(clock, verdict):
+    storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+    made = gate(clock, storage=storage)
+    fail(made)
+    permit = made.admit()
+    storage.state, storage.opened_at = pybreaker.STATE_OPEN, datetime.now(UTC) - timedelta(hours=1)
+    made.settle(permit, verdict)
+    assert made.state == "open"
+
+
 # Listeners
 
 
