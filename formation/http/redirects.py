@@ -79,7 +79,8 @@ def _target(base: str, location: str) -> str | None:
     try:
         location = _quoted(location)
         given = urlsplit(location)
-        if not location or (given.scheme and not given.netloc):  # "http:", which urljoin takes for relative
+        absolute = given.scheme or location.startswith("//")
+        if not location or (absolute and not given.netloc):  # "http:x" and "//", which urljoin takes for relative
             return None
         parts = urlsplit(urljoin(base, location))
         if parts.scheme not in {"http", "https"}:
