@@ -29,9 +29,10 @@ the middle of the next attempt.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from copy import copy
 from inspect import isasyncgenfunction
+from types import AsyncGeneratorType
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 from weakref import ref
 
@@ -90,7 +91,7 @@ class Body:
         self._source: Any = source if isinstance(source, bytes) else _source(source)
         self.limit = limit
         self._close = close
-        self._closing: list[Awaitable[Any]] = []  # what close() could not wait for
+        self._closing: list[Any] = []  # what close() could not wait for, or what makes it
         self._stream: Any = None  # the async iterator that is pulled
         self._behind: tuple[Body, ...] = (source,) if isinstance(source, Body) else ()  # closed with this one
         self._maps: list[tuple[Callable[[bytes], bytes], Callable[[], bytes] | None]] = []
@@ -154,7 +155,7 @@ class Body:
             if back is not None and not back():
                 return False
         if hasattr(self._stream, "aclose"):  # of a reader that has not come to its end
-            self._closing.append(self._stream.aclose())
+            self._closing.append(self._stream.aclose)
         self._reader = self._error = self._stream = None
         self._over = False
         self._count = 0
@@ -393,14 +394,16 @@ class Body:
     async def _wait(self) -> None:
         if self._closing:
             try:
-                await self._closing.pop()
+                closing = self._closing.pop()
+                await (closing() if callable(closing) else closing)
             finally:
                 await self._wait()
 
     def _forget(self) -> None:
         while self._closing:
-            closing: Any = self._closing.pop()
-            closing.close()
+            closing = self._closing.pop()
+            if not callable(closing):
+                closing.close()
 
     def _end(self, error: BaseException | None) -> None:
         """Be over: close the source and tell the hooks."""
@@ -410,7 +413,9 @@ class Body:
         self._over, self._reader = True, None
         try:
             for end in (close, getattr(self._stream, "aclose", None)):
-                if end is not None and hasattr(closing := end(), "__await__"):
+                if isinstance(getattr(end, "__self__", None), AsyncGeneratorType):
+                    self._closing.append(end)  # not called before it can be awaited: 3.13 would warn
+                elif end is not None and hasattr(closing := end(), "__await__"):
                     self._closing.append(closing)
         except BaseException as failed:
             error = error or failed
