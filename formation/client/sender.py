@@ -29,7 +29,7 @@ from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
 from formation.http.request import Request
-from formation.http.url import expand, origin, resolve, same_origin
+from formation.http.url import expand, origin, pathname, resolve, same_origin
 from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
@@ -158,14 +158,14 @@ class BaseSender:
             timeout=get("timeout", settings.timeout),
             extensions={"stream": get("stream", False), "max_body": settings.max_body}
             | ({} if home else {"away": True}),
-            template=path if base is not None else None,
+            template=pathname(path),
         )
         ctx = {
             SIDE: "client",
             KIND: "http",
             REQ_HTTP: request,
             SESSION: dict(get("session_context") or ()),
-            TEMPLATE: request.template or request.path,
+            TEMPLATE: request.template,
             SENSITIVE: set(),
             STATE: {},
             NATIVE: {},

@@ -103,9 +103,26 @@ def test_the_context_of_a_call_has_what_every_context_has(sender, endpoint):
     assert ctx[REQ_HTTP].timeout is UNSET
 
 
-def test_without_a_base_the_template_is_the_path(endpoint):
-    build(endpoint=endpoint).get("https://h/users/7?q=1")
-    assert endpoint.contexts[0][TEMPLATE] == "/users/7"
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("", "/"),
+        ("users", "/users"),
+        ("/users/{id}?page=2#top", "/users/{id}"),
+        ("?token=secret", "/"),
+        ("https://api.example.com/users/{id}?token=secret", "/users/{id}"),
+        ("https://api.example.com?token=secret", "/"),
+    ],
+)
+def test_a_template_is_a_path_without_origin_and_query(sender, endpoint, path, template):
+    sender.get(path, path={"id": 7})
+    assert endpoint.contexts[0][TEMPLATE] == template
+    assert endpoint.contexts[0][REQ_HTTP].name == f"GET {template}"
+
+
+def test_without_a_base_the_template_is_a_path_too(endpoint):
+    build(endpoint=endpoint).get("https://h/users/{id}?q=1", path={"id": 7})
+    assert endpoint.contexts[0][TEMPLATE] == "/users/{id}"
 
 
 def test_each_call_has_a_context_of_its_own(sender, endpoint):
