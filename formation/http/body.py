@@ -601,7 +601,7 @@ def _pulled(source: Any) -> Iterable[bytes]:
 
 def _apulled(source: Any) -> AsyncIterator[bytes]:
     """What an ``async def`` iterates over."""
-    return source.__aiter__() if hasattr(source, "__aiter__") else _blocking(_pulled(source))
+    return source.__aiter__() if hasattr(source, "__aiter__") else _Blocking(_pulled(source))
 
 
 def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
@@ -620,9 +620,19 @@ def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
             raise
 
 
-async def _blocking(source: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for chunk in source:
-        yield chunk
+class _Blocking:
+    """A sync source in an ``async for``. No async generator, for that would have to be closed."""
+
+    def __init__(self, source: Iterable[bytes]) -> None:
+        self._chunks = iter(source)
+
+    def __aiter__(self) -> _Blocking:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
 
 
 def _blocks(file: BinaryIO, left: int | None = None) -> Iterator[bytes]:

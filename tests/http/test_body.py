@@ -1350,18 +1350,7 @@ def test_an_async_map_that_waits_for_more_gives_no_empty_chunk(run):
 
 
 def test_a_task_that_is_dropped_while_it_waits_for_a_chunk_abandons_the_body():
-    class Forever:
-        def __await__(self):
-            yield
-
-    class Stuck(AsyncSource):
-        async def __aiter__(self):
-            yield b"ab"
-            await Forever()
-
-        aclose = None
-
-    body, ends = watched(Stuck())
+    body, ends = watched(stuck())
 
     async def main():
         async for _chunk in body:
@@ -1570,26 +1559,32 @@ def test_an_async_generator_that_is_the_source_itself_is_closed(run):
     assert ends.once == (1, BodyAbandoned)
 
 
-def test_a_chain_that_is_dropped_in_mid_body_abandons_it():
-    source = AsyncSource()
-    body, ends = watched(source)
+class Forever:
+    """Awaiting it never ends."""
 
-    class Forever:
-        def __await__(self):
-            yield
+    def __await__(self):
+        yield
+
+
+class Stuck(AsyncSource):
+    """A source that is about to be closed by awaiting, and then cannot be."""
+
+    async def __aiter__(self):
+        yield b"ab"
+        await Forever()
+
+
+async def stuck():
+    yield b"ab"
+    await Forever()
+
+
+@pytest.mark.parametrize("make", [Stuck, stuck])
+def test_a_chain_that_is_dropped_in_mid_body_abandons_it(make):
+    body, ends = watched(make())
 
     async def endpoint(ctx):
         return ctx
-
-    async def waiting():
-        await Forever()
-
-    class Stuck(AsyncSource):
-        async def __aiter__(self):
-            yield b"ab"
-            await waiting()
-
-    body, ends = watched(Stuck())
 
     def layer(ctx, call):
         list(body)
