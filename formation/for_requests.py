@@ -447,9 +447,11 @@ class _Stream:
                 yield from self.native.iter_content(CHUNK)
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
-            read = raw.read1 if self.request.extensions.get("stream") else raw.read
+            read = raw.read1 if self.request.extensions.get("stream") or self.deadline is not None else raw.read
             while chunk := read(CHUNK, decode_content=True):
                 yield chunk
+                if self.deadline is not None and monotonic() >= self.deadline:  # our own connections see to it, too
+                    raise errors.DeadlineExceeded("the deadline has passed while the body was read")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _translated(error, self.deadline) from error
 

@@ -23,6 +23,7 @@ from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
 from formation.http import UNSET, Request, Response
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
+from formation.middleware.retry import retry
 from formation.version import __version__
 from tests.servers import Server, refused
 
@@ -401,6 +402,15 @@ def test_errors_of_a_session_are_of_the_same_tree(session, server):
         sender.get(refused(), absolute=True)
 
 
+def test_a_deadline_ends_the_body_of_a_session_that_is_brought(session, fresh_server):
+    sender = build(base_uri=fresh_server.url, endpoint=endpoint(session), middleware=[within(0.3)])
+    with pytest.raises(errors.DeadlineExceeded):
+        sender.get("/drip?count=1000&delay=0.02")
+    with pytest.raises(errors.DeadlineExceeded), sender.get("/drip?count=1000&delay=0.02", stream=True) as result:
+        list(result.body)
+    assert fresh_server.settles(0)
+
+
 def test_an_adapter_in_a_session_that_is_brought_works_too(mounted, server):
     log = []
 
@@ -746,6 +756,16 @@ def test_middleware_may_call_twice(fresh_server, mounted):
     assert session.post(fresh_server.url + "/flaky/c", data=io.BytesIO(b"file")).json()["body"] == "file"
     session.close()
     assert fresh_server.settles(0)
+
+
+def test_retry_works_in_any_session(mounted, server):
+    session = mounted(retry(attempts=3, sleep=lambda seconds: None))
+    assert session.get(server.url + "/flaky/session-a").json()["path"] == "/flaky/session-a"
+    assert session.get(server.url + "/flaky/session-b?status=0").json()["path"] == "/flaky/session-b"
+    assert session.put(server.url + "/flaky/session-c", data=io.BytesIO(b"x")).json()["body"] == "x"
+    assert session.get(server.url + "/status/503").status_code == 503
+    with pytest.raises(requests.ConnectionError):
+        session.get(server.url + "/close")
 
 
 def test_early_hints_are_skipped_in_any_session(mounted, server):

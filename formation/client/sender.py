@@ -143,6 +143,9 @@ class BaseSender:
             for name, value in lines:
                 if value is not None:
                     headers.add(name, value)
+        extensions = {"stream": get("stream", False), "max_body": settings.max_body}
+        if not home:
+            extensions["away"] = True
         cookies = get("cookies")  # a jar is no mapping, and an empty one is false
         request = Request(
             method,
@@ -156,8 +159,7 @@ class BaseSender:
             json=unstructured(get("json")),
             files=get("files"),
             timeout=get("timeout", settings.timeout),
-            extensions={"stream": get("stream", False), "max_body": settings.max_body}
-            | ({} if home else {"away": True}),
+            extensions=extensions,
             template=pathname(path),
         )
         ctx = {

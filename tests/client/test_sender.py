@@ -277,6 +277,34 @@ def test_what_a_call_says_outdoes_the_client_with_none_as_a_value(endpoint):
     assert sender.get("/", headers=None, cookies=None, params=None).body == [1]
 
 
+def test_a_middleware_only_fills_what_nobody_has_set(endpoint):
+    def patient(ctx, call):
+        if ctx[REQ_HTTP].timeout is UNSET:
+            ctx[REQ_HTTP].timeout = 99
+        ctx[REQ_HTTP].headers.setdefault("Accept", "a/b")
+        return call(ctx)
+
+    class Github(Client):
+        base_uri = BASE
+        middleware = (patient,)
+
+    class Slow(Github):
+        timeout = 60
+
+    def timeouts(made, **options):
+        made.request.get("/", **options)
+        return endpoint.request.timeout
+
+    assert timeouts(Github(endpoint=endpoint)) == 99
+    assert timeouts(Slow(endpoint=endpoint)) == 60
+    assert timeouts(Slow(endpoint=endpoint, timeout=5)) == 5
+    assert timeouts(Slow(endpoint=endpoint, timeout=5), timeout=1) == 1
+    assert timeouts(Slow(endpoint=endpoint, timeout=None)) is None
+    assert timeouts(Slow(endpoint=endpoint), timeout=None) is None
+    Github(endpoint=endpoint).request.get("/", headers={"accept": "c/d"})
+    assert endpoint.request.headers["Accept"] == "c/d"
+
+
 def test_lines_of_a_header_replace_the_clients_and_stay_apart(endpoint):
     sender = build(base_uri=BASE, endpoint=endpoint, headers={"Accept": "text/html"})
     for lines in ([("accept", "a/b"), ("Accept", "c/d")], Headers([("accept", "a/b"), ("Accept", "c/d")])):
