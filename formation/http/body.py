@@ -552,12 +552,14 @@ class Factory:
         return True
 
     def __iter__(self) -> Iterator[bytes]:
-        made = self.make()
+        made: Any = self.make()
         try:
             yield from _pulled(made)
         finally:
             if hasattr(made, "close"):
                 made.close()
+            elif hasattr(made, "aclose") and in_async_chain():
+                await_(made.aclose())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         made: Any = self.make()
@@ -570,6 +572,8 @@ class Factory:
                 await chunks.aclose()
             if hasattr(made, "close"):
                 made.close()
+            elif hasattr(made, "aclose"):
+                await made.aclose()
 
 
 def _source(source: Any) -> Any:

@@ -1220,6 +1220,20 @@ def test_what_a_function_makes_is_closed_in_async_for_too(run):
     assert source.closed == 1
 
 
+def test_what_a_function_makes_is_closed_even_by_awaiting(run, plainly):
+    made = []
+
+    def make():
+        made.append(AsyncSource())
+        return made[-1]
+
+    body = Body(Factory(make))
+    assert run(body.fork().aread) == plainly(body.fork().read) == b"abcdef"
+    with pytest.raises(RuntimeError, match="cannot be waited for here"):
+        body.read()
+    assert [each.closed for each in made] == [1, 1, 0]
+
+
 def test_an_async_function_is_sent_again_from_plain_functions(plainly):
     async def make():
         yield b"ab"
