@@ -88,6 +88,8 @@ class BaseClient(metaclass=ClientType):
         params_encoder: Any
         endpoint: Any
 
+        def __init__(self, **settings: Any) -> None: ...  # without one of its own, a class takes these
+
     def _make_request(self) -> Any:
         """Return the sender, made of the settings at the first use."""
         made = self.__dict__.get("_request")

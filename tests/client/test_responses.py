@@ -357,8 +357,12 @@ def test_what_json_can_say_of_a_structure():
     assert unstructured(THE_REPO)["created"] == "2026-11-01T10:30:00+00:00"
     assert unstructured(THE_REPO)["kind"] == "a"
     assert unstructured(Model(id=1, when=datetime(2026, 11, 1, tzinfo=UTC)))["when"] == "2026-11-01T00:00:00Z"
-    for value in ({"a": 1}, [1], "x", 1, None):
-        assert unstructured(value) is value
+    ann = User(1, "ann")
+    assert unstructured([ann, {"users": (ann, 2)}]) == [unstructured(ann), {"users": [unstructured(ann), 2]}]
+    for value in ({"a": 1}, [1, 1.5, True], "x", 1, None):
+        assert unstructured(value) == value
+    other = object()  # json tells what it cannot say
+    assert unstructured(other) is other
 
     @define
     class Order:

@@ -90,6 +90,8 @@ def a_client_is_what_it_says() -> None:
         assert_type(github.token, str)
         assert_type(github.user("ann"), Result[User])
         assert_type(github.extend(timeout=3), Github)
+    assert_type(Client(base_uri="https://api.github.com", timeout=3), Client)
+    Client("https://api.github.com")  # type: ignore[call-arg]
     Fields("ann").request.get("/")
     Fields()  # type: ignore[call-arg]
     Github("t").close()
