@@ -22,6 +22,8 @@ from formation.client.settings import (
     Options,
     Settings,
     check_auth,
+    check_expect,
+    check_mapping,
     check_response_as,
     refuse_unknown,
 )
@@ -128,7 +130,7 @@ class BaseSender:
         settings, base = self.settings, self.settings.base_uri
         params, values = split(get("params"), settings.params_encoder) if "params" in options else ([], {})
         if "path" in options:
-            values = {**values, **options["path"]}
+            values = {**values, **check_mapping("path", options["path"])}
         url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
         home = base is None or "://" not in path or same_origin(base, url)  # only an absolute path leads away
 
@@ -146,13 +148,12 @@ class BaseSender:
         extensions = {"stream": get("stream", False), "max_body": settings.max_body}
         if not home:
             extensions["away"] = True
-        cookies = get("cookies")  # a jar is no mapping, and an empty one is false
         request = Request(
             method,
             url,
             headers=headers,
             params=params,
-            cookies={**(self._cookies if home else {}), **({} if cookies is None else cookies)},
+            cookies={**(self._cookies if home else {}), **check_mapping("cookies", get("cookies"))},
             auth=check_auth(options["auth"]) if "auth" in options else settings.auth if home else None,
             content=get("content"),
             data=get("data"),
@@ -166,18 +167,17 @@ class BaseSender:
             SIDE: "client",
             KIND: "http",
             REQ_HTTP: request,
-            SESSION: dict(get("session_context") or ()),
+            SESSION: dict(check_mapping("session_context", get("session_context"))),
             TEMPLATE: request.template,
             SENSITIVE: set(),
             STATE: {},
             NATIVE: {},
         }
-        expect = get("expect")
         return Prepared(
             ctx,
             self._edited(get("middleware"), get("without")),
             _body if get("stream") else decoder(check_response_as(get("response_as", settings.response_as))),
-            None if expect is None else (expect,) if isinstance(expect, int) else tuple(expect),
+            check_expect(get("expect")),
             started,
         )
 

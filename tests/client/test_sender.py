@@ -232,7 +232,13 @@ def test_an_unknown_argument_is_a_type_error_with_the_nearest_and_the_known_ones
         ({"params": {"a": object()}}, TypeError, "parameter 'a'"),
         ({"path": {"a": 1}, "params": {"b": b"1"}}, TypeError, "decode it first"),
         ({"json": 1, "data": {}}, TypeError, "one body"),
-        ({"cookies": CookieJar()}, TypeError, "mapping"),
+        ({"cookies": CookieJar()}, TypeError, "expected cookies as a mapping, got CookieJar"),
+        ({"path": "7"}, TypeError, "expected path as a mapping, got str"),
+        ({"session_context": "me"}, TypeError, "expected session_context as a mapping, got str"),
+        ({"expect": "200"}, TypeError, "expected expect as a status or a list of them, got '200'"),
+        ({"expect": []}, TypeError, "expected expect"),
+        ({"expect": True}, TypeError, "expected expect"),
+        ({"expect": 2.5}, TypeError, "expected expect"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(sender, endpoint, options, error, said):
