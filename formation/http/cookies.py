@@ -47,7 +47,9 @@ def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
 
 def keep(jar: CookieJar, request: Request, response: Response) -> None:
     """Put the cookies that ``response`` sets into ``jar``."""
-    for line in response.headers.getlist("Set-Cookie"):  # one by one: the jar gives up all of them for a bad one
+    for line in response.headers.getlist(
+        "Set-Cookie"
+    ):  # one by one: a jar gives up all for a bad one, and forgets before it keeps
         jar.extract_cookies(cast("HTTPResponse", _Answered(line)), cast("urllib.request.Request", _Asked(request)))
 
 

@@ -132,6 +132,11 @@ def test_a_later_cookie_takes_the_place_of_the_one_before_and_can_take_it_away()
     assert sent(filled("a=; Path=/; Max-Age=0", jar=jar)) is None
 
 
+def test_a_cookie_that_is_set_and_taken_away_by_one_answer_is_gone():
+    assert sent(filled("a=1; Path=/", "a=; Path=/; Max-Age=0")) is None
+    assert sent(filled("a=; Path=/; Max-Age=0", "a=1; Path=/")) == "a=1"
+
+
 def test_the_policy_of_the_jar_holds():
     jar = CookieJar(DefaultCookiePolicy(blocked_domains=["h.example"]))
     assert sent(filled("a=1; Path=/", jar=jar)) is None
@@ -209,10 +214,9 @@ def test_whatever_an_answer_sets_the_next_request_is_one_request(lines):
 class Answer:
     """What urllib would hand to the jar."""
 
-    def __init__(self, lines):
+    def __init__(self, line):
         self.message = email.message.Message()
-        for line in lines:
-            self.message["Set-Cookie"] = line
+        self.message["Set-Cookie"] = line
 
     def info(self):
         return self.message
@@ -236,7 +240,8 @@ def test_a_jar_does_for_us_what_it_does_for_urllib(answers, url):
     ours, theirs = CookieJar(), CookieJar()
     for asked, set_cookie in answers:
         filled(*set_cookie, url=asked, jar=ours)
-        theirs.extract_cookies(Answer(set_cookie), urllib.request.Request(asked))
+        for line in set_cookie:  # in order, as RFC 6265 wants it; all at once, a jar forgets before it keeps
+            theirs.extract_cookies(Answer(line), urllib.request.Request(asked))
     request = urllib.request.Request(url)
     theirs.add_cookie_header(request)
     assert sent(ours, url) == request.get_header("Cookie")
