@@ -303,8 +303,9 @@ class Sender(BaseSender):
         """Run a prepared call."""
         try:
             return self.finish(prepared, prepared.chain(prepared.ctx))
-        except Exception as error:
-            self.explain(error, prepared)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.explain(error, prepared)
             if (response := prepared.ctx.get(RES_HTTP)) is not None:
                 response.close()  # a stream that nobody will get to read
             raise

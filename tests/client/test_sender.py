@@ -14,7 +14,7 @@ from formation.client.sender import Sender, Transport
 from formation.client.settings import Settings
 from formation.exchange import reply
 from formation.for_requests import Client, build
-from formation.http import UNSET, Headers, Response
+from formation.http import UNSET, Body, Headers, Response
 from formation.keys import (
     ATTEMPTS,
     DEADLINE,
@@ -495,6 +495,21 @@ def test_what_is_no_error_passes_untouched(kind):
     with pytest.raises(kind) as caught:
         build(base_uri=BASE, endpoint=stop).get("/")
     assert not hasattr(caught.value, "__notes__")
+
+
+def test_what_stops_a_program_closes_the_stream_that_nobody_will_read(endpoint):
+    def stop(ctx, call):
+        call(ctx)
+        raise KeyboardInterrupt
+
+    closed = []
+    endpoint.answer = 200, {}, Body(iter([b"a", b"b"]), close=lambda: closed.append(True))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        build(base_uri=BASE, endpoint=endpoint, middleware=[stop]).get("/", stream=True),
+    ):
+        pass
+    assert closed == [True]
 
 
 def test_a_decoder_of_ones_own_gets_the_context(sender, endpoint):
