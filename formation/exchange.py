@@ -32,11 +32,12 @@ def req(ctx: Ctx) -> Request:
     Raises:
         LookupError: ``ctx`` has none.
     """
-    found: Request | None = ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
+    found: Request | None = ctx.get(REQ_HTTP)
+    if found is None:
+        found = ctx.get(REQ_RPC)
     if found is None:
         has = ", ".join(map(repr, ctx)) or "nothing"
-        message = f"this context has no request, neither {REQ_HTTP!r} nor {REQ_RPC!r}; it has {has}"
-        raise LookupError(message)
+        raise LookupError(f"this context has no request, neither {REQ_HTTP!r} nor {REQ_RPC!r}; it has {has}")
     return found
 
 

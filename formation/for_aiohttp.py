@@ -173,7 +173,7 @@ class _Sessioned(Endpoint):
             how["timeout"] = _client_timeout(*seconds)
         headers = wire.headers(request, self._defaults, request.body.length)
         own = [line for line in headers if line[0].lower() in SECRETS]
-        away = request.extensions.get("away", False) or not request.extensions.get("home", True)
+        away = request.extensions.get("away", False)
         if away or (own and session.auth is not None):
             # aiohttp takes no Authorization besides a session's auth, and no header of a session can be left out.
             headers = [line for line in headers if line not in own]

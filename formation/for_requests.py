@@ -13,6 +13,7 @@ each call, and do not read ``.netrc``. They keep no cookies. A session that you 
 from __future__ import annotations
 
 import io
+from email.message import Message
 from functools import lru_cache
 from os import environ
 from time import monotonic, perf_counter
@@ -25,6 +26,7 @@ from formation.client.responses import html_response, json_response, raw_respons
 from formation.client.sender import Sender
 from formation.client.settings import MAX_BODY, Settings
 from formation.http import UNSET, Body, Headers, Request, Response
+from formation.http.headers import SENSITIVE as SECRETS
 from formation.http.url import origin
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
@@ -97,8 +99,9 @@ class Endpoint:
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
-    def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response: ...
 
     def close(self) -> None:
         """Close the connections, where they are ours."""
@@ -143,16 +146,36 @@ class _Sessioned(Endpoint):
     def _send(self, request: Request, timeout: tuple[float | None, float | None]) -> requests.Response:
         body, length = _sendable(request.body)
         headers = dict(_header_dict(request, Headers()))
+        away = request.extensions.get("away", False)
         # With an auth of its own, even one that does nothing, a request is left alone by the session's and by .netrc.
-        auth = _as_it_is if "Authorization" in request.headers else None
+        auth = _as_it_is if away or "Authorization" in request.headers else None
         prepared = self._session.prepare_request(
             requests.Request(request.method, request.target, headers=headers, data=body, auth=auth)
         )
         if length and "Content-Length" not in prepared.headers:
             prepared.headers["Content-Length"] = str(length)
             prepared.headers.pop("Transfer-Encoding", None)
+        for name in SECRETS if away else ():
+            if name not in request.headers and name in self._session.headers:
+                prepared.headers.pop(name, None)
+        hold = _Hold()
+        prepared.register_hook("response", hold)  # type: ignore[no-untyped-call]
         how = self._session.merge_environment_settings(prepared.url, {}, stream=True, verify=None, cert=None)
-        return self._session.send(prepared, allow_redirects=False, timeout=timeout, **how)
+        return hold.back(self._session.send(prepared, allow_redirects=False, timeout=timeout, **how))
+
+
+class _Hold:
+    """Keeps a redirect from a session, which would look for the next request: read all of the body, and stumble."""
+
+    location: str | None = None
+
+    def __call__(self, response: requests.Response, **_: Any) -> None:
+        self.location = response.headers.pop("Location", None)
+
+    def back(self, response: requests.Response) -> requests.Response:
+        if self.location is not None:
+            response.headers["Location"] = self.location
+        return response
 
 
 def endpoint(
@@ -165,8 +188,8 @@ def endpoint(
     """Make what sends, on requests: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
 
     Args:
-        session: a session of yours, used as it is: its adapters, headers, auth, cookies, proxies, hooks. ``None``:
-            one of ours.
+        session: a session of yours, used as it is: its adapters, headers, auth, cookies, proxies, hooks. Where a call
+            leaves the client's origin, its auth and its ``Authorization`` stay home. ``None``: one of ours.
         verify: whether to check certificates, or a CA bundle's path; for our session. ``REQUESTS_CA_BUNDLE`` is read
             once.
         cert: the client's certificate, a path or a pair (certificate, key); for our session.
@@ -225,9 +248,8 @@ class _Adapter(HTTPAdapter):
     def close(self) -> None:
         # urllib3 2 leaves that to the garbage collector, which waits for the last response that anybody keeps.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated
-                if (pool := manager.pools.get(key)) is not None:
-                    pool.close()
+            for pool in filter(None, map(manager.pools.get, manager.pools.keys())):
+                pool.close()
         super().close()
 
 
@@ -246,6 +268,8 @@ class Adapter(_Adapter):
         TypeError: a middleware is none, or is ``async def``.
     """
 
+    __attrs__ = [*HTTPAdapter.__attrs__, "chain"]  # noqa: RUF012  what is pickled
+
     def __init__(self, middleware: Iterable[Middleware[Ctx]] = (), **kwargs: Any) -> None:
         self.chain = wrap(self._exchange, middleware, is_async=False)
         super().__init__(**kwargs)
@@ -260,15 +284,30 @@ class Adapter(_Adapter):
             headers=Headers.received(_pairs(request.headers)),
             content=request.body,
         )
-        seen.timeout = UNSET if how.get("timeout") is None else how["timeout"]
+        given = how.get("timeout")
+        seen.timeout = given if isinstance(given, (int, float, tuple)) else UNSET  # urllib3.Timeout goes along as it is
         seen.extensions["stream"] = how.get("stream", False)
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
         ctx[NATIVE] = {"request": request, "how": how, "body": seen.body.native}
         try:
             ctx = self.chain(ctx)
         except errors.FormationError as error:
-            raise _native_error(error, request) from None
+            native = _native_error(error, request, self._left(ctx, error))
+            raise native from native.__cause__
+        except Exception as error:
+            self._left(ctx, error)
+            raise
         return self._returned(ctx, request)
+
+    def _left(self, ctx: Ctx, error: Exception) -> requests.Response | None:
+        """Return the response that nobody will read, closed; but read if the error is about its status."""
+        response: requests.Response | None = ctx[NATIVE].get("response")
+        if response is not None:
+            if isinstance(error, errors.StatusError) and not ctx[NATIVE]["how"].get("stream"):
+                response.content  # noqa: B018  as the session would have done
+            else:
+                response.close()
+        return response
 
     def _exchange(self, ctx: Ctx, /) -> Ctx:
         seen: Request = ctx[REQ_HTTP]
@@ -301,7 +340,10 @@ class Adapter(_Adapter):
 
     def _returned(self, ctx: Ctx, request: requests.PreparedRequest) -> requests.Response:
         """Return the response of requests; as it came, if nobody has changed anything."""
-        answer: Response = ctx[RES_HTTP]
+        answer: Response | None = ctx.get(RES_HTTP)
+        if answer is None:
+            message = f"{self.chain!r} returned no response: to answer in its place, 'return reply(ctx, status)'"
+            raise LookupError(message)
         native: requests.Response | None = ctx[NATIVE].get("response")
         body = answer.body
         if (
@@ -311,7 +353,10 @@ class Adapter(_Adapter):
             and body.native.native is native
         ):
             native.status_code, native.reason = answer.status_code, answer.reason
+            before = native.headers.get("Content-Type")
             native.headers = CaseInsensitiveDict((name, answer.headers[name]) for name in answer.headers)
+            if native.headers.get("Content-Type") != before:
+                native.encoding = requests.utils.get_encoding_from_headers(native.headers)
             return native
         fields = [
             (str(name), value)
@@ -321,11 +366,9 @@ class Adapter(_Adapter):
         raw = urllib3.HTTPResponse(
             body=_File(body), headers=urllib3.HTTPHeaderDict(fields), status=answer.status_code, reason=answer.reason,
             preload_content=False, request_method=request.method, enforce_content_length=False,
+            original_response=_Head(answer.headers),  # type: ignore[arg-type]  # as much of one as is asked for
         )  # fmt: skip
-        made: requests.Response = self.build_response(request, raw)
-        if native is not None:
-            made.cookies.update(native.cookies)
-        return made
+        return self.build_response(request, raw)
 
 
 # Requests and responses, from ours to theirs and back
@@ -400,13 +443,15 @@ class _Stream:
     def __iter__(self) -> Iterator[bytes]:
         raw = self.native.raw
         try:
-            if not hasattr(raw, "read1") or raw.closed:  # another adapter's make, or read by a session that redirects
+            if not isinstance(raw, urllib3.BaseHTTPResponse) or raw.closed:  # of another make, or read by a hook
                 yield from self.native.iter_content(CHUNK)
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
-            read = raw.read1 if self.request.extensions.get("stream") else raw.read
+            read = raw.read1 if self.request.extensions.get("stream") or self.deadline is not None else raw.read
             while chunk := read(CHUNK, decode_content=True):
                 yield chunk
+                if self.deadline is not None and monotonic() >= self.deadline:  # our own connections see to it, too
+                    raise errors.DeadlineExceeded("the deadline has passed while the body was read")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _translated(error, self.deadline) from error
 
@@ -415,17 +460,34 @@ class _Stream:
         self.native.close()
 
 
+class _Head:
+    """The head of a response as `http.client` has it: requests looks there for cookies."""
+
+    def __init__(self, headers: Headers) -> None:
+        self.msg = Message()
+        for line in headers.getlist("Set-Cookie"):
+            self.msg["Set-Cookie"] = line
+
+    def isclosed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class _File(io.RawIOBase):
     """A body as a file, for urllib3 to read."""
 
     def __init__(self, body: Body) -> None:
         self.body, self.chunks, self.rest = body, iter(body), b""
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        chunk = self.rest or next(self.chunks, b"")
+        try:
+            chunk = self.rest or next(self.chunks, b"")
+        except errors.FormationError as error:  # as urllib3 expects it, of which requests makes its own
+            if isinstance(error.__cause__, urllib3.exceptions.HTTPError):
+                raise error.__cause__ from None
+            raise (TimeoutError if isinstance(error, TimeoutError) else OSError)(str(error)) from error
         count = min(len(buffer), len(chunk))
         buffer[:count], self.rest = chunk[:count], chunk[count:]
         return count
@@ -442,7 +504,9 @@ def _translated(error: Exception, deadline: float | None) -> errors.FormationErr
     """Return our error for one of requests or urllib3."""
     inner: Any = error.args[0] if error.args and isinstance(error, requests.ConnectionError) else error
     inner = getattr(inner, "reason", None) or inner
-    said = str(inner).rpartition("): ")[2]  # urllib3 puts its pool's repr before it
+    parts = inner.args if isinstance(inner, urllib3.exceptions.ProtocolError) else (inner,)
+    # Before each part urllib3 puts the repr of its pool.
+    said = ": ".join(str(part).rpartition("): ")[2].rstrip(".") for part in parts)
     if deadline is not None and monotonic() >= deadline:
         return errors.DeadlineExceeded(f"the deadline has passed: {said}")
     for ours, theirs in _TREE:
@@ -463,7 +527,9 @@ _TREE: Final[tuple[tuple[type[errors.TransportError], Any], ...]] = (
 )
 
 
-def _native_error(error: errors.FormationError, request: requests.PreparedRequest) -> requests.RequestException:
+def _native_error(
+    error: errors.FormationError, request: requests.PreparedRequest, response: requests.Response | None
+) -> requests.RequestException:
     """Return the error of requests that says what ``error`` says."""
     if isinstance(error.__cause__, requests.RequestException):
         return error.__cause__
@@ -472,6 +538,8 @@ def _native_error(error: errors.FormationError, request: requests.PreparedReques
         theirs = requests.Timeout
     elif isinstance(error, (errors.TransportError, errors.Rejected)):
         theirs = requests.ConnectionError
-    made = theirs(str(error), request=request)
+    elif isinstance(error, errors.StatusError):
+        theirs = requests.HTTPError
+    made = theirs(str(error), request=request, response=response)
     made.__cause__ = error
     return made

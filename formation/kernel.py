@@ -525,16 +525,20 @@ class _Place:
 
     def check(self, out: Any) -> None:
         """Raise if ``out`` is ``None`` or a coroutine; the coroutine is closed."""
-        if out is None and (suspects := self.suspects):
-            call = "await call(ctx)" if is_coroutine_callable(self.layers[suspects[0]]) else "call(ctx)"
-            message = f"{self} returned None: did you forget 'return {call}'?"
-            raise TypeError(message)
-        if type(out) is CoroutineType:
+        if out is not None and type(out) is not CoroutineType:
+            return
+        suspects = self.suspects
+        is_async = bool(suspects) and is_coroutine_callable(self.layers[suspects[0]])
+        if out is not None:
             out.close()
+            forgot = "did you forget 'await'? Else " if is_async else ""
             message = (
-                f"{self} returned a coroutine where a context was expected: something below it is async and does not "
-                "show it; make it an 'async def', or say wrap(..., is_async=True)"
+                f"{self} returned a coroutine where a context was expected: {forgot}something below it is async and "
+                "does not show it; make it an 'async def', or say wrap(..., is_async=True)"
             )
+            raise TypeError(message)
+        if suspects:
+            message = f"{self} returned None: did you forget 'return {'await ' if is_async else ''}call(ctx)'?"
             raise TypeError(message)
 
     @property
@@ -551,7 +555,8 @@ class _Place:
 def _flat(middleware: Iterable[Any]) -> list[Any]:
     """Take composed middleware apart, and refuse what is none."""
     if callable(middleware) or isinstance(middleware, str):
-        message = f"expected a list of middleware, got {middleware!r}: write [{name_of(middleware)}]"
+        hint = "a name is none" if isinstance(middleware, str) else f"write [{name_of(middleware)}]"
+        message = f"expected a list of middleware, got {middleware!r}: {hint}"
         raise TypeError(message)
     layers: list[Any] = []
     for at, layer in enumerate(middleware):

@@ -23,6 +23,8 @@ TEMPLATE: Final = "fmtn.template"
 DEADLINE: Final = "fmtn.deadline"
 SENSITIVE: Final = "fmtn.sensitive"
 ATTEMPTS: Final = "fmtn.attempts"
+ATTEMPT: Final = "attempt"
+RETRY_DEPTH: Final = "retry_depth"
 
 FN: Final = "fmtn.fn"
 ARGS: Final = "fmtn.args"

@@ -399,14 +399,14 @@ def stepped(place, function, *args):
     return place(step)
 
 
-def played(programs, colours, actions):
-    """Drive a chain through ``actions`` and on to its end; tell all that can be seen from outside."""
+def played(programs, colours, begin, actions):
+    """Drive a chain from its ``begin`` through ``actions`` to its end; tell all that can be seen from outside."""
     world, contexts = World(), [copy_context(), copy_context()]
     places = {"here": in_place, "greenlet": in_a_greenlet, "worker": in_a_worker}
     places |= {f"context {number}": context.run for number, context in enumerate(contexts)}
     coroutine = chain_of(programs, colours, world)({})
 
-    seen = [stepped(in_place, coroutine.send, None)]
+    seen = [stepped(places[begin], coroutine.send, None)]
     for place, error in [*actions, *[("context 0", None)] * 200]:
         if seen[-1][0] != "waits":
             break
@@ -428,13 +428,15 @@ ACTIONS = st.tuples(PLACES, st.sampled_from([None, None, None, *ERRORS]))
 
 
 @settings(max_examples=500)
-@given(st.lists(st.tuples(PROGRAMS, st.booleans()), max_size=4), st.lists(ACTIONS, max_size=20))
-def test_plain_layers_do_what_async_ones_would_wherever_they_are_driven_and_whatever_is_thrown_in(layers, actions):
+@given(st.lists(st.tuples(PROGRAMS, st.booleans()), max_size=4), PLACES, st.lists(ACTIONS, max_size=20))
+def test_plain_layers_do_what_async_ones_would_wherever_they_are_driven_and_whatever_is_thrown_in(
+    layers, begin, actions
+):
     programs = [program for program, _ in layers]
     colours = [plain for _, plain in layers]
 
-    mixed = copy_context().run(played, programs, colours, actions)
-    as_async = copy_context().run(played, programs, [False] * len(programs), actions)
+    mixed = copy_context().run(played, programs, colours, begin, actions)
+    as_async = copy_context().run(played, programs, [False] * len(programs), begin, actions)
     assert mixed == as_async
 
 
@@ -1498,7 +1500,8 @@ def trio_run(chain):
 def test_the_bridge_needs_no_asyncio():
     def naps(ctx, call):
         began = trio.current_time()
-        sleep(1000)
+        for seconds in (0, -1, 1000):
+            sleep(seconds)
         ctx["slept"] = trio.current_time() - began
         return call(ctx)
 

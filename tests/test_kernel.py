@@ -729,9 +729,13 @@ def test_a_coroutine_that_turns_up_in_an_async_chain_is_closed_and_told_of():
         return made[-1]
 
     for layers in ([forgot_to_await], [passes, forgot_to_await]):
-        assert "'forgot_to_await' (" in message_of(wrap(async_endpoint, layers))
+        message = message_of(wrap(async_endpoint, layers))
+        assert "'forgot_to_await' (" in message
+        assert "did you forget" not in message  # a plain function has no 'await' to forget
     for layers in ([forgot_to_await_later], [log, forgot_to_await_later]):
-        assert "'forgot_to_await_later' (" in message_of(wrap(async_endpoint, layers))
+        message = message_of(wrap(async_endpoint, layers))
+        assert "'forgot_to_await_later' (" in message
+        assert "did you forget 'await'?" in message
     assert message_of(wrap(returns_one, [retry])).startswith("the endpoint returned a coroutine")
     assert {inspect.getcoroutinestate(each) for each in made} == {inspect.CORO_CLOSED}
 
@@ -773,10 +777,15 @@ def test_generator_functions_are_refused():
             wrap(endpoint, [log, wrong])
 
 
-@pytest.mark.parametrize(("wrong", "name"), [("log", "str"), (log, "log"), (compose(log), "Composed"), (dict, "dict")])
+@pytest.mark.parametrize(("wrong", "name"), [(log, "log"), (compose(log), "Composed"), (dict, "dict")])
 def test_something_else_than_a_list_is_refused(wrong, name):
     with pytest.raises(TypeError, match=rf"expected a list of middleware, got .*: write \[{name}\]"):
         wrap(endpoint, wrong)
+
+
+def test_a_name_is_no_list_of_middleware():
+    with pytest.raises(TypeError, match=r"expected a list of middleware, got 'log': a name is none"):
+        wrap(endpoint, "log")
 
 
 def test_any_iterable_is_a_list_of_middleware():

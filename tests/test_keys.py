@@ -20,7 +20,7 @@ def test_every_key_is_made_of_words_between_dots():
 
 
 def test_a_constant_is_named_after_its_key():
-    short = {"REQ_DURATION": "req.duration_us"}  # the unit is part of the key alone
+    short = {"REQ_DURATION": "req.duration_us", "RETRY_DEPTH": "retry_depth"}  # a unit, and a word of two
     for name, key in KEYS.items():
         assert short.get(name, name.lower().replace("_", ".")) == key.removeprefix("fmtn.")
 

@@ -25,7 +25,7 @@ def stems(folder: Path, before: str = "", after: str = ".py") -> set[str]:
     return {
         file.name.removeprefix(before).removesuffix(after)
         for file in folder.glob(f"{before}*{after}")
-        if not file.name.startswith("_")
+        if not file.name.startswith("_") and file.name != "index.md"
     }
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 from contextvars import ContextVar
-from http.client import BadStatusLine, HTTPResponse
+from http.client import BadStatusLine, HTTPResponse, RemoteDisconnected, parse_headers
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import urllib3
 
@@ -27,15 +27,45 @@ class FinalResponse(HTTPResponse):
             self.fp.close()
             self.fp = io.BufferedReader(TimedSocket(sock, until))
 
+    def begin(self) -> None:
+        """Read the head; one that the connection's end cuts short is none."""
+        fp, self.fp = self.fp, cast("io.BufferedReader", Lines(self.fp))
+        try:
+            super().begin()
+        finally:
+            self.fp = self.fp and fp  # None: it has been closed
+
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(100):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed, there since 2.x
             if not 100 < status < 200 or status == 101:
                 return version, status, reason
-            while self.fp.readline(65537).strip():
-                pass
+            parse_headers(self.fp)
         message = "more than 100 informational responses"
         raise BadStatusLine(message)
+
+
+class Lines:
+    """The lines of a head. http.client takes the end of the connection for the empty line that ends the head."""
+
+    def __init__(self, fp: io.BufferedReader) -> None:
+        self.fp = fp
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        """Read a line.
+
+        Raises:
+            RemoteDisconnected: there is none.
+        """
+        line = self.fp.readline(limit)
+        if not line:
+            message = "Remote end closed connection in the middle of the head, or without response"
+            raise RemoteDisconnected(message)
+        return line
+
+    def close(self) -> None:
+        """Close the file."""
+        self.fp.close()
 
 
 class TimedSocket(io.RawIOBase):

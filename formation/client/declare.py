@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from formation.http.request import Timeout
 
 K = TypeVar("K")
+_IDENTITY = ("__module__", "__qualname__", "__doc__", "__firstlineno__")  # the last one since 3.13
 _MISSING = object()
 
 
@@ -87,6 +88,8 @@ class BaseClient(metaclass=ClientType):
         per_hop: Any
         params_encoder: Any
         endpoint: Any
+
+        def __init__(self, **settings: Any) -> None: ...  # without one of its own, a class takes these
 
     def _make_request(self) -> Any:
         """Return the sender, made of the settings at the first use."""
@@ -214,7 +217,7 @@ def decorator(base: type[BaseClient]) -> Callable[..., Any]:
 
 
 def _names(cls: type) -> dict[str, Any]:
-    return {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return {name: getattr(cls, name) for name in _IDENTITY if hasattr(cls, name)}
 
 
 def _fields(cls: type) -> dict[str, Any]:

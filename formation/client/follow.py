@@ -83,14 +83,13 @@ def _authorized(ctx: Ctx, follow: Call[Ctx]) -> Ctx:
     """Call by way of the request's auth, which is a middleware."""
     request: Request = ctx[REQ_HTTP]
     auth, request.auth = request.auth, None
-    home = request.extensions.get("home", True)
-    request.extensions["home"] = True  # it is meant for this URL: away from home, only the call's own gets here
+    away = request.extensions.pop("away", False)  # it is meant for this URL: away, only the call's own gets here
 
-    def follow_from_home(ctx: Ctx) -> Ctx:
-        ctx[REQ_HTTP].extensions["home"] = home
+    def follow_on(ctx: Ctx) -> Ctx:
+        ctx[REQ_HTTP].extensions["away"] = away
         return follow(ctx)
 
-    authorized: Ctx = auth(ctx, follow_from_home)
+    authorized: Ctx = auth(ctx, follow_on)
     return authorized
 
 

@@ -174,7 +174,13 @@ def is_type(value: Any) -> bool:
 
 
 def unstructured(value: Any) -> Any:
-    """Return what JSON can say of ``value``: attrs classes, dataclasses and pydantic models become dicts."""
+    """Return what JSON can say of ``value``: attrs classes, dataclasses and pydantic models in it become dicts."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [unstructured(each) for each in value]
+    if isinstance(value, dict):
+        return {name: unstructured(each) for name, each in value.items()}
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if hasattr(value, "__attrs_attrs__") or hasattr(value, "__dataclass_fields__"):

@@ -23,6 +23,8 @@ from formation.client.settings import (
     Options,
     Settings,
     check_auth,
+    check_expect,
+    check_mapping,
     check_response_as,
     refuse_unknown,
 )
@@ -30,14 +32,14 @@ from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
 from formation.http.request import Request
-from formation.http.url import expand, origin, resolve, same_origin
+from formation.http.url import expand, origin, pathname, resolve, same_origin
 from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from http.cookiejar import CookieJar
-    from types import TracebackType
+    from types import TracebackType, UnionType
     from typing import Self, Unpack
 
 T = TypeVar("T")
@@ -100,7 +102,7 @@ class BaseSender:
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
         # What would be refused at the first call is refused now.
-        wrap(settings.endpoint or _nowhere, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
+        wrap(settings.endpoint or _body, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
 
     @property
     def chain(self) -> BaseChain[Any]:
@@ -132,7 +134,7 @@ class BaseSender:
         settings, base = self.settings, self.settings.base_uri
         params, values = split(get("params"), settings.params_encoder) if "params" in options else ([], {})
         if "path" in options:
-            values = {**values, **options["path"]}
+            values = {**values, **check_mapping("path", options["path"])}
         url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
         home = base is None or "://" not in path or same_origin(base, url)  # only an absolute path leads away
 
@@ -147,40 +149,41 @@ class BaseSender:
             for name, value in lines:
                 if value is not None:
                     headers.add(name, value)
-        cookies = get("cookies")  # a jar is no mapping, and an empty one is false
+        extensions = {"stream": get("stream", False), "max_body": settings.max_body}
+        if not home:
+            extensions["away"] = True
         request = Request(
             method,
             url,
             headers=headers,
             params=params,
-            cookies={**(self._cookies if home else {}), **({} if cookies is None else cookies)},
+            cookies={**(self._cookies if home else {}), **check_mapping("cookies", get("cookies"))},
             auth=check_auth(options["auth"]) if "auth" in options else settings.auth if home else None,
             content=get("content"),
             data=get("data"),
             json=unstructured(get("json")),
             files=get("files"),
             timeout=get("timeout", settings.timeout),
-            extensions={"stream": get("stream", False), "max_body": settings.max_body, "home": home},
-            template=path.partition("?")[0] if base is not None else None,  # a query may have a secret, and any value
+            extensions=extensions,
+            template=pathname(path),
         )
         ctx = {
             SIDE: "client",
             KIND: "http",
             REQ_HTTP: request,
-            SESSION: dict(get("session_context") or ()),
-            TEMPLATE: request.template or request.path,
+            SESSION: dict(check_mapping("session_context", get("session_context"))),
+            TEMPLATE: request.template,
             SENSITIVE: set(),
             STATE: {"endpoint": self._transport()},  # bare, for a middleware that has to ask for a token
             NATIVE: {},
         }
-        expect = get("expect")
         return Prepared(
             method,
             options,
             ctx,
             self._edited(get("middleware"), get("without")),
             _body if get("stream") else decoder(check_response_as(get("response_as", settings.response_as))),
-            None if expect is None else (expect,) if isinstance(expect, int) else tuple(expect),
+            check_expect(get("expect")),
             started,
         )
 
@@ -262,7 +265,7 @@ class Call(Protocol):
         path: str = ...,
         /,
         *,
-        response_as: None = ...,
+        response_as: UnionType | None = ...,
         stream: Literal[False] = ...,
         expect: int | Iterable[int] | None = ...,
         **options: Unpack[Options],
@@ -317,8 +320,9 @@ class Sender(BaseSender):
         """Run a prepared call."""
         try:
             return self.finish(prepared, prepared.chain(prepared.ctx))
-        except Exception as error:
-            self.explain(error, prepared)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.explain(error, prepared)
             if (response := prepared.ctx.get(RES_HTTP)) is not None:
                 response.close()  # a stream that nobody will get to read
             raise
@@ -398,7 +402,3 @@ class Streamed:
 
 def _body(ctx: Ctx) -> Any:
     return ctx[RES_HTTP].body
-
-
-def _nowhere(ctx: Ctx) -> Ctx:
-    return ctx

@@ -79,10 +79,37 @@ def check_response_as(value: Any) -> Any:
     raise TypeError(message)
 
 
-def _function(value: Any) -> Any:
+def check_expect(value: Any) -> tuple[int, ...] | None:
+    """Return the statuses that may be, if ``value`` is one or has some; ``None``: any may."""
+    if value is None:
+        return None
+    statuses: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not statuses or not all(isinstance(status, int) and not isinstance(status, bool) for status in statuses):
+        message = f"expected expect as a status or a list of them, got {value!r}"
+        raise TypeError(message)
+    return statuses
+
+
+def check_mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """Return ``value`` if it is a mapping; ``None`` is an empty one."""
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    message = f"expected {name} as a mapping, got {type(value).__name__}"
+    raise TypeError(message)
+
+
+def _encoder(value: Any) -> Any:
+    return _function("params_encoder", value)
+
+
+def _endpoint(value: Any) -> Any:
+    return _function("endpoint", value)
+
+
+def _function(name: str, value: Any) -> Any:
     if value is None or callable(value):
         return value
-    message = f"expected a function, got {value!r}"
+    message = f"expected {name} as a function, got {value!r}"
     raise TypeError(message)
 
 
@@ -121,8 +148,8 @@ class Settings:
     max_redirects: int = field(default=MAX_REDIRECTS, converter=_whole)
     allow_origins: frozenset[str] = field(default=(), converter=_origins)
     per_hop: tuple[Any, ...] = field(default=(), converter=_layers)
-    params_encoder: Callable[..., Any] | None = field(default=None, converter=_function)
-    endpoint: Any = field(default=None, converter=_function)
+    params_encoder: Callable[..., Any] | None = field(default=None, converter=_encoder)
+    endpoint: Any = field(default=None, converter=_endpoint)
 
 
 NAMES: Final = tuple(each.name for each in attrs.fields(Settings))
@@ -132,15 +159,14 @@ class Options(TypedDict, total=False):
     """What a call can say; a call outdoes the client's settings.
 
     Body: ``json``, ``data``, ``files``, ``content``. Request: ``params``, ``path`` (values for ``{name}`` and
-        ``:name``), ``headers``,
-    ``cookies``, ``auth``, ``timeout``. Chain: ``middleware`` (innermost), ``without`` (names), ``session_context``.
-    Result: ``response_as``, ``stream``, ``expect`` (statuses; any other raises). ``absolute=True``: the URL may be
-        of another origin.
+    ``:name``), ``headers``, ``cookies``, ``auth``, ``timeout``. Chain: ``middleware`` (innermost), ``without`` (names),
+    ``session_context``. ``absolute=True``: the URL may be of another origin. The methods of a sender name three more
+    themselves, for their types: ``response_as``, ``stream``, ``expect``.
     """
 
     params: Any
     path: Mapping[str, Any]
-    headers: Mapping[str, str | None]
+    headers: Mapping[str, str | None] | Iterable[tuple[str, str | None]]
     cookies: Mapping[str, str]
     auth: Any
     json: Any

@@ -25,12 +25,14 @@ the middle of the next attempt.
 [b'HELLO ', b'WORLD']
 """
 
+# ruff: noqa: SLF001  the reader of a body is a part of it
+
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from copy import copy
 from inspect import isasyncgenfunction
+from types import AsyncGeneratorType
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 from weakref import ref
 
@@ -79,6 +81,7 @@ class Body:
         "_over",
         "_reader",
         "_source",
+        "_stream",
         "limit",
     )
 
@@ -88,7 +91,8 @@ class Body:
         self._source: Any = source if isinstance(source, bytes) else _source(source)
         self.limit = limit
         self._close = close
-        self._closing: Awaitable[Any] | None = None  # a close that close() could not wait for
+        self._closing: list[Any] = []  # what close() could not wait for, or what makes it
+        self._stream: Any = None  # the async iterator that is pulled
         self._behind: tuple[Body, ...] = (source,) if isinstance(source, Body) else ()  # closed with this one
         self._maps: list[tuple[Callable[[bytes], bytes], Callable[[], bytes] | None]] = []
         self._hooks: list[OnClose] = []
@@ -143,12 +147,16 @@ class Body:
 
         A stream that nobody has begun to read is at its start.
         """
-        back = getattr(self._source, "rewind", None)
-        if (self._reader or self._over) and not self.replayable:
+        begun, replayable = self._reader is not None or self._over, self.replayable
+        if begun and not replayable:
             return False
-        if back is not None and not back():
-            return False
-        self._reader = self._error = None
+        if replayable or isinstance(self._source, Body):  # a fork may have read the same file
+            back = getattr(self._source, "rewind", None)
+            if back is not None and not back():
+                return False
+        if hasattr(self._stream, "aclose"):  # of a reader that has not come to its end
+            self._closing.append(self._stream.aclose)
+        self._reader = self._error = self._stream = None
         self._over = False
         self._count = 0
         return True
@@ -197,14 +205,13 @@ class Body:
         """Do what `read` does, for an ``async def``."""
         if not isinstance(self._source, bytes):
             chunks, size = [], 0
-            async with aclosing(self._achunks(self._begin())) as stream:
-                async for chunk in stream:
-                    size += len(chunk)
-                    if self.limit is not None and size > self.limit:
-                        too_large = BodyTooLarge(limit=self.limit, got=size)
-                        await self.aclose(too_large)
-                        raise too_large
-                    chunks.append(chunk)
+            async for chunk in self:
+                size += len(chunk)
+                if self.limit is not None and size > self.limit:
+                    too_large = BodyTooLarge(limit=self.limit, got=size)
+                    await self.aclose(too_large)
+                    raise too_large
+                chunks.append(chunk)
             self._keep(b"".join(chunks))
         return self._source  # type: ignore[no-any-return]
 
@@ -253,10 +260,11 @@ class Body:
         return self._chunks(self._begin())
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the chunks in an ``async for``; a sync source blocks while it makes one."""
-        if isinstance(self._source, bytes):
-            return self._awhole()
-        return self._achunks(self._begin())
+        """Iterate over the chunks in an ``async for``; a sync source blocks while it makes one.
+
+        Whoever leaves it before its end should ``await body.aclose()``: leaving cannot wait for the source to close.
+        """
+        return _Reader(self, None if isinstance(self._source, bytes) else self._begin())
 
     def close(self, error: BaseException | None = None) -> None:
         """End it, read or not. Closing it twice does nothing.
@@ -280,7 +288,7 @@ class Body:
         """Stand in the place of ``old``: what is left of it is closed with this one."""
         if self.limit is None:
             self.limit = old.limit
-        if not old.ended or old._closing is not None:
+        if not old.ended or old._closing:
             self._behind += (old,)
             if self._over:
                 old.close()
@@ -317,14 +325,6 @@ class Body:
         finally:
             self.close()
 
-    async def _awhole(self) -> AsyncIterator[bytes]:
-        try:
-            if self._source:
-                self._count = len(self._source)
-                yield self._source
-        finally:
-            await self.aclose()
-
     def _chunks(self, reader: object) -> Iterator[bytes]:
         try:
             self._check(reader)
@@ -344,31 +344,6 @@ class Body:
             raise
         if self._reader is reader:
             self._shut(None)
-
-    async def _achunks(self, reader: object) -> AsyncGenerator[bytes, None]:
-        chunks: Any = None
-        try:
-            self._check(reader)
-            chunks = _apulled(self._source)
-            async for chunk in chunks:
-                if mapped := self._mapped(chunk):
-                    yield mapped
-                    self._check(reader)
-            if tail := self._flushed():
-                yield tail
-        except GeneratorExit:  # whoever iterates has stopped
-            if self._reader is reader:
-                await self.aclose()
-            raise
-        except BaseException as error:
-            if self._reader is reader:
-                await self._ashut(error)
-            raise
-        finally:
-            if hasattr(chunks, "aclose"):  # a generator of its own; nobody else would close it before it is collected
-                await chunks.aclose()
-        if self._reader is reader:
-            await self._ashut(None)
 
     def _check(self, reader: object) -> None:
         if self._reader is not reader:
@@ -396,9 +371,11 @@ class Body:
     def _shut(self, error: BaseException | None) -> None:
         try:
             self._end(error)
-            if self._closing is not None and in_async_chain():
-                closing, self._closing = self._closing, None
-                await_(closing)
+            if self._closing and in_async_chain():
+                try:
+                    await_(self._wait())
+                finally:
+                    self._forget()  # the chain has been dropped, so that nobody waits any more
         finally:
             for body in self._behind:
                 body.close(error)
@@ -408,13 +385,25 @@ class Body:
         try:
             if not self._over:
                 self._end(error)
-            if self._closing is not None:
-                closing, self._closing = self._closing, None
-                await closing
+            await self._wait()
         finally:
             for body in self._behind:
                 await body.aclose(error)
             error = None
+
+    async def _wait(self) -> None:
+        if self._closing:
+            try:
+                closing = self._closing.pop()
+                await (closing() if callable(closing) else closing)
+            finally:
+                await self._wait()
+
+    def _forget(self) -> None:
+        while self._closing:
+            closing = self._closing.pop()
+            if not callable(closing):
+                closing.close()
 
     def _end(self, error: BaseException | None) -> None:
         """Be over: close the source and tell the hooks."""
@@ -423,13 +412,16 @@ class Body:
             close = getattr(self._source, "close", None) or getattr(self._source, "aclose", None)
         self._over, self._reader = True, None
         try:
-            closing = None if close is None else close()
-            if hasattr(closing, "__await__"):
-                self._closing = closing
+            for end in (close, getattr(self._stream, "aclose", None)):
+                if isinstance(getattr(end, "__self__", None), AsyncGeneratorType):
+                    self._closing.append(end)  # not called before it can be awaited: 3.13 would warn
+                elif end is not None and hasattr(closing := end(), "__await__"):
+                    self._closing.append(closing)
         except BaseException as failed:
             error = error or failed
             raise
         finally:
+            self._stream = None
             self._error = None if error is None else _kept(error)
             self._tell(self._count, error)
             error = None
@@ -438,6 +430,68 @@ class Body:
         hooks, self._hooks = self._hooks, []
         for hook in hooks:
             _call_hook(hook, count, error)
+
+
+class _Reader:
+    """An ``async for`` over a body.
+
+    It is no async generator: one that is left early lives on until the event loop gets round to closing it.
+    """
+
+    __slots__ = ("_body", "_flushed", "_reader", "_started")
+
+    def __init__(self, body: Body, reader: object) -> None:
+        self._body = body
+        self._reader = reader  # None: the body is bytes, which any number of readers may have
+        self._started = self._flushed = False
+
+    def __aiter__(self) -> _Reader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, first = self._body, not self._started
+        self._started = True
+        if self._reader is None:
+            if first and body._source:
+                body._count = len(body._source)
+                return body._source  # type: ignore[no-any-return]
+            await body.aclose()
+        elif not self._flushed:
+            try:
+                if chunk := await self._pull(first=first):
+                    return chunk
+            except GeneratorExit:  # nobody can wait any more
+                self.__del__()
+                raise
+            except BaseException as error:
+                if self._is_current():
+                    await body._ashut(error)
+                raise
+        if self._is_current():
+            await body._ashut(None)
+        raise StopAsyncIteration
+
+    async def _pull(self, *, first: bool) -> bytes:
+        body = self._body
+        body._check(self._reader)
+        if first:
+            body._stream = _apulled(body._source)
+        async for chunk in body._stream:
+            if mapped := body._mapped(chunk):
+                return mapped
+        self._flushed = True
+        return body._flushed()
+
+    def _is_current(self) -> bool:
+        return self._started and self._reader in {None, self._body._reader}
+
+    async def aclose(self) -> None:
+        if self._is_current():
+            await self._body.aclose()
+
+    def __del__(self) -> None:
+        if self._is_current():
+            self._body.close()
 
 
 class File:
@@ -498,12 +552,14 @@ class Factory:
         return True
 
     def __iter__(self) -> Iterator[bytes]:
-        made = self.make()
+        made: Any = self.make()
         try:
             yield from _pulled(made)
         finally:
             if hasattr(made, "close"):
                 made.close()
+            elif hasattr(made, "aclose") and in_async_chain():
+                await_(made.aclose())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         made: Any = self.make()
@@ -516,6 +572,8 @@ class Factory:
                 await chunks.aclose()
             if hasattr(made, "close"):
                 made.close()
+            elif hasattr(made, "aclose"):
+                await made.aclose()
 
 
 def _source(source: Any) -> Any:
@@ -547,7 +605,7 @@ def _pulled(source: Any) -> Iterable[bytes]:
 
 def _apulled(source: Any) -> AsyncIterator[bytes]:
     """What an ``async def`` iterates over."""
-    return source.__aiter__() if hasattr(source, "__aiter__") else _blocking(_pulled(source))
+    return source.__aiter__() if hasattr(source, "__aiter__") else _Blocking(_pulled(source))
 
 
 def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
@@ -566,9 +624,19 @@ def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
             raise
 
 
-async def _blocking(source: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for chunk in source:
-        yield chunk
+class _Blocking:
+    """A sync source in an ``async for``. No async generator, for that would have to be closed."""
+
+    def __init__(self, source: Iterable[bytes]) -> None:
+        self._chunks = iter(source)
+
+    def __aiter__(self) -> _Blocking:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
 
 
 def _blocks(file: BinaryIO, left: int | None = None) -> Iterator[bytes]:

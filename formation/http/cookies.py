@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from email.message import Message
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     import urllib.request
@@ -47,9 +47,10 @@ def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
 
 def keep(jar: CookieJar, request: Request, response: Response) -> None:
     """Put the cookies that ``response`` sets into ``jar``."""
-    lines = response.headers.getlist("Set-Cookie")
-    if lines:
-        jar.extract_cookies(cast("HTTPResponse", _Answered(lines)), cast("urllib.request.Request", _Asked(request)))
+    for line in response.headers.getlist(
+        "Set-Cookie"
+    ):  # one by one: a jar gives up all for a bad one, and forgets before it keeps
+        jar.extract_cookies(cast("HTTPResponse", _Answered(line)), cast("urllib.request.Request", _Asked(request)))
 
 
 def _pair(name: str, value: str) -> str:
@@ -70,9 +71,9 @@ class _Asked:
 
     def __init__(self, request: Request) -> None:
         parts = urlsplit(request.url)
-        self.url = request.url
         self.type = parts.scheme
         self.host = parts.netloc.rpartition("@")[2]
+        self.url = urlunsplit(parts._replace(netloc=self.host))  # the jar takes user info for a part of the host
         self.origin_req_host = parts.hostname or ""
         self.headers: dict[str, str] = {}
 
@@ -92,11 +93,10 @@ class _Asked:
 class _Answered:
     """The response, as `http.cookiejar` wants to see it."""
 
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
+    def __init__(self, line: str) -> None:
+        self.line = line
 
     def info(self) -> Message:
         message = Message()
-        for line in self.lines:
-            message["Set-Cookie"] = line
+        message["Set-Cookie"] = self.line
         return message

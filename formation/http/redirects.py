@@ -69,7 +69,7 @@ def next_hop(request: Request, response: Response, sensitive: Collection[str] = 
             hop.headers.popall(name, None)
         hop.cookies = None
         hop.auth = None
-        hop.extensions["home"] = False  # for what authorizes each hop
+        hop.extensions["away"] = True  # a transport with secrets of its own keeps them, too
     hop.url = url
     return hop
 
@@ -85,7 +85,8 @@ def target(base: str, location: str) -> str | None:
     try:
         location = _quoted(location)
         given = urlsplit(location)
-        if not location or (given.scheme and not given.netloc):  # "http:", which urljoin takes for relative
+        absolute = given.scheme or location.startswith("//")
+        if not location or (absolute and not given.netloc):  # "http:x" and "//", which urljoin takes for relative
             return None
         parts = urlsplit(urljoin(base, location))
         if parts.scheme not in {"http", "https"}:

@@ -470,7 +470,9 @@ def _body(content: Any) -> Body:
         return Body(content)
     if hasattr(content, "read"):
         return Body(File(content))
-    return Body(Factory(content) if callable(content) else content)
+    if callable(content) and not hasattr(content, "__iter__"):
+        return Body(Factory(content))
+    return Body(content)
 
 
 def _is_form(data: Any) -> bool:

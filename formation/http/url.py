@@ -142,6 +142,21 @@ def names(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token.name for token in _parse(template)[1]))
 
 
+def pathname(template: str) -> str:
+    """Return the path of a template, which is a call's name in logs: an origin and a query are no part of it.
+
+    A query has values, so it would make a name of its own for each, and one of them may be a secret.
+
+    >>> pathname("repos?page=2#top"), pathname("https://h/repos/{owner}?token=x"), pathname("")
+    ('/repos', '/repos/{owner}', '/')
+    """
+    if template[:1] == "/" and "?" not in template and "#" not in template:  # nearly always, and fast
+        return template
+    found = _absolute(template)
+    path = _cut(template[found.end() if found else 0 :])[0]
+    return path if path[:1] == "/" else f"/{path}"
+
+
 @lru_cache(maxsize=1024)  # templates are few, they stand in the program's text
 def _parse(template: str) -> tuple[str, tuple[_Token, ...]]:
     """The literal text before the first parameter, and the parameters."""

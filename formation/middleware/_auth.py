@@ -27,7 +27,7 @@ def at_home(ctx: Ctx) -> Request | None:
     True
     """
     request: Request | None = ctx.get(REQ_HTTP)
-    return request if request is not None and request.extensions.get("home", True) else None
+    return None if request is None or request.extensions.get("away") else request
 
 
 def unauthorized(ctx: Ctx) -> Request | None:

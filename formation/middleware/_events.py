@@ -41,8 +41,13 @@ class Events:
                 say("%s", " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())]))
             else:
                 say(event, **fields)
-        except Exception:
-            logging.getLogger("formation").exception("a logger raised: %r", self._logger)
+        except Exception as error:  # noqa: BLE001  it is told of
+            tell_of(self._logger, error)
+
+
+def tell_of(logger: Any, error: Exception) -> None:
+    """Tell ``logging.getLogger("formation")`` what ``logger`` has raised, which must not fail the call."""
+    logging.getLogger("formation").error("a logger raised: %r", logger, exc_info=error)
 
 
 def _default() -> Any:

@@ -1,8 +1,8 @@
 """What the middlewares that log have in common: the logger, and what a line says.
 
-All but `structured` and `say` make of a context the fields of a log line, with ``[redacted]`` in the place of secrets.
-No field is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has: structlog may pass fields
-on as its ``extra``, which must not.
+All but `structured`, `bound` and `say` make of a context the fields of a log line, with ``[redacted]`` in the place of
+secrets. No field is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has: structlog may
+pass fields on as its ``extra``, which must not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from formation.http.headers import REDACTED
 from formation.http.url import redact
 from formation.introspection import name_of
-from formation.keys import ATTEMPTS, FN, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, TEMPLATE
+from formation.keys import ATTEMPTS, CONTEXT, FN, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, TEMPLATE
+from formation.middleware._events import tell_of
 
 if TYPE_CHECKING:
     from formation.http import Headers
@@ -48,6 +49,15 @@ def structured(logger: Any) -> Any:
     return logger
 
 
+def bound(logger: Any, ctx: Ctx) -> Any:
+    """Return ``logger`` with the fields of ``ctx["fmtn.context"]``; without them if it fails to take them."""
+    try:
+        return logger.bind(**ctx.get(CONTEXT) or {})
+    except Exception as error:  # noqa: BLE001  it is told of, and the call goes on
+        tell_of(logger, error)
+        return logger
+
+
 def say(log: Any, level: str, event: str, /, **fields: Any) -> None:
     """Log a line. A logger that fails, as a full disk makes it, must not fail the call: it may be through already.
 
@@ -55,10 +65,8 @@ def say(log: Any, level: str, event: str, /, **fields: Any) -> None:
     """
     try:
         getattr(log, level)(event, **fields)
-    except Exception:
-        from logging import getLogger
-
-        getLogger("formation").exception("a logger raised: %r", log)
+    except Exception as error:  # noqa: BLE001  as above
+        tell_of(log, error)
 
 
 def kind_of(ctx: Ctx) -> str:

@@ -95,7 +95,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     OSError: no such device
     >>> read()
     Traceback (most recent call last):
-    formation.resilience.gate.CircuitOpenError: circuit 'disk' is open; the next trial is due in 60 s
+    formation.errors.CircuitOpenError: circuit 'disk' is open; the next trial is due in 60 s
     """
     if key is not None and state_storage is not None:
         raise ValueError("expected key or state_storage, got both: a storage keeps one circuit")
@@ -107,6 +107,8 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
 
     def listen(gate: Gate, event: Event, fields: dict[str, Any]) -> None:
         level = "info" if fields.pop("first", False) else LEVELS[event]
+        if fields.get("retry_after"):
+            fields["retry_after"] = round(fields["retry_after"], 3)
         events(level, f"breaker.{event}", circuit=gate.name, **fields)
 
     def make(key: Hashable) -> Gate:

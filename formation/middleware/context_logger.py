@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from formation.keys import CONTEXT
-from formation.middleware._log import say, structured
+from formation.middleware._log import bound, say, structured
 
 if TYPE_CHECKING:
     from formation.kernel import Call, Ctx, Middleware
@@ -33,7 +32,7 @@ def context_logger(logger: Any = None) -> Middleware[Ctx]:
     log = structured(logger)
 
     def context_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        say(log.bind(**ctx.get(CONTEXT) or {}), "info", "context")
+        say(bound(log, ctx), "info", "context")
         return call(ctx)
 
     return context_logger

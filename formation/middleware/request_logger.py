@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from formation.keys import CONTEXT, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
-from formation.middleware._log import answered, asked, called, failed, kind_of, say, shown, spent, structured
+from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
+from formation.middleware._log import answered, asked, bound, called, failed, kind_of, say, shown, spent, structured
 
 if TYPE_CHECKING:
     from formation.kernel import Call, Ctx, Middleware
@@ -52,7 +52,7 @@ def request_logger(logger: Any = None) -> Middleware[Ctx]:
     unbound = structured(logger)
 
     def request_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        started, log = perf_counter(), unbound.bind(**ctx.get(CONTEXT) or {})
+        started, log = perf_counter(), bound(unbound, ctx)
         request, response, failure, cancelled = (f"{event}.{kind_of(ctx)}" for event in EVENTS)
         say(log, "info", request, **asked(ctx))
         if (message := ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)) is not None:

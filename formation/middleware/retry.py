@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -25,7 +25,7 @@ from formation import clock as clock_
 from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable, name_of
-from formation.keys import ATTEMPTS, DEADLINE, FN, REQ_HTTP
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, FN, REQ_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events
 from formation.resilience.forks import fork, merge
 from formation.resilience.policy import Attempt, Outcome, Policy
@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
     from formation.kernel import Call, Middleware
     from formation.resilience.policy import Condition, Failure
-
-ATTEMPT: Final = "attempt"
-"""The key of the number of the attempt, from 1 on; afterwards of the one that counted."""
-
-DEPTH: Final = "retry_depth"
-"""The key that says how many retries a layer is inside of."""
 
 
 def retry(
@@ -186,7 +180,7 @@ class _Run:
         if isinstance(ctx, dict):
             self.request = ctx.get(REQ_HTTP)
             ctx[ATTEMPTS] = self.ledger
-            self.depth = ctx.get(DEPTH, 0)
+            self.depth = ctx.get(RETRY_DEPTH, 0)
             if self.depth and not settings.has_warned:
                 settings.has_warned = True
                 settings.events("warning", "retry.nested", depth=self.depth + 1, **self._called())
@@ -196,7 +190,7 @@ class _Run:
         ctx, settings = fork(self.ctx), self.settings
         number = len(self.ledger) + 1
         if ctx is not self.ctx:
-            ctx[ATTEMPT], ctx[DEPTH] = number, self.depth + 1
+            ctx[ATTEMPT], ctx[RETRY_DEPTH] = number, self.depth + 1
             if number > 1 and settings.header and self.request is not None:
                 ctx[REQ_HTTP].headers[settings.header] = str(number)
         started = settings.clock()
@@ -245,9 +239,9 @@ class _Run:
         """Make the caller's context say what came of it, and return it, or raise the error."""
         ctx = merge(self.ctx, outcome.ctx)
         if isinstance(ctx, dict):
-            ctx[ATTEMPTS], ctx[ATTEMPT], ctx[DEPTH] = self.ledger, outcome.number, self.depth
+            ctx[ATTEMPTS], ctx[ATTEMPT], ctx[RETRY_DEPTH] = self.ledger, outcome.number, self.depth
             if not self.depth:
-                del ctx[DEPTH]
+                del ctx[RETRY_DEPTH]
         if outcome.error is not None:
             self.last = self.kept = outcome
             outcome.unwrap()
@@ -275,7 +269,7 @@ class _Run:
         with suppress(Exception):  # a connection that cannot even be closed properly is gone
             self.kept.close()
         hint = self.settings.policy.retry_after(self.kept)
-        self._say("warning", "retry.scheduled", delay=self.slept, retry_after=hint)
+        self._say("warning", "retry.scheduled", delay=round(self.slept, 3), retry_after=hint)
 
     def _exhausted(self, state: RetryCallState) -> None:
         state.outcome = None  # it has done its work, and may hold the error

@@ -67,6 +67,8 @@ class CircuitOpenError(Rejected, pybreaker.CircuitBreakerError):
     ``name``: of the circuit. ``retry_after``: seconds until a trial is let through, ``None`` while one is under way.
     """
 
+    __module__ = "formation.errors"  # where it is to be imported from
+
 
 class Permit:
     """Leave to make one call; to be settled once."""

@@ -438,6 +438,55 @@ def test_informational_responses_without_end_are_an_error(http):
         http.get("/early-hints?count=1000")
 
 
+MALFORMED = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "status in words": b"HTTP/1.1 fine\r\n\r\n",
+    "status too low": b"HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
+    "status too high": b"HTTP/1.1 1000 High\r\nContent-Length: 0\r\n\r\n",
+    "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"+OK POP3 ready\r\n",
+    "nothing but lines": b"\r\n\r\n\r\n\r\n",
+    "binary": bytes(range(256)),
+    "head cut in a line": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "head cut after a line": b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n",
+    "hints and no answer": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    "hints cut": b"HTTP/1.1 103 Early Hints\r\nLink: x",
+    "hints without end": b"HTTP/1.1 103 Early Hints\r\n" + b"Link: x\r\n" * 1000,
+    "chunk size in words": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nlong\r\n",
+    "chunk cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort",
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+}
+ODD = {
+    "no length": b"HTTP/1.1 200 OK\r\n\r\nok",
+    "old": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "no reason": b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+    "two framings": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
+    "more than it says": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 Smuggled\r\n\r\n",
+    "same length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "unknown coding": b"HTTP/1.1 200 OK\r\nContent-Encoding: rot13\r\nContent-Length: 2\r\n\r\nok",
+    "latin-1": b"HTTP/1.1 200 OK\r\nX-A: gr\xfcn\r\nContent-Length: 2\r\n\r\nok",
+    "folded": b"HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_what_is_not_http_is_a_protocol_error_whatever_it_is(make, scripted, what):
+    with pytest.raises(errors.ProtocolError):
+        make(base_uri=scripted(MALFORMED[what]).url).get("/")
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_odd_is_read_all_the_same(make, scripted, what):
+    server = scripted(ODD[what])
+    client = make(base_uri=server.url)
+    for _ in range(2):
+        assert tuple(client.get("/"))[:2] == (b"ok", 200)
+        assert server.settles(0)
+
+
 # Limits
 
 
@@ -609,6 +658,25 @@ def test_an_error_says_where_it_comes_from_and_keeps_that_when_pickled(make, ser
     assert copy.request.json == {"a": 1}
 
 
+def test_errors_with_a_response_can_be_pickled(make, server):
+    client = make(base_uri=server.url, max_body=1000)
+    for kind, how in {
+        errors.StatusError: {"expect": 201},
+        errors.DecodeError: {"response_as": json_response},
+    }.items():
+        with pytest.raises(kind) as caught:
+            client.get("/data?body=x", **how)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert str(copy) == str(caught.value)
+        assert copy.__notes__ == caught.value.__notes__
+        assert (copy.response.status_code, copy.response.content) == (200, b"x")
+        assert copy.request.url == caught.value.request.url
+    for kind, path in {errors.BodyTooLarge: "/bytes/2000", errors.TooManyRedirects: "/loop"}.items():
+        with pytest.raises(kind) as caught:
+            client.get(path)
+        assert vars(pickle.loads(pickle.dumps(caught.value))).keys() == vars(caught.value).keys()
+
+
 def test_a_users_own_error_carries_the_request_the_response_and_a_note_too(make, server):
     class Mine(Exception):
         pass
@@ -704,6 +772,21 @@ def test_a_deadline_in_the_distance_changes_nothing_and_leaves_the_connection_us
             assert echo(client.get("/echo"))["path"] == "/echo"
             assert len(client.get("/chunks/20", middleware=[within(30)]).body) == 200
     assert seen.connections == 1
+
+
+def test_a_deadline_bounds_an_upload(make, server):
+    release = threading.Event()
+
+    def deaf(connection, seen):
+        release.wait(10)
+
+    old, server.routes["refuse"] = server.routes["refuse"], deaf
+    try:
+        with pytest.raises(errors.DeadlineExceeded):
+            make(base_uri=server.url, middleware=[within(0.3)]).post("/refuse", content=bytes(30_000_000))
+    finally:
+        release.set()
+        server.routes["refuse"] = old
 
 
 def test_a_read_timeout_before_the_deadline_is_a_read_timeout(make, server):
@@ -1126,6 +1209,23 @@ def test_a_stream_can_be_mapped_on_its_way(make, server):
         assert b"".join(client.chunks(result)) == b"aabbcc!"
     assert client.get("/chunks/3?size=2").body == b"aabbcc!"
     assert client.get("/bytes/3").headers["Content-Length"] == "4"
+
+
+def test_a_stream_that_a_middleware_has_read_can_be_iterated(make, server):
+    def read(ctx, call):
+        ctx = call(ctx)
+        assert len(ctx[RES_HTTP].content) == 30
+        return ctx
+
+    client = make(base_uri=server.url, middleware=[read])
+    with client.stream("/chunks/3") as result:
+        assert b"".join(client.chunks(result)) == b"A" * 10 + b"B" * 10 + b"C" * 10
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/bytes/9"), ("GET", "/status/204"), ("GET", "/chunks/0")])
+def test_a_stream_of_nothing_is_empty(http, method, path):
+    with http.stream(path, method=method) as result:
+        assert list(http.chunks(result)) == []
 
 
 def test_a_stream_can_be_entered_and_iterated_once(http):

@@ -287,6 +287,23 @@ def test_every_wrong_field_is_named():
     assert len(caught.value.problems) == 2
 
 
+def test_a_model_may_find_the_whole_wrong():
+    class Span(pydantic.BaseModel):
+        start: int
+        end: int
+
+        @pydantic.model_validator(mode="after")
+        def ordered(self):
+            if self.end < self.start:
+                raise ValueError("ends before it starts")
+            return self
+
+    assert made(Span, '{"start": 1, "end": 2}') == Span(start=1, end=2)
+    with pytest.raises(errors.DecodeError) as caught:
+        made(list[Span], '[{"start": 2, "end": 1}]')
+    assert caught.value.problems == ("Value error, ends before it starts @ body[0]",)
+
+
 def test_an_error_status_is_not_made_into_a_type():
     assert made(User, '{"error": "x"}', status=404) == {"error": "x"}
     assert made(User, "nope", status=500, content_type="text/plain") == "nope"
@@ -340,8 +357,12 @@ def test_what_json_can_say_of_a_structure():
     assert unstructured(THE_REPO)["created"] == "2026-11-01T10:30:00+00:00"
     assert unstructured(THE_REPO)["kind"] == "a"
     assert unstructured(Model(id=1, when=datetime(2026, 11, 1, tzinfo=UTC)))["when"] == "2026-11-01T00:00:00Z"
-    for value in ({"a": 1}, [1], "x", 1, None):
-        assert unstructured(value) is value
+    ann = User(1, "ann")
+    assert unstructured([ann, {"users": (ann, 2)}]) == [unstructured(ann), {"users": [unstructured(ann), 2]}]
+    for value in ({"a": 1}, [1, 1.5, True], "x", 1, None):
+        assert unstructured(value) == value
+    other = object()  # json tells what it cannot say
+    assert unstructured(other) is other
 
     @define
     class Order:

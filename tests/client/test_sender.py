@@ -10,11 +10,11 @@ from attrs import define
 
 from formation import errors
 from formation.client.responses import json_response, raw_response, text_response
-from formation.client.sender import Sender
+from formation.client.sender import Sender, Transport
 from formation.client.settings import Settings
 from formation.exchange import reply
 from formation.for_requests import Client, build
-from formation.http import UNSET, Headers, Response
+from formation.http import UNSET, Body, Headers, Response
 from formation.keys import (
     ATTEMPTS,
     DEADLINE,
@@ -104,9 +104,26 @@ def test_the_context_of_a_call_has_what_every_context_has(sender, endpoint):
     assert ctx[REQ_HTTP].timeout is UNSET
 
 
-def test_without_a_base_the_template_is_the_path(endpoint):
-    build(endpoint=endpoint).get("https://h/users/7?q=1")
-    assert endpoint.contexts[0][TEMPLATE] == "/users/7"
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("", "/"),
+        ("users", "/users"),
+        ("/users/{id}?page=2#top", "/users/{id}"),
+        ("?token=secret", "/"),
+        ("https://api.example.com/users/{id}?token=secret", "/users/{id}"),
+        ("https://api.example.com?token=secret", "/"),
+    ],
+)
+def test_a_template_is_a_path_without_origin_and_query(sender, endpoint, path, template):
+    sender.get(path, path={"id": 7})
+    assert endpoint.contexts[0][TEMPLATE] == template
+    assert endpoint.contexts[0][REQ_HTTP].name == f"GET {template}"
+
+
+def test_without_a_base_the_template_is_a_path_too(endpoint):
+    build(endpoint=endpoint).get("https://h/users/{id}?q=1", path={"id": 7})
+    assert endpoint.contexts[0][TEMPLATE] == "/users/{id}"
 
 
 def test_each_call_has_a_context_of_its_own(sender, endpoint):
@@ -216,7 +233,13 @@ def test_an_unknown_argument_is_a_type_error_with_the_nearest_and_the_known_ones
         ({"params": {"a": object()}}, TypeError, "parameter 'a'"),
         ({"path": {"a": 1}, "params": {"b": b"1"}}, TypeError, "decode it first"),
         ({"json": 1, "data": {}}, TypeError, "one body"),
-        ({"cookies": CookieJar()}, TypeError, "mapping"),
+        ({"cookies": CookieJar()}, TypeError, "expected cookies as a mapping, got CookieJar"),
+        ({"path": "7"}, TypeError, "expected path as a mapping, got str"),
+        ({"session_context": "me"}, TypeError, "expected session_context as a mapping, got str"),
+        ({"expect": "200"}, TypeError, "expected expect as a status or a list of them, got '200'"),
+        ({"expect": []}, TypeError, "expected expect"),
+        ({"expect": True}, TypeError, "expected expect"),
+        ({"expect": 2.5}, TypeError, "expected expect"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(sender, endpoint, options, error, said):
@@ -259,6 +282,34 @@ def test_what_a_call_says_outdoes_the_client_with_none_as_a_value(endpoint):
     assert sender.get("/", response_as=text_response).body == "[1]"
     assert sender.get("/", response_as=None).body == b"[1]"
     assert sender.get("/", headers=None, cookies=None, params=None).body == [1]
+
+
+def test_a_middleware_only_fills_what_nobody_has_set(endpoint):
+    def patient(ctx, call):
+        if ctx[REQ_HTTP].timeout is UNSET:
+            ctx[REQ_HTTP].timeout = 99
+        ctx[REQ_HTTP].headers.setdefault("Accept", "a/b")
+        return call(ctx)
+
+    class Github(Client):
+        base_uri = BASE
+        middleware = (patient,)
+
+    class Slow(Github):
+        timeout = 60
+
+    def timeouts(made, **options):
+        made.request.get("/", **options)
+        return endpoint.request.timeout
+
+    assert timeouts(Github(endpoint=endpoint)) == 99
+    assert timeouts(Slow(endpoint=endpoint)) == 60
+    assert timeouts(Slow(endpoint=endpoint, timeout=5)) == 5
+    assert timeouts(Slow(endpoint=endpoint, timeout=5), timeout=1) == 1
+    assert timeouts(Slow(endpoint=endpoint, timeout=None)) is None
+    assert timeouts(Slow(endpoint=endpoint), timeout=None) is None
+    Github(endpoint=endpoint).request.get("/", headers={"accept": "c/d"})
+    assert endpoint.request.headers["Accept"] == "c/d"
 
 
 def test_lines_of_a_header_replace_the_clients_and_stay_apart(endpoint):
@@ -447,6 +498,21 @@ def test_what_is_no_error_passes_untouched(kind):
     assert not hasattr(caught.value, "__notes__")
 
 
+def test_what_stops_a_program_closes_the_stream_that_nobody_will_read(endpoint):
+    def stop(ctx, call):
+        call(ctx)
+        raise KeyboardInterrupt
+
+    closed = []
+    endpoint.answer = 200, {}, Body(iter([b"a", b"b"]), close=lambda: closed.append(True))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        build(base_uri=BASE, endpoint=endpoint, middleware=[stop]).get("/", stream=True),
+    ):
+        pass
+    assert closed == [True]
+
+
 def test_a_decoder_of_ones_own_gets_the_context(sender, endpoint):
     def status(ctx):
         return ctx[RES_HTTP].status_code
@@ -511,6 +577,21 @@ def test_the_endpoint_is_made_once_when_it_is_needed():
         each.join(10)
     assert len(made) == 1
     assert len(made[0].contexts) == 8
+
+
+def test_who_comes_second_takes_the_endpoint_of_the_first():
+    transport = Transport(Endpoint)
+    first = Endpoint()
+
+    class Taken:
+        def __enter__(self):
+            transport._endpoint = first
+
+        def __exit__(self, *error):
+            pass
+
+    transport._lock = Taken()
+    assert transport() is first
 
 
 def test_an_endpoint_that_cannot_be_closed_need_not_be(sender):

@@ -103,8 +103,8 @@ def test_what_fits_is_kept(name, value, kept):
         ("max_redirects", None, ValueError, "got None"),
         ("allow_origins", "https://h", TypeError, r"write \['https://h'\]"),
         ("allow_origins", ["h"], ValueError, "absolute URL"),
-        ("params_encoder", "brackets", TypeError, "expected a function"),
-        ("endpoint", "https://h", TypeError, "expected a function"),
+        ("params_encoder", "brackets", TypeError, "expected params_encoder as a function"),
+        ("endpoint", "https://h", TypeError, "expected endpoint as a function"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_once_with_what_would(name, value, error, said):

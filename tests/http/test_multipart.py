@@ -304,7 +304,7 @@ def test_what_would_forge_a_part_is_refused(text):
 
 def test_the_name_of_a_file_that_would_forge_a_part_is_refused():
     file = io.BytesIO(b"x")
-    file.name = "/tmp/a\r\nb"
+    file.name = "a\r\nb"
     with pytest.raises(ValueError, match="expected a file name without CR, LF and NUL"):
         Multipart(files={"f": file})
 

@@ -56,7 +56,7 @@ def test_what_the_call_sends_stays(world, place, own, expected):
 @every_world
 @pytest.mark.parametrize("place", PLACES)
 def test_a_request_to_another_origin_gets_none(world, place):
-    got = passed(world, api_key("s3cret", "k", place=place), Request("GET", "https://h/", extensions={"home": False}))
+    got = passed(world, api_key("s3cret", "k", place=place), Request("GET", "https://h/", extensions={"away": True}))
     assert got == (None, "https://h/", None, {"k"})
 
 

@@ -36,7 +36,7 @@ def test_the_auth_of_the_call_goes_before(world):
 
 @every_world
 def test_a_request_to_another_origin_gets_none(world):
-    assert sent(world, Request("GET", "https://h/", extensions={"home": False}))[0] == []
+    assert sent(world, Request("GET", "https://h/", extensions={"away": True}))[0] == []
 
 
 @every_world

@@ -28,7 +28,7 @@ def test_sets_the_header_and_declares_it(world):
         {"headers": {"authorization": "Basic own"}},
         {"auth": ("ann", "pw")},
         {"auth": lambda request: None},
-        {"extensions": {"home": False}},
+        {"extensions": {"away": True}},
     ],
     ids=["a header", "a pair", "a function", "another origin"],
 )

@@ -88,6 +88,14 @@ def test_a_logger_that_raises_does_not_fail_the_call(caplog):
     assert "no space left" in caplog.text
 
 
+def test_a_logger_that_does_not_take_the_fields_gets_the_line_without_them(caplog):
+    context_of_a_strange_kind = {"fmtn.context": {1: "one"}}
+    with capture_logs() as lines:
+        assert context_logger()(context_of_a_strange_kind, dict) == context_of_a_strange_kind
+    assert lines == [LINE]
+    assert "keywords must be strings" in caplog.text
+
+
 def test_needs_structlog_only_for_its_own_logger():
     code = """
 import sys

@@ -137,7 +137,7 @@ def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_call_has_a_new_tok
 @every_world
 @pytest.mark.parametrize(
     "own",
-    [{"headers": {"authorization": "Basic own"}}, {"auth": ("ann", "pw")}, {"extensions": {"home": False}}],
+    [{"headers": {"authorization": "Basic own"}}, {"auth": ("ann", "pw")}, {"extensions": {"away": True}}],
     ids=["a header", "auth", "another origin"],
 )
 def test_a_call_with_its_own_or_to_another_origin_is_left_alone(world, own):

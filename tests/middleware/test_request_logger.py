@@ -417,9 +417,17 @@ class Broken:
     debug = warning = error = info
 
 
+class Unbound(Broken):
+    """One that fails sooner."""
+
+    def bind(self, **fields):
+        raise OSError("no space left")
+
+
 @every_world
+@pytest.mark.parametrize("broken", [Broken, Unbound])
 @pytest.mark.parametrize("error", [None, ValueError("no")])
-def test_a_logger_that_raises_does_not_change_the_outcome(world, caplog, error):
+def test_a_logger_that_raises_does_not_change_the_outcome(world, caplog, error, broken):
     ctx = get()
 
     def endpoint(ctx):
@@ -427,7 +435,7 @@ def test_a_logger_that_raises_does_not_change_the_outcome(world, caplog, error):
             raise error
         return reply(ctx, 200, body=iter([b"four"]))
 
-    out = world(request_logger(Broken()), ctx, endpoint)
+    out = world(request_logger(broken()), ctx, endpoint)
     assert out is (error or ctx)
     if error is None:
         assert list(out["fmtn.res.http"].body) == [b"four"]

@@ -559,6 +559,12 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is_and_its_answer_returne
 
 
 @every_world
+def test_as_long_as_is_allowed_is_not_too_long(world, at):
+    world(retry(**at.tools), get(), Script((503, {"Retry-After": "30"}), 200))
+    assert at.slept == [31]
+
+
+@every_world
 def test_how_long_is_for_the_caller_to_say(world, at):
     world(retry(max_retry_after=None, **at.tools), get(), Script((503, {"Retry-After": "3600"}), 200))
     world(retry(max_retry_after=0, **at.tools), get(), Script((503, {"Retry-After": "1"}), 200))
@@ -627,7 +633,9 @@ def test_a_wait_of_tenacity_takes_the_place_of_the_random_pause(world, at):
 
 @every_world
 def test_a_wait_that_looks_at_the_error_sees_it(world, at):
-    wait = tenacity.wait_exception(lambda error: float(str(error)))
+    def wait(state):
+        return float(str(state.outcome.exception()))
+
     world(retry(wait=wait, **at.tools), get(), Script(ConnectError("3"), ConnectError("4"), 200))
     assert at.slept == [3, 4]
 
@@ -746,6 +754,14 @@ def test_a_retry_inside_of_a_retry_is_warned_of_once():
         out = chain(get())
     assert [(line["event"], line["log_level"], line["depth"]) for line in lines] == [("retry.nested", "warning", 2)]
     assert "retry_depth" not in out
+
+
+@every_world
+def test_the_ledger_is_that_of_the_outer_one(world, at):
+    script = Script(503, 503, 503, 200)
+    out = world(compose(retry(2, **at.tools), retry(3, **at.tools)), get(), script)
+    assert ledger(out) == [(1, 503, None, 0), (2, 200, None, 0.1)]
+    assert (script.calls, out["attempt"]) == (4, 2)
 
 
 def test_two_calls_one_after_the_other_with_one_context_are_not_nested():

@@ -1,5 +1,6 @@
 import random
 import statistics
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -196,6 +197,16 @@ def at(seconds):
 def test_what_the_server_says_in_seconds(headers, expected):
     names = ("Retry-After", "X-RateLimit-Reset")
     assert retry_after(Headers(headers), names, lambda: 1_800_000_000.0) == expected
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+def test_a_date_without_a_zone_is_of_no_zone_of_ours(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        said = {"Retry-After": "Fri, 15 Jan 2027 08:00:05 -0000"}
+        assert retry_after(said, ["Retry-After"], lambda: 1_800_000_000.0) == 5
+    time.tzset()
 
 
 @given(st.text())

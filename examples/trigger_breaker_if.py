@@ -1,0 +1,56 @@
+"""A gateway that says 200 OK and means that it is down."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from formation.errors import BreakerTriggerException, CircuitOpenError
+from formation.for_requests import build, json_response
+from formation.middleware import circuit_breaker, trigger_breaker_if
+
+
+def main() -> None:
+    """Believe the body, not the status."""
+    down = trigger_breaker_if(lambda response: response.json().get("error") == "no database")
+    stack = [circuit_breaker(name="gateway", fail_max=2), down]
+    with serve(gateway) as url, build(base_uri=url, middleware=stack, response_as=json_response) as api:
+        print("a good answer:", api.get("/health").body)
+        for _ in range(3):
+            try:
+                api.get("/items/7")
+            except BreakerTriggerException as error:
+                print("a failure:", error, error.response.json())
+            except CircuitOpenError as error:
+                print("not asked any more:", error)
+
+
+def gateway(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Always say 200."""
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [b'{"alive": true}' if environ["PATH_INFO"] == "/health" else b'{"error": "no database"}']
+
+
+class Quiet(WSGIRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *args: object) -> None:
+        """Do not."""
+
+
+@contextmanager
+def serve(app: Any) -> Iterator[str]:
+    """Run a WSGI app on this machine."""
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+if __name__ == "__main__":
+    main()

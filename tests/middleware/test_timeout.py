@@ -1,0 +1,85 @@
+import time
+
+import pytest
+
+from formation import wrap
+from formation.errors import ReadTimeout
+from formation.for_requests import build
+from formation.http import UNSET, Request
+from formation.middleware import timeout
+from tests.middleware.worlds import every_lift, every_world
+
+CASES = {
+    "nothing is said": (UNSET, 2.5, 2.5),
+    "a pair": (UNSET, (1, 2), (1, 2)),
+    "a part without limit": (UNSET, (None, 2), (None, 2)),
+    "the call says": (9, 2.5, 9),
+    "the call waits for ever": (None, 2.5, None),
+    "the middleware says for ever": (UNSET, None, None),
+    "the call says otherwise": (9, None, 9),
+    "the middleware says nothing": (UNSET, UNSET, UNSET),
+}
+
+
+@every_world
+@pytest.mark.parametrize(("said", "seconds", "expected"), CASES.values(), ids=CASES)
+def test_fills_the_timeout_that_nobody_has_set(world, said, seconds, expected):
+    seen = []
+
+    def endpoint(ctx):
+        seen.append(ctx["fmtn.req.http"].timeout)
+        return ctx
+
+    ctx = {"fmtn.req.http": Request("GET", "https://h/", timeout=said)}
+    assert world(timeout(seconds), ctx, endpoint) is ctx
+    assert seen == [expected]
+
+
+@every_world
+def test_without_an_argument_it_changes_nothing(world):
+    out = world(timeout(), {"fmtn.req.http": Request("GET", "https://h/")}, lambda ctx: ctx)
+    assert out["fmtn.req.http"].timeout is UNSET
+
+
+@every_world
+def test_the_outer_one_of_two_wins_for_it_speaks_first(world):
+    ctx = {"fmtn.req.http": Request("GET", "https://h/")}
+    chain = [timeout(1), timeout(2)]
+    out = world(chain[0], ctx, lambda ctx: chain[1](ctx, lambda ctx: ctx))
+    assert out["fmtn.req.http"].timeout == 1
+
+
+@every_world
+def test_passes_a_context_without_a_request_through(world):
+    assert world(timeout(1), {}, lambda ctx: ctx) == {}
+    assert world(timeout(1), 42, lambda n: n + 1) == 43
+
+
+@every_lift
+def test_and_a_function(lifted):
+    assert lifted([timeout(1)], len, "four")[0] == 4
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "1", True, (1,), (1, 2, 3), (1, 0), [1, 2]])
+def test_what_is_no_timeout_is_refused_at_once(seconds):
+    with pytest.raises(ValueError, match="expected a timeout in seconds, above 0, or a pair"):
+        timeout(seconds)
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time(server):
+    with build(base_uri=server.url, middleware=[timeout(0.05)]) as api:
+        started = time.monotonic()
+        with pytest.raises(ReadTimeout):
+            api.get("/hang")
+        assert time.monotonic() - started < 10
+
+
+def test_the_timeout_of_the_call_and_of_the_client_win(server):
+    with build(base_uri=server.url, middleware=[timeout(0.001)]) as api:
+        assert api.get("/slow", params={"seconds": 0.05}, timeout=20).status_code == 200
+    with build(base_uri=server.url, middleware=[timeout(0.001)], timeout=20) as api:
+        assert api.get("/slow", params={"seconds": 0.05}).status_code == 200
+
+
+def test_bears_its_name():
+    assert repr(wrap(lambda ctx: ctx, [timeout(1)])) == "wrap(<lambda>, [timeout])"
