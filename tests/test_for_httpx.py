@@ -11,9 +11,13 @@ import os
 import random
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar
+from pathlib import Path
 from time import monotonic
 
 import h2.config
@@ -44,6 +48,7 @@ from formation.http import Request, Response
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP
 from formation.middleware.retry import retry
 
+ROOT = Path(__file__).parents[1]
 LIBRARIES = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
 
 
@@ -229,10 +234,13 @@ def test_a_client_serves_one_event_loop_after_another(fresh_server):
     assert fresh_server.settles(0)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_process_has_connections_of_its_own(server):
     with build(base_uri=server.url) as sender, server.watch() as seen:
         sender.get("/echo/parent")
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, such as the server's
+            child = os.fork()
         if not child:
             try:
                 sender.get("/echo/child")
@@ -829,6 +837,34 @@ def test_the_errors_of_an_sdk_are_what_they_were(library):
         sdk = openai.OpenAI(base_url="http://nowhere.example", api_key="k", http_client=mine, max_retries=0)
         with pytest.raises(openai.APITimeoutError):
             sdk.models.list()
+
+
+def test_where_only_httpx_is_installed_ours_is_made_with_it(server):
+    code = f"""if True:
+        import asyncio, sys
+        sys.modules["httpx2"] = None
+        from formation.for_httpx import Transport, async_build, build
+        import httpx
+        with build(base_uri={server.url!r}) as sender:
+            assert sender.get("/echo").status_code == 200
+        async def main():
+            async with async_build(base_uri={server.url!r}) as sender:
+                assert (await sender.get("/echo")).status_code == 200
+        asyncio.run(main())
+        with httpx.Client(transport=Transport()) as mine:
+            print(mine.get({server.url + "/echo"!r}).status_code)
+        sys.modules["httpx"] = None
+        del sys.modules["formation.for_httpx"]
+        try:
+            import formation.for_httpx
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "200\nhttpx2 is not installed: pip install 'formation[httpx]'\n"
+    assert not done.stderr
 
 
 def test_the_client_of_an_sdk_can_be_what_ours_send_with(server):
