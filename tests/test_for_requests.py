@@ -206,6 +206,14 @@ def test_a_bundle_of_the_environment_is_read_once(monkeypatch, tls_server, ca_fi
             assert sender.get("/echo").status_code == 200
 
 
+def test_a_bundle_that_is_not_there_is_told_where_it_is_given(ca_file):
+    for how in ({"verify": "no/such.pem"}, {"cert": "no/such.pem"}, {"cert": (ca_file, "no/such.pem")}):
+        with pytest.raises(FileNotFoundError, match=r"no/such\.pem"):
+            endpoint(**how)
+    endpoint(verify=ca_file, cert=(ca_file, ca_file))
+    endpoint(verify=False)
+
+
 def test_verify_false_trusts_anybody(tls_server, misnamed_server):
     for each in (tls_server, misnamed_server):
         with (
