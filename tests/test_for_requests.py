@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
 from formation import errors, for_requests, wrap
-from formation.client.connections import TimedSocket
+from formation.client.connections import TimedSocket, deadline
 from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
 from formation.http import UNSET, Request, Response
@@ -107,6 +107,16 @@ def test_an_endpoint_is_called_with_a_context(server):
     assert ctx[RES_HTTP].json()["target"] == "/echo?q=1"
     assert isinstance(ctx[NATIVE]["response"], requests.Response)
     send.endpoint.close()
+
+
+def test_a_deadline_ends_with_its_call(server):
+    send = endpoint()
+    send({REQ_HTTP: Request("GET", server.url + "/echo"), DEADLINE: monotonic() + 30})
+    assert deadline.get() is None
+    with pytest.raises(errors.ConnectError):
+        send({REQ_HTTP: Request("GET", "http://127.0.0.1:1/"), DEADLINE: monotonic() + 30})
+    assert deadline.get() is None
+    send.close()
 
 
 def test_one_endpoint_may_serve_many_clients(fresh_server):
