@@ -109,6 +109,17 @@ def test_an_endpoint_is_called_with_a_context(server):
     send.endpoint.close()
 
 
+@pytest.mark.parametrize("what", ["content", "data"])
+def test_a_file_in_text_mode_is_refused_before_anything_is_sent(fresh_server, tmp_path, what):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("notes", encoding="utf-8")
+    sender = build(base_uri=fresh_server.url)
+    with sender, fresh_server.watch() as seen, notes.open(encoding="utf-8") as file:
+        with pytest.raises(TypeError, match="open it in binary mode"):
+            sender.post("/echo", **{what: file})
+        assert seen.connections == 0
+
+
 def test_a_deadline_ends_with_its_call(server):
     send = endpoint()
     send({REQ_HTTP: Request("GET", server.url + "/echo"), DEADLINE: monotonic() + 30})
