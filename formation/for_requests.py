@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import io
 from email.message import Message
+from errno import ENOENT
 from functools import lru_cache
 from os import environ
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
@@ -114,6 +116,9 @@ class _Pooled(Endpoint):
         self._adapter = _Adapter(pool_maxsize=POOL)
         bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
         self._tls = {"verify": bundle if verify is True and bundle else verify, "cert": cert}
+        for path in (verify, *(cert if isinstance(cert, tuple) else (cert,))):
+            if not isinstance(path, bool | None) and not Path(path).exists():
+                raise FileNotFoundError(ENOENT, "No such certificate or bundle of them", path)
         found = getproxies() if proxies is None else proxies
 
         @lru_cache(maxsize=1024)
@@ -194,6 +199,9 @@ def endpoint(
             once.
         cert: the client's certificate, a path or a pair (certificate, key); for our session.
         proxies: scheme or scheme and host to proxy URL; ``None``: those of the environment, read once; for our session.
+
+    Raises:
+        FileNotFoundError: there is no such bundle or certificate.
 
     >>> from formation import wrap
     >>> from formation.http import Request

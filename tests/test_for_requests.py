@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
 from formation import errors, for_requests, wrap
-from formation.client.connections import TimedSocket
+from formation.client.connections import TimedSocket, deadline
 from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
 from formation.http import UNSET, Request, Response
@@ -107,6 +107,27 @@ def test_an_endpoint_is_called_with_a_context(server):
     assert ctx[RES_HTTP].json()["target"] == "/echo?q=1"
     assert isinstance(ctx[NATIVE]["response"], requests.Response)
     send.endpoint.close()
+
+
+@pytest.mark.parametrize("what", ["content", "data"])
+def test_a_file_in_text_mode_is_refused_before_anything_is_sent(fresh_server, tmp_path, what):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("notes", encoding="utf-8")
+    sender = build(base_uri=fresh_server.url)
+    with sender, fresh_server.watch() as seen, notes.open(encoding="utf-8") as file:
+        with pytest.raises(TypeError, match="open it in binary mode"):
+            sender.post("/echo", **{what: file})
+        assert seen.connections == 0
+
+
+def test_a_deadline_ends_with_its_call(server):
+    send = endpoint()
+    send({REQ_HTTP: Request("GET", server.url + "/echo"), DEADLINE: monotonic() + 30})
+    assert deadline.get() is None
+    with pytest.raises(errors.ConnectError):
+        send({REQ_HTTP: Request("GET", "http://127.0.0.1:1/"), DEADLINE: monotonic() + 30})
+    assert deadline.get() is None
+    send.close()
 
 
 def test_one_endpoint_may_serve_many_clients(fresh_server):
@@ -204,6 +225,14 @@ def test_a_bundle_of_the_environment_is_read_once(monkeypatch, tls_server, ca_fi
             assert sender.get("/echo").status_code == 200
             monkeypatch.delenv(name)
             assert sender.get("/echo").status_code == 200
+
+
+def test_a_bundle_that_is_not_there_is_told_where_it_is_given(ca_file):
+    for how in ({"verify": "no/such.pem"}, {"cert": "no/such.pem"}, {"cert": (ca_file, "no/such.pem")}):
+        with pytest.raises(FileNotFoundError, match=r"no/such\.pem"):
+            endpoint(**how)
+    endpoint(verify=ca_file, cert=(ca_file, ca_file))
+    endpoint(verify=False)
 
 
 def test_verify_false_trusts_anybody(tls_server, misnamed_server):

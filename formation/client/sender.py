@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from http.cookiejar import CookieJar
     from types import TracebackType, UnionType
-    from typing import Self, Unpack
+    from typing import Never, Self, Unpack
 
 T = TypeVar("T")
 
@@ -300,7 +300,7 @@ class Sender(BaseSender):
     patch = Verb("PATCH")
     delete = Verb("DELETE")
 
-    def send(self, method: str, path: str = "", /, **options: Any) -> Any:
+    def send(self, method: str, path: str = "", /, *more: Never, **options: Any) -> Any:
         """Send a request by any method.
 
         Raises:
@@ -311,6 +311,10 @@ class Sender(BaseSender):
             StatusError: a status that is not in ``expect``.
             DecodeError: a body that is not what ``response_as`` wants.
         """
+        if more:  # as other clients take their parameters, or the body
+            given = f"{method.lower()}() takes the path, got {more[0]!r} as well"
+            message = f"{given}: say what it is, such as params= or json="
+            raise TypeError(message)
         prepared = self.prepare(method, path, options)
         if options.get("stream"):
             return Streamed(self, prepared)

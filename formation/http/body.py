@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from copy import copy
 from inspect import isasyncgenfunction
+from io import TextIOBase
 from types import AsyncGeneratorType
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 from weakref import ref
@@ -502,6 +503,8 @@ class File:
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        if isinstance(file, TextIOBase):  # told now, not when the head of the request has been sent
+            raise TypeError(f"{file!r} is open in text mode: open it in binary mode")
         self.file = file
         try:
             self.start: int | None = file.tell()

@@ -91,10 +91,7 @@ class Multipart:
 
     def rewind(self) -> bool:
         """Put every file back to where it stood when the form was made; ``False`` if some part cannot go back."""
-        try:
-            rewound = all(part.source.rewind() for part in self._parts)
-        except (OSError, ValueError):  # ValueError: it has been closed
-            return False
+        rewound = all(part.source.rewind() for part in self._parts)
         if rewound:
             self._begun = False
         return rewound

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from http.cookiejar import CookieJar
 
 import pytest
@@ -245,6 +246,13 @@ def test_an_unknown_argument_is_a_type_error_with_the_nearest_and_the_known_ones
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(sender, endpoint, options, error, said):
     with pytest.raises(error, match=said):
         sender.get("/", **options)
+    assert not endpoint.contexts
+
+
+def test_only_the_path_is_known_by_its_place(sender, endpoint):
+    for call in (sender.get, partial(sender.send, "GET")):
+        with pytest.raises(TypeError, match=r"get\(\) takes the path, got {'q': 1} as well: .* params= or json="):
+            call("/", {"q": 1})
     assert not endpoint.contexts
 
 

@@ -171,6 +171,8 @@ def arguments_are_known(sender: Sender) -> None:
     sender.get("/", headers=[("A", "1"), ("A", "2")])
     sender.get("/", headers=Headers({"A": "1"}))
     sender.get(3)  # type: ignore[call-overload]
+    sender.get("/", {"a": 1})  # type: ignore[call-overload]
+    sender.send("GET", "/", {"a": 1})  # type: ignore[arg-type]
     sender.get("/", expect="200")  # type: ignore[arg-type]
 
 
