@@ -137,7 +137,12 @@ class Edge:
         return getattr(self.module, f"{self.prefix}endpoint")(verify=ca_file)
 
 
+NOT_HTTP = "test_what_is_not_http_is_a_protocol_error_whatever_it_is[{}]"
+ODD = "test_what_is_odd_is_read_all_the_same[aiohttp-{}]"
+
 HTTPX = {
+    NOT_HTTP.format("httpx-another version"): "httpx does not ask for the version",
+    NOT_HTTP.format("httpx-async-another version"): "httpx does not ask for the version",
     "test_informational_responses_without_end_are_an_error": "httpx skips any number of them",
     "test_a_head_without_end_is_an_error": "httpx takes 100 KiB for a head",
 }
@@ -155,6 +160,11 @@ EDGES = [
             "test_headers_go_out_and_a_call_outdoes_and_removes_those_of_the_client": "it sends UTF-8",
             "test_no_body_has_length_zero_where_the_method_wants_one_and_no_length_elsewhere": "DELETE always has one",
             "test_informational_responses_without_end_are_an_error": "aiohttp waits for the end, or the deadline",
+            NOT_HTTP.format("aiohttp-another version"): "aiohttp does not ask for the version",
+            ODD.format("bare line feeds"): "aiohttp refuses them",
+            ODD.format("two framings"): "aiohttp refuses them: it may be an attempt to smuggle",
+            ODD.format("same length twice"): "aiohttp refuses it: it may be an attempt to smuggle",
+            ODD.format("folded"): "aiohttp refuses it: it may be an attempt to smuggle",
         },
     ),
 ]
