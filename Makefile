@@ -31,7 +31,7 @@ lint: $(VENV)/.group-test ## ruff, mypy and the import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 bench: $(VENV)/.group-bench ## time Formation beside its peers
 	$(BIN)/python -m bench $(ARGS)

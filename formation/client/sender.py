@@ -126,7 +126,15 @@ class BaseSender:
         return type(self)(made, self._connect, name=self.name, pool=pool)
 
     def prepare(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
-        """Make of a call its context and its chain; nothing is sent."""
+        """Make of a call its context and its chain; nothing is sent. A refusal says which call it refuses."""
+        try:
+            return self._prepared(method, path, options)
+        except Exception as error:
+            where = pathname(path) if isinstance(path, str) else repr(path)
+            error.add_note(f"{self.name}: {method} {where}, not sent")
+            raise
+
+    def _prepared(self, method: str, path: str, options: dict[str, Any]) -> Prepared:
         started = perf_counter()
         if not options.keys() <= KNOWN:
             refuse_unknown(options, KNOWN, f"{method.lower()}()")

@@ -620,3 +620,17 @@ def test_a_query_in_the_path_is_no_part_of_the_template(sender, endpoint):
     sender.get("/users/{id}?key=s3cret", path={"id": 7})
     assert endpoint.contexts[0][TEMPLATE] == endpoint.request.template == "/users/{id}"
     assert endpoint.request.target.endswith("/users/7?key=s3cret")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "note"),
+    [
+        ("GET", "/users/{id}?key=s3cret", {}, "client: GET /users/{id}, not sent"),
+        ("POST", "/users", {"jsn": {}}, "client: POST /users, not sent"),
+        ("GET", 7, {}, "client: GET 7, not sent"),
+    ],
+)
+def test_a_call_that_is_refused_says_which_it_is(method, path, options, note):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        build(base_uri="https://h", endpoint=print).send(method, path, **options)
+    assert caught.value.__notes__ == [note]
