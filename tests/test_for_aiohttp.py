@@ -494,10 +494,10 @@ async def test_a_stream_that_has_been_sent_is_not_sent_again_half(server):
         yield b"only"
 
     repeats = retry(3, 0.001, idempotent=True)
+    url = f"{server.url}/flaky/stream-{random.random()}"
     with server.watch() as seen:
-        async with session_with(repeats) as session:
-            async with session.post(f"{server.url}/flaky/stream-{random.random()}", data=pieces()) as response:
-                assert response.status == 503
+        async with session_with(repeats) as session, session.post(url, data=pieces()) as response:
+            assert response.status == 503
     assert [each.body for each in seen.requests] == [b"once only"]
 
 
