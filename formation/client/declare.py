@@ -223,10 +223,9 @@ def _names(cls: type) -> dict[str, Any]:
 def _fields(cls: type) -> dict[str, Any]:
     """What a class that derives from ``cls`` repeats, for a decorator around ours and for ``Github[int]``."""
     repeated: dict[str, Any] = {}
-    if not (hasattr(cls, "__attrs_attrs__") or hasattr(cls, "__dataclass_fields__")):
-        with suppress(NameError):  # CPython 3.14 looks only now at what they name
-            repeated["__annotations__"] = annotations = inspect.get_annotations(cls)
-            repeated |= {name: cls.__dict__[name] for name in annotations if name in cls.__dict__}
+    with suppress(NameError):  # CPython 3.14 looks only now at what they name
+        repeated["__annotations__"] = annotations = inspect.get_annotations(cls)
+        repeated |= {name: cls.__dict__[name] for name in annotations if name in cls.__dict__}
     if parameters := getattr(cls, "__parameters__", ()):
         repeated["__orig_bases__"] = (cls[parameters],)  # type: ignore[index]  # it is generic
     return repeated

@@ -94,7 +94,7 @@ def test_the_decorator_of_a_class_that_is_a_client_already_adds_settings():
 def test_the_decorator_takes_a_class_and_nothing_else():
     with pytest.raises(TypeError, match="@client takes a class, got"):
         client(lambda: None)
-    with pytest.raises(TypeError, match="unknown argument 'base_url'; did you mean 'base_uri'"):
+    with pytest.raises(TypeError, match=r"^client\(\) got an unknown argument 'base_url'; did you mean 'base_uri'"):
         client(base_url=BASE)
 
 
@@ -707,6 +707,7 @@ def test_a_sibling_shares_the_pool_and_leaves_it_open():
     assert endpoint.closed == 0
     with made as same:
         assert same is made
+    assert endpoint.closed == 1
     made.close()
     assert endpoint.closed == 1
     with pytest.raises(TypeError, match=r"extend\(\) got an unknown argument 'timout'; did you mean 'timeout'"):

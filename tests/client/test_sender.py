@@ -440,6 +440,9 @@ def test_a_middleware_may_return_another_context(endpoint):
     result = build(base_uri=BASE, endpoint=endpoint, middleware=[copy]).get("/x")
     assert result.ctx["mine"] == 1
     assert result.request.path == "/v1/x"
+    with pytest.raises(errors.StatusError) as caught:
+        build(base_uri=BASE, endpoint=endpoint, middleware=[copy]).get("/x", expect=404)
+    assert caught.value.response.status_code == 200
 
 
 @pytest.mark.parametrize("expect", [200, (200, 201), [200], {200}, range(200, 300), iter([200])])
