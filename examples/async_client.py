@@ -13,10 +13,12 @@ from formation.for_aiohttp import client, json_response
 from formation.middleware import raise_for_status, request_id, retry
 
 requests = count(1)
+connections = set()
 
 
 async def answer(reader: StreamReader, writer: StreamWriter) -> None:
     """Answer one request after the other on a connection; each tenth of all is out of luck."""
+    connections.add(asyncio.current_task())
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -25,20 +27,20 @@ async def answer(reader: StreamReader, writer: StreamWriter) -> None:
             body = json.dumps({"path": head.split(b" ", 2)[1].decode()}).encode()
             fields = f"Content-Type: application/json\r\nRetry-After: 0\r\nContent-Length: {len(body)}"
             writer.write(f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n".encode() + body)
-    except IncompleteReadError:  # the client has gone
+    except (IncompleteReadError, ConnectionError):  # the client has gone
         writer.close()
 
 
-def slowest(times):
+def timed(times):
     """Make a middleware that notes how long each call takes, retries and all. It is plain, and waits all the same."""
 
-    def slowest(ctx, call):
+    def timed(ctx, call):
         started = perf_counter()
         ctx = call(ctx)
         times.append(perf_counter() - started)
         return ctx
 
-    return slowest
+    return timed
 
 
 times: list[float] = []
@@ -49,7 +51,7 @@ class Users:
     """A client as it would be on requests."""
 
     response_as = json_response
-    middleware = [slowest(times), request_id(), retry(), raise_for_status()]
+    middleware = [timed(times), request_id(), retry(), raise_for_status()]
 
     def user(self, number):
         """Get a user; to be awaited."""
@@ -79,7 +81,7 @@ async def main() -> None:
         except asyncio.CancelledError:
             print("a call that nobody wants any more is cancelled as any other task")
     server.close()
-    await server.wait_closed()
+    await asyncio.wait(connections)
 
 
 asyncio.run(main())
