@@ -57,6 +57,8 @@ class ClientType(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a client: settings are the client's, the rest goes to ``__init__``, and so does a setting it names."""
         construct: Any = cls.__init__  # type: ignore[misc]  # of this class, whatever it takes
+        if construct is BaseClient.__init__:  # it has none of its own
+            construct = _next_constructor(cls)
         wanted = inspect.signature(construct).parameters
         given = {name: kwargs.pop(name) for name in NAMES if name in kwargs and name not in wanted}
         if construct is object.__init__:
@@ -89,7 +91,23 @@ class BaseClient(metaclass=ClientType):
         params_encoder: Any
         endpoint: Any
 
-        def __init__(self, **settings: Any) -> None: ...  # without one of its own, a class takes these
+    def __init__(self, **settings: Any) -> None:
+        """Take settings, for a constructor that passes them on; what its caller said outdoes them.
+
+        Raises:
+            TypeError: an unknown setting.
+            RuntimeError: ``self.request`` has been used already.
+        """
+        given = {name: settings.pop(name) for name in NAMES if name in settings}
+        if given and "_request" in self.__dict__:
+            message = (
+                f"too late for {', '.join(given)}: self.request has been used; call super().__init__() before that"
+            )
+            raise RuntimeError(message)
+        object.__setattr__(self, "_given", given | self._given)
+        if _next_constructor(type(self)) is object.__init__:
+            refuse_unknown(settings, NAMES, type(self).__name__ + "()")
+        super().__init__(**settings)
 
     def _make_request(self) -> Any:
         """Return the sender, made of the settings at the first use."""
@@ -121,6 +139,11 @@ class BaseClient(metaclass=ClientType):
         state: Any = self.__getstate__()
         state = tuple(map(_settled, state)) if isinstance(state, tuple) else _settled(state)
         return _blank, (type(self), self._given), state
+
+
+def _next_constructor(cls: type) -> Any:
+    """The constructor that comes after ours."""
+    return super(BaseClient, cls).__init__  # type: ignore[misc]  # of that class, whatever it takes
 
 
 def _settled(state: Any) -> Any:

@@ -229,6 +229,49 @@ def test_attributes_that_the_constructor_sets_are_settings():
     assert made.request.settings.headers == {"X-A": "1"}
 
 
+def test_a_constructor_may_pass_settings_on():
+    class Github(Client):
+        endpoint = record
+        timeout = 1
+
+        def __init__(self, host, **kwargs):
+            super().__init__(base_uri=f"https://{host}", timeout=2, **kwargs)
+
+    made = Github("api.example.com")
+    assert asked(made) == "GET https://api.example.com/x"
+    assert made.request.settings.timeout == 2
+    assert Github("h", timeout=3).request.settings.timeout == 3
+    with pytest.raises(TypeError, match=r"Github\(\) got an unknown argument 'tiemout'; did you mean 'timeout'"):
+        Github("h", tiemout=3)
+    with pytest.raises(ValueError, match="expected scheme://host"):
+        Github("")
+
+
+def test_settings_that_come_after_the_first_use_come_too_late():
+    class Github(Client):
+        base_uri = BASE
+        endpoint = record
+
+        def __init__(self):
+            asked(self)
+            super().__init__(timeout=2, max_body=3)
+
+    with pytest.raises(RuntimeError, match=r"too late for timeout, max_body: self\.request"):
+        Github()
+
+
+def test_a_frozen_class_may_pass_settings_on():
+    @attrs.frozen
+    class Github(Client):
+        host: str
+        endpoint = staticmethod(record)
+
+        def __attrs_pre_init__(self):
+            super().__init__(base_uri=BASE)
+
+    assert asked(Github("h")) == "GET https://api.example.com/x"
+
+
 def test_an_attribute_that_does_not_fit_is_refused_by_the_constructor():
     class Github(Client):
         def __init__(self):
@@ -542,6 +585,28 @@ def test_a_client_may_have_other_bases_and_class_arguments():
     made = Github("red")
     assert (made.colour, made.tag) == ("red", "t")
     assert asked(made) == "GET https://api.example.com/x"
+
+
+def test_what_comes_after_the_client_gets_what_the_client_does_not_know():
+    class Coloured:
+        def __init__(self, colour, timeout=7):
+            self.colour, self.patience = colour, timeout
+
+    class Plain(Client, Coloured):
+        base_uri = BASE
+        endpoint = record
+
+    class Passing(Client, Coloured):
+        endpoint = record
+
+        def __init__(self):
+            super().__init__(base_uri=BASE, colour="blue")
+
+    assert (Plain("red").colour, Plain("red", timeout=8).patience) == ("red", 8)
+    assert Passing().colour == "blue"
+    assert asked(Plain("red")) == asked(Passing()) == "GET https://api.example.com/x"
+    with pytest.raises(TypeError, match="nope"):
+        Plain("red", nope=1)
 
 
 def test_a_client_may_be_a_singleton():

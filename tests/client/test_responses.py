@@ -134,10 +134,24 @@ def test_json_is_read_in_every_encoding_it_may_have(encoding):
 def test_html_has_xpath():
     page = html_response(answer(b"<p>one<p>two", content_type="text/html"))
     assert page.xpath("//p/text()") == ["one", "two"]
-    page = html_response(answer("<p>grün</p>".encode("latin-1"), content_type="text/html; charset=latin-1"))
-    assert page.xpath("string(//p)") == "grün"
-    page = html_response(answer('<meta charset="utf-8"><p>grün</p>'.encode(), content_type="text/html"))
-    assert page.xpath("string(//p)") == "grün"
+
+
+@pytest.mark.parametrize(
+    ("header", "meta", "encoding"),
+    [
+        ("utf-8", "", "utf-8"),
+        ("latin-1", "", "latin-1"),
+        ("", '<meta charset="utf-8">', "utf-8"),
+        ("", '<meta charset="latin-1">', "latin-1"),
+        ("", '<meta charset="cp1251">', "cp1251"),
+        ("utf-8", '<meta charset="cp1251">', "utf-8"),
+    ],
+)
+def test_html_is_in_the_charset_of_its_header_or_else_of_its_own(header, meta, encoding):
+    word = "привет" if encoding == "cp1251" else "grün"
+    content_type = f"text/html; charset={header}" if header else "text/html"
+    page = html_response(answer(f"{meta}<p>{word}</p>".encode(encoding), content_type=content_type))
+    assert page.xpath("string(//p)") == word
 
 
 def test_xml_is_a_dict():
