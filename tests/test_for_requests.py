@@ -191,6 +191,12 @@ def test_an_async_body_cannot_be_sent_and_says_so(server):
         sender.post("/echo", content=body)
 
 
+def test_switching_protocols_is_an_answer(scripted):
+    url = scripted(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n").url
+    with build(base_uri=url) as sender:
+        assert tuple(sender.get("/"))[:2] == (None, 101)
+
+
 # The deadline's socket
 
 

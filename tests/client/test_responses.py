@@ -16,6 +16,7 @@ import pytest
 from attrs import define
 
 from formation import errors
+from formation.client import responses
 from formation.client.responses import (
     Result,
     decoder,
@@ -178,6 +179,14 @@ def test_what_is_missing_names_the_extra(monkeypatch, function, module, extra):
     with pytest.raises(ImportError, match=rf"{module} is not installed: pip install 'formation\[{extra}\]'") as caught:
         function(answer(b"<a/>"))
     assert caught.value.name.startswith(module)
+
+
+def test_types_without_cattrs_name_the_extra(monkeypatch):
+    for cached in (responses._typed, responses._converter):
+        monkeypatch.setattr(responses, cached.__name__, cached.__wrapped__)
+    monkeypatch.setitem(sys.modules, "cattrs.preconf.json", None)
+    with pytest.raises(ImportError, match=r"^cattrs is not installed: pip install 'formation\[requests\]'$"):
+        decoder(dict[str, int])
 
 
 # Types
