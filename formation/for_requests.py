@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies
 
 from formation import errors
+from formation.client import wire
 from formation.client.declare import SyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.sender import Sender
-from formation.client.settings import MAX_BODY, Settings
+from formation.client.settings import Settings
 from formation.http import UNSET, Body, Headers, Request, Response
 from formation.http.headers import SENSITIVE as SECRETS
 from formation.http.url import origin
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
-from formation.version import __version__
 
 try:
     import requests
@@ -64,18 +64,8 @@ __all__ = [
     "xmltodict_response",
 ]
 
-TIMEOUT: Final = (5.0, 30.0)
-"""Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN
-twice; 30 s is what load balancers give a request."""
-
-POOL: Final = 100
-"""Idle connections kept for each host: one for each thread of a large pool. A connection over that number is closed
-after its call."""
-
-CHUNK: Final = 64 * 1024
-
 _HEADERS: Final = Headers(
-    {"User-Agent": f"formation/{__version__}", "Accept": "*/*", "Accept-Encoding": urllib3.util.request.ACCEPT_ENCODING}
+    {"User-Agent": wire.USER_AGENT, "Accept": "*/*", "Accept-Encoding": urllib3.util.request.ACCEPT_ENCODING}
 )
 
 
@@ -88,7 +78,7 @@ class Endpoint:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
-        timeout = _timeout(request, deadline)
+        timeout = wire.timeouts(request, deadline)
         token = connections.deadline.set(deadline)
         started = perf_counter()
         try:
@@ -113,7 +103,7 @@ class _Pooled(Endpoint):
     """Connections of our own. What a session reads at each call, proxies and CA bundle, is read once."""
 
     def __init__(self, *, verify: bool | str, cert: Any, proxies: dict[str, str] | None) -> None:
-        self._adapter = _Adapter(pool_maxsize=POOL)
+        self._adapter = _Adapter(pool_maxsize=wire.POOL)
         bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
         self._tls = {"verify": bundle if verify is True and bundle else verify, "cert": cert}
         for path in (verify, *(cert if isinstance(cert, tuple) else (cert,))):
@@ -332,7 +322,7 @@ class Adapter(_Adapter):
             )
         deadline = ctx.get(DEADLINE)
         if seen.timeout is not UNSET or deadline is not None:
-            how["timeout"] = _timeout(seen, deadline)
+            how["timeout"] = wire.timeouts(seen, deadline)
         token = connections.deadline.set(deadline)
         started = perf_counter()
         try:
@@ -382,19 +372,6 @@ class Adapter(_Adapter):
 # Requests and responses, from ours to theirs and back
 
 
-def _timeout(request: Request, deadline: float | None) -> tuple[float | None, float | None]:
-    timeout: Any = TIMEOUT if request.timeout is UNSET else request.timeout
-    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    if deadline is None:
-        return connect, read
-    remaining = deadline - monotonic()
-    if remaining <= 0:
-        raise errors.DeadlineExceeded("the deadline has passed before the request was sent")
-    return remaining if connect is None else min(connect, remaining), remaining if read is None else min(
-        read, remaining
-    )
-
-
 def _sendable(body: Body) -> tuple[Any, int | None]:
     """Return what urllib3 sends, and its length if that is known."""
     if body.is_async:
@@ -429,15 +406,15 @@ def _received(native: requests.Response, request: Request, deadline: float | Non
     response = Response(
         native.status_code, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
     )
-    limit = request.extensions.get("max_body", MAX_BODY)
-    body = Body(_Stream(native, request, deadline), limit=limit)
+    stream = _Stream(native, request, deadline)
+    try:
+        body = Body(stream, limit=wire.check_length(request, headers))
+    except errors.BodyTooLarge:
+        stream.close()
+        raise
     if request.extensions.get("stream"):
         response.receive(body)
         return response
-    announced = headers.get("Content-Length", "")
-    if limit is not None and announced.isdecimal() and int(announced) > limit and request.method != "HEAD":
-        body.close(too_large := errors.BodyTooLarge(limit=limit, got=int(announced)))
-        raise too_large
     response.receive(body.read())  # closes it, whatever happens
     return response
 
@@ -452,11 +429,11 @@ class _Stream:
         raw = self.native.raw
         try:
             if not isinstance(raw, urllib3.BaseHTTPResponse) or raw.closed:  # of another make, or read by a hook
-                yield from self.native.iter_content(CHUNK)
+                yield from self.native.iter_content(wire.CHUNK)
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
             read = raw.read1 if self.request.extensions.get("stream") or self.deadline is not None else raw.read
-            while chunk := read(CHUNK, decode_content=True):
+            while chunk := read(wire.CHUNK, decode_content=True):
                 yield chunk
                 if self.deadline is not None and monotonic() >= self.deadline:  # our own connections see to it, too
                     raise errors.DeadlineExceeded("the deadline has passed while the body was read")

@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
 from formation import errors, for_requests, wrap
+from formation.client import wire
 from formation.client.connections import TimedSocket, deadline
 from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
@@ -809,7 +810,7 @@ def test_early_hints_are_skipped_in_any_session(mounted, server):
 
 
 def test_max_body_bounds_what_a_middleware_reads(mounted, server, monkeypatch):
-    monkeypatch.setattr(for_requests, "MAX_BODY", 1000)
+    monkeypatch.setattr(wire, "MAX_BODY", 1000)
 
     def read(ctx, call):
         ctx = call(ctx)

@@ -42,19 +42,19 @@ def timeouts(request: Request, deadline: float | None) -> Seconds:
     connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
     if deadline is None:
         return connect, read
-    left = remaining(deadline)
+    left = remaining(deadline, "the deadline has passed before the request was sent")
     return left if connect is None else min(connect, left), left if read is None else min(read, left)
 
 
-def remaining(deadline: float) -> float:
+def remaining(deadline: float, otherwise: str = "the deadline has passed") -> float:
     """Return the seconds that are left.
 
     Raises:
-        DeadlineExceeded: there are none.
+        DeadlineExceeded: there are none; it says ``otherwise``.
     """
     left = deadline - monotonic()
     if left <= 0:
-        raise DeadlineExceeded("the deadline has passed")
+        raise DeadlineExceeded(otherwise)
     return left
 
 
