@@ -118,6 +118,8 @@ class Edge:
     caller: type[Caller] = Caller
     threads: bool = True
     """Whether threads may share a client."""
+    replaces: int = 0
+    """Connections of 10 000 calls that its pool closes while others wait for one, and opens anew."""
     prefix: str = ""
     """What stands before ``build`` and ``endpoint`` where a module has them for both worlds."""
     unlike: dict[str, str] = field(default_factory=dict)
@@ -150,7 +152,7 @@ SLOW_HEAD = "test_a_deadline_ends_a_call_however_slowly_the_bytes_trickle_in[htt
 
 EDGES = [
     Edge("requests"),
-    Edge("httpx", unlike={**HTTPX, SLOW_HEAD: "each byte of a head is a new read to httpx"}),
+    Edge("httpx", replaces=100, unlike={**HTTPX, SLOW_HEAD: "each byte of a head is a new read to httpx"}),
     Edge("httpx-async", caller=AsyncCaller, threads=False, prefix="async_", unlike=HTTPX),
     Edge(
         "aiohttp",
