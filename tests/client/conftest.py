@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.client.edges import EDGES, Caller, Edge
+from tests.client.edges import EDGES, AsyncCaller, Caller, Edge
 from tests.servers import Server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runner() -> Iterator[None]:
+    """Close the event loop of the async edges at the end."""
+    yield
+    AsyncCaller.runner.close()
 
 
 @pytest.fixture(params=EDGES, ids=lambda edge: edge.name)

@@ -7,7 +7,6 @@ them on an event loop of its own.
 from __future__ import annotations
 
 import asyncio
-import atexit
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -105,9 +104,6 @@ class AsyncCaller(Caller):
     def close(self) -> None:
         """Close the pool."""
         self.wait(self.sender.close())
-
-
-atexit.register(AsyncCaller.runner.close)
 
 
 @dataclass(frozen=True)
