@@ -13,6 +13,7 @@ from time import monotonic
 
 import pytest
 import requests
+import trustme
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
@@ -234,6 +235,24 @@ def test_a_bundle_of_the_environment_is_read_once(monkeypatch, tls_server, ca_fi
             assert sender.get("/echo").status_code == 200
 
 
+def test_what_is_said_outdoes_the_bundle_of_the_environment(monkeypatch, tls_server, ca_file, tmp_path):
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    with build(base_uri=tls_server.url) as sender, pytest.raises(errors.TLSError):
+        sender.get("/echo")
+    with build(base_uri=tls_server.url, endpoint=endpoint(verify=ca_file)) as sender:
+        assert sender.get("/echo").status_code == 200
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    with (
+        build(
+            base_uri=tls_server.url.replace("127.0.0.1", "localhost"), endpoint=endpoint(verify=str(other))
+        ) as sender,
+        pytest.raises(errors.TLSError),
+    ):
+        sender.get("/echo")
+
+
 def test_a_bundle_that_is_not_there_is_told_where_it_is_given(ca_file):
     for how in ({"verify": "no/such.pem"}, {"cert": "no/such.pem"}, {"cert": (ca_file, "no/such.pem")}):
         with pytest.raises(FileNotFoundError, match=r"no/such\.pem"):
@@ -305,6 +324,19 @@ def test_proxies_of_the_environment_are_read_once_and_exceptions_hold(monkeypatc
         sender.get(other_server.url + "/echo/c")
     assert [each.path for each in seen.requests] == ["/echo/a", "/echo/b"]
     assert direct.requests[0].target == "/echo/c"
+
+
+def test_proxies_that_are_given_are_used_whatever_the_environment_says(monkeypatch, server, other_server):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", server.url)
+    proxied = endpoint(proxies={"http": server.url})
+    with build(base_uri=other_server.url, endpoint=proxied) as sender, server.watch() as seen:
+        sender.get("/echo")
+    assert seen.requests[0].target == other_server.url + "/echo"
+    with build(base_uri=refused(), endpoint=endpoint(proxies={})) as sender:
+        with server.watch() as seen, pytest.raises(errors.ConnectError):
+            sender.get("/echo")
+        assert not seen.requests
 
 
 def test_a_proxy_that_is_not_there_is_a_connect_error():

@@ -260,7 +260,8 @@ def test_no_body_has_length_zero_where_the_method_wants_one_and_no_length_elsewh
         for method in ("POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"):
             http.send(method, "/echo")
         http.post("/echo", content=b"")
-    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, None, "0"]
+        http.post("/echo", content=io.BytesIO())
+    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, None, "0", "0"]
     assert not [each for each in seen.requests if each.header("Transfer-Encoding")]
 
 
