@@ -333,6 +333,7 @@ def test_proxies_that_are_given_are_used_whatever_the_environment_says(monkeypat
     with build(base_uri=other_server.url, endpoint=proxied) as sender, server.watch() as seen:
         sender.get("/echo")
     assert seen.requests[0].target == other_server.url + "/echo"
+    monkeypatch.delenv("no_proxy")
     with build(base_uri=refused(), endpoint=endpoint(proxies={})) as sender:
         with server.watch() as seen, pytest.raises(errors.ConnectError):
             sender.get("/echo")
