@@ -829,7 +829,7 @@ def test_a_close_in_another_event_loop_forgets_the_one_that_is_gone() -> None:
 
 
 def test_an_app_that_stays_in_its_lifespan_after_the_shutdown_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("formation.for_asgi.GRACE", 0.001)
+    monkeypatch.setattr("formation.client.in_process_asgi.GRACE", 0.001)
     events: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
