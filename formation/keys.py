@@ -21,6 +21,7 @@ WS: Final = "fmtn.ws"
 
 TEMPLATE: Final = "fmtn.template"
 DEADLINE: Final = "fmtn.deadline"
+TRACE: Final = "fmtn.trace"
 SENSITIVE: Final = "fmtn.sensitive"
 ATTEMPTS: Final = "fmtn.attempts"
 ATTEMPT: Final = "attempt"

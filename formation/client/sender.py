@@ -28,6 +28,7 @@ from formation.client.settings import (
     check_response_as,
     refuse_unknown,
 )
+from formation.client.wire import inherit
 from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
@@ -185,6 +186,7 @@ class BaseSender:
             STATE: {"endpoint": self._transport()},  # bare, for a middleware that has to ask for a token
             NATIVE: {},
         }
+        inherit(ctx)
         return Prepared(
             method,
             options,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from formation import ambient
 from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
 from formation.http.request import UNSET
+from formation.keys import REQ_HTTP, TRACE
 from formation.version import __version__
 
 if TYPE_CHECKING:
     from formation.http.headers import Headers
     from formation.http.request import Request
+    from formation.kernel import Ctx
 
 TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect and to wait for the next bytes, where nobody says. A connect that takes 5 s has lost a SYN twice;
@@ -30,6 +33,15 @@ Seconds: TypeAlias = "tuple[float | None, float | None]"
 """To connect and to read; ``None``: for ever."""
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+def inherit(ctx: Ctx) -> None:
+    """Let ``ctx`` begin with what the server chain around has published, if there is one: id, trace and deadline."""
+    if ambient.current.get() is None:
+        return
+    ambient.inherit(ctx)
+    for name, value in ctx.get(TRACE, {}).items():
+        ctx[REQ_HTTP].headers.setdefault(name, value)
 
 
 def timeouts(request: Request, deadline: float | None) -> Seconds:

@@ -46,6 +46,8 @@ OnClose: TypeAlias = Callable[[int, BaseException | None], object]
 CHUNK: Final = 64 * 1024
 """Bytes of a file read at a time: the size of a pipe buffer and of the pieces that asyncio and urllib3 use."""
 
+_HOST: Final = object()  # stands for the reader where the host pushes the chunks
+
 
 class Message(Protocol):
     """Whose body it is: it is told when the body changes, and says whether there is one to change."""
@@ -278,6 +280,34 @@ class Body:
     async def aclose(self, error: BaseException | None = None) -> None:
         """Do what `close` does, for an ``async def``."""
         await self._ashut(error or self._abandoned())
+
+    # What a host does that pushes
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a host that pushes the chunks has to show them here: there is a map, or a hook."""
+        return bool(self._maps or self._hooks)
+
+    def push(self, chunk: bytes) -> bytes:
+        """Return what comes out for a chunk that goes in; it may be empty.
+
+        Raises:
+            BodyConsumed: somebody iterates over it, or it has ended.
+        """
+        if self._reader is not _HOST:
+            if self._reader or self._over:
+                raise self._consumed()
+            self._reader = _HOST
+        return self._mapped(chunk)
+
+    def flush(self) -> bytes:
+        """Return what is left to come out at the end; then `end` it."""
+        return self._flushed()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Be over: all of it has been pushed, or ``error`` has stopped it. Ending it twice does nothing."""
+        if not self._over:
+            self._shut(error)
 
     # How
 

@@ -1848,3 +1848,42 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+# A host that pushes
+
+
+def test_a_host_that_pushes_gets_what_the_maps_make_of_each_chunk():
+    ended = []
+    body = Body([]).map(bytes.upper, lambda: b"!")
+    body.on_close(lambda count, error: ended.append((count, error)))
+    assert body.is_watched
+    assert [body.push(b"a"), body.push(b""), body.push(b"bc"), body.flush()] == [b"A", b"", b"BC", b"!"]
+    body.end()
+    body.end()
+    assert ended == [(4, None)]
+
+
+def test_a_body_nobody_watches_need_not_be_pushed():
+    assert not Body([b"a"]).is_watched
+
+
+def test_what_is_being_pushed_cannot_be_iterated_and_the_other_way_round():
+    body = Body([b"a", b"b"])
+    body.push(b"a")
+    with pytest.raises(BodyConsumed):
+        list(body)
+    iterated = Body([b"a", b"b"])
+    next(iter(iterated))
+    with pytest.raises(BodyConsumed):
+        iterated.push(b"a")
+
+
+def test_a_push_that_is_stopped_tells_its_error():
+    ended = []
+    body = Body([])
+    body.on_close(lambda count, error: ended.append((count, error)))
+    body.push(b"abc")
+    error = OSError("gone")
+    body.end(error)
+    assert ended == [(3, error)]

@@ -1,0 +1,153 @@
+"""The request of a server: what the host has got, read only as far as somebody asks.
+
+Most middlewares look at one header, or at none. So the slots of a `Request` are left empty here, and filled when they
+are read for the first time: Python calls ``__getattr__`` for a slot that is empty, and never again.
+
+What a middleware changes, the app gets. What nobody has touched, the edge passes on as the very object it is.
+"""
+
+from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+from multidict import MultiDict, getversion
+
+from formation.http.query import split
+from formation.http.request import UNSET, Request, check_url
+from formation.http.url import merge_query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from formation.http.body import Body
+    from formation.http.headers import Headers
+
+
+State: TypeAlias = tuple[int, int]
+
+
+def state(fields: Any) -> State:
+    """Return what tells whether headers or parameters have been changed or replaced since."""
+    return id(fields), getversion(fields)
+
+
+class ServerRequest(Request):
+    """A request that a server has got. An edge makes a subclass of it, which can read what the host has.
+
+    ``url`` is the whole URL, as the client has asked for it. ``params`` are the parameters in its query, ``cookies``
+    those of its Cookie header; a change to ``params`` changes the query, a change to ``cookies`` is for the chain only.
+    ``timeout`` means nothing here.
+    """
+
+    __slots__ = ("_came", "native")
+
+    def __init__(self, native: Any, method: str, peer: str | None) -> None:
+        self.native = native
+        self._came: dict[str, Any] = {}  # what there was, of what somebody has read
+        self._method = method
+        self._extensions = self.auth = self._content = self._data = self._json = self._files = self._typed = None
+        self._timeout = UNSET
+        self.template = self.deadline = None
+        self.peer = peer
+
+    # What an edge says
+
+    def read_url(self) -> str:
+        """Return the URL."""
+        raise NotImplementedError
+
+    def read_headers(self) -> Headers:
+        """Return the headers."""
+        raise NotImplementedError
+
+    def read_body(self) -> Body:
+        """Return the body, unread."""
+        raise NotImplementedError
+
+    # What an edge asks
+
+    @property
+    def url_changed(self) -> bool:
+        """Whether the app is to get another URL than the one that came."""
+        return "_url" in self._came and self.target != self._came["_url"]
+
+    @property
+    def headers_changed(self) -> bool:
+        """Whether the app is to get other headers than those that came."""
+        return "_headers" in self._came and self._came["_headers"] != state(self._headers)
+
+    @property
+    def body_read(self) -> bool:
+        """Whether somebody has looked at the body, so that the app gets it from here."""
+        return "_body" in self._came
+
+    # How
+
+    def __getattr__(self, name: str) -> Any:
+        """Fill a slot that is empty."""
+        try:
+            read = _READ[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name, obj=self) from None
+        made, self._came[name] = read(self)
+        setattr(self, name, made)
+        return made
+
+    @property
+    def url(self) -> str:
+        """The whole URL, as the client has asked for it."""
+        return self._url
+
+    @url.setter
+    def url(self, value: str) -> None:
+        came = self._url  # read now: later it could not be told from what is assigned
+        self._url = came if value == came else check_url(value)
+
+    @property
+    def target(self) -> str:
+        """The URL, with ``params`` in its query if somebody has changed them."""
+        url = self._url
+        if "_params" not in self._came or state(self.params) == self._came["_params"]:
+            return url
+        return merge_query(url.partition("?")[0], split(self.params)[0])
+
+
+def _url(request: ServerRequest) -> tuple[str, str]:
+    url = request.read_url()
+    return url, url
+
+
+def _headers(request: ServerRequest) -> tuple[Headers, State]:
+    headers = request.read_headers()
+    return headers, state(headers)
+
+
+def _params(request: ServerRequest) -> tuple[MultiDict[str], State]:
+    query = request.url.partition("#")[0].partition("?")[2]
+    params = MultiDict(parse_qsl(query, keep_blank_values=True))
+    return params, state(params)
+
+
+def _cookies(request: ServerRequest) -> tuple[dict[str, str], None]:
+    try:
+        cookies = {name: morsel.value for name, morsel in SimpleCookie(request.headers.get("Cookie", "")).items()}
+    except CookieError:  # somebody else's word, and none that can be read
+        cookies = {}
+    return cookies, None
+
+
+def _body(request: ServerRequest) -> tuple[Body, None]:
+    body = request.read_body()
+    body.attach(request)
+    return body, None
+
+
+_READ: Final[dict[str, Callable[[ServerRequest], tuple[Any, Any]]]] = {
+    "_url": _url,
+    "_headers": _headers,
+    "_params": _params,
+    "_cookies": _cookies,
+    "_body": _body,
+}
