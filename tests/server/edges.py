@@ -1,0 +1,189 @@
+"""The server edges, as the cases in ``test_edges.py`` see them: one line for each in `EDGES`.
+
+A case says what the app does once for all hosts, as a function from what it has `Seen` to its `Reply`, puts middleware
+around it, and looks at the `Answer` that the host's server would send. An edge is a subclass of `Edge` whose ``serve``
+makes of that function an app of its host, calls it as a server does, and gathers what comes out. Nothing is faked on
+the way: it is the real framework with the real edge, only without a socket.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
+
+
+@dataclass
+class Seen:
+    """What the app gets. The names of headers are in lower case, as hosts differ there."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    native: Any = None
+    """The host's own: environ, scope, or the request of the framework."""
+
+
+@dataclass
+class Reply:
+    """What the app answers. A list of chunks goes out with a Content-Length, any other iterable as a stream."""
+
+    status: int = 200
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    chunks: Iterable[bytes] = (b"ok",)
+
+
+App = Callable[[Seen], Reply]
+
+
+@dataclass
+class Sent:
+    """The request of a case."""
+
+    method: str = "GET"
+    path: str = "/"
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass
+class Answer:
+    """What the server got from the edge. The names of headers are in lower case."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+    error: BaseException | None = None
+    """What came out of the edge. Some hosts answer 500 themselves, and nothing comes out."""
+
+    @property
+    def body(self) -> bytes:
+        """All chunks."""
+        return b"".join(self.chunks)
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a header."""
+        return [value for key, value in self.headers if key == name.lower()]
+
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+
+class Edge:
+    """A server edge."""
+
+    name: ClassVar[str]
+    unlike: ClassVar[dict[str, str]] = {}
+    """Cases that the host does not allow for, and why; the page of the edge tells its users."""
+
+    @property
+    def module(self) -> Any:
+        """``formation.for_…``; a missing extra skips."""
+        return import_module(f"formation.for_{self.name.partition('-')[0]}")
+
+    def build(self, app: App, middleware: Any, **settings: Any) -> Any:
+        """Put the edge, with its settings, around an app of the host that does what ``app`` does."""
+        raise NotImplementedError
+
+    def serve(self, built: Any, sent: Sent) -> Answer:
+        """Call what `build` made as a server does, to the end of the answer. Errors are a part of it."""
+        raise NotImplementedError
+
+
+def text(reply: Reply) -> list[tuple[str, str]]:
+    """The headers of a reply, with the Content-Length of a list."""
+    lines = [("Content-Type", "text/plain"), *reply.headers]
+    if isinstance(reply.chunks, (list, tuple)) and reply.status not in {204, 304}:
+        lines.append(("Content-Length", str(sum(map(len, reply.chunks)))))
+    return lines
+
+
+class Wsgi(Edge):
+    """Any WSGI app."""
+
+    name = "wsgi"
+
+    def build(self, app: App, middleware: Any, **settings: Any) -> Any:
+        """Around a WSGI app."""
+
+        def wsgi_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            reply = app(seen_in(environ))
+            start_response(f"{reply.status} Whatever", text(reply))
+            return reply.chunks
+
+        return self.module.FormationMiddleware(wsgi_app, middleware=middleware, **settings)
+
+    def serve(self, built: Any, sent: Sent) -> Answer:
+        """As PEP 3333 has it."""
+        answer = Answer()
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            answer.status, answer.headers = int(status[:3]), [(name.lower(), value) for name, value in headers]
+            return answer.chunks.append
+
+        try:
+            chunks = built(environ_of(sent), start_response)
+            try:
+                answer.chunks.extend(chunks)
+            finally:
+                if hasattr(chunks, "close"):
+                    chunks.close()
+        except BaseException as error:  # noqa: BLE001  a case looks at it
+            answer.error = error
+        return answer
+
+
+def environ_of(sent: Sent) -> dict[str, Any]:
+    """What a WSGI server makes of a request."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": sent.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(sent.path).decode("latin-1"),
+        "QUERY_STRING": sent.query,
+        "SERVER_NAME": "testserver",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "testserver",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(sent.body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    if sent.body:
+        environ["CONTENT_LENGTH"] = str(len(sent.body))
+    for name, value in sent.headers.items():
+        key = name.upper().replace("-", "_")
+        environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value
+    return environ
+
+
+def seen_in(environ: dict[str, Any]) -> Seen:
+    """What a WSGI app sees in its environ."""
+    headers = {
+        key.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for key, value in environ.items()
+        if key.startswith("HTTP_") or key in {"CONTENT_TYPE", "CONTENT_LENGTH"}
+    }
+    path = (environ["SCRIPT_NAME"] + environ["PATH_INFO"]).encode("latin-1").decode()
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return Seen(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], headers, body, environ)
+
+
+EDGES: list[Edge] = [Wsgi()]
+
+
+def pieces(*chunks: bytes) -> Iterator[bytes]:
+    """A stream of chunks."""
+    yield from chunks
