@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -35,6 +36,12 @@ def test_a_name_is_the_middleware_and_not_its_module(name):
     assert inspect.isfunction(found)
     assert found is getattr(module, name)
     assert found.__name__ == name
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_what_a_setting_is_can_be_read_at_run_time(name):
+    factory = getattr(package, name)
+    assert {*get_type_hints(factory)} == {*inspect.signature(factory).parameters, "return"}
 
 
 def test_the_names_of_other_modules_are_there():

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from formation.http.headers import check_name
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP, SENSITIVE
 from formation.middleware._auth import AUTHORIZATION, at_home, check_text, check_visible
 
 if TYPE_CHECKING:
     from formation.http import Request
-    from formation.kernel import Call, Ctx, Middleware
 
 Place = Literal["header", "query", "cookie"]
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING
 
+from formation.kernel import Call, Ctx, Middleware
 from formation.middleware._auth import check_text, unauthorized
-
-if TYPE_CHECKING:
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def basic(user: str, password: str) -> Middleware[Ctx]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from formation.bridge import await_
+from formation.kernel import Call, Ctx, Middleware
 from formation.middleware._auth import check_visible, unauthorized
-
-if TYPE_CHECKING:
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def bearer(token: str | Callable[[], str | Awaitable[str]]) -> Middleware[Ctx]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Final
 
 from formation import clock as clock_
 from formation.http.url import origin
 from formation.introspection import name_of
+from formation.kernel import Call, Middleware
 from formation.keys import REQ_HTTP
 from formation.middleware._events import Events
-from formation.resilience.gate import Gate
+from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
 from formation.resilience.keyed import Keyed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-
-    from pybreaker import CircuitBreakerStorage
-
-    from formation.kernel import Call, Middleware
-    from formation.resilience.gate import Event, Verdict
 
 VERDICTS: Final = ("ok", "fail", "neutral")
 LEVELS: Final = {"opened": "error", "half_open": "warning", "closed": "info", "rejected": "debug"}
@@ -39,7 +33,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     name: str | None = None,
     fail_max: int = 5,
     reset_timeout: float = 60,
-    state_storage: CircuitBreakerStorage | None = None,
+    state_storage: Storage | None = None,
     exclude: Iterable[type[BaseException] | Callable[[Any], bool]] = (),
     *,
     max_trials: int = 1,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from formation.http.headers import check_value
 from formation.http.request import JSON_TYPE
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP
 
 if TYPE_CHECKING:
     from formation.http import Request
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def content_type(mime: str) -> Middleware[Ctx]:

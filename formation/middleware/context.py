@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import CONTEXT, REQ_ID, REQ_PARENT_ID, SESSION, UID
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def get_context(  # noqa: PLR0917  as in Formation 0.1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from formation.kernel import Call, Ctx, Middleware
 from formation.middleware._log import bound, say, structured
-
-if TYPE_CHECKING:
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def context_logger(logger: Any = None) -> Middleware[Ctx]:

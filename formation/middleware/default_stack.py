@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from formation.kernel import Ctx, Middleware
+from formation.kernel import Ctx, Middleware
 
 
 def default_stack(logger: Any = None) -> list[Middleware[Ctx]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
@@ -14,16 +14,14 @@ from formation.clock import monotonic
 from formation.errors import OAuth2Error
 from formation.http.request import Request
 from formation.http.url import check_base, redact, same_origin
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
 from formation.middleware._auth import AUTHORIZATION, check_text, check_visible, unauthorized
 from formation.resilience.flight import Flight
 from formation.resilience.forks import fork, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from formation.http.response import Response
-    from formation.kernel import Call, Ctx, Middleware
 
 LEEWAY: Final = 10.0
 """Seconds before its end at which a token is not used any more: clocks differ, and requests take time to arrive."""

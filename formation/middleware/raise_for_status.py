@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from formation.errors import StatusError
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
     from formation.http import Response
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def raise_for_status() -> Middleware[Ctx]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_DURATION
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def request_duration(now: Callable[[], Any] = perf_counter) -> Middleware[Ctx]:

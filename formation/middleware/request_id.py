@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 from uuid import uuid4
 
 from formation.http.headers import check_name
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, RES_RPC, SIDE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from formation.kernel import Call, Ctx, Middleware
 
 MAX_LENGTH: Final = 128
 """Characters of an id from outside: room for three UUIDs and their hyphens, and a log line stays a line."""

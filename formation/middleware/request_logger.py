@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
 from formation.middleware._log import answered, asked, bound, called, failed, kind_of, say, shown, spent, structured
-
-if TYPE_CHECKING:
-    from formation.kernel import Call, Ctx, Middleware
 
 EVENTS: Final = ("request", "response", "failure", "cancelled")
 

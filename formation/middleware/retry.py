@@ -15,9 +15,9 @@ What is decided, and why, is in ``formation/resilience/policy.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define
 
@@ -25,24 +25,17 @@ from formation import clock as clock_
 from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable, name_of
+from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, FN, REQ_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events
 from formation.resilience.forks import fork, merge
-from formation.resilience.policy import Attempt, Outcome, Policy
+from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
 
 try:
-    from tenacity import Retrying
+    from tenacity import RetryCallState, Retrying
 except ImportError as error:
     message = "tenacity is not installed: pip install 'formation[resilience]'"
     raise ImportError(message, name=error.name) from error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tenacity import RetryCallState
-
-    from formation.kernel import Call, Middleware
-    from formation.resilience.policy import Condition, Failure
 
 
 def retry(

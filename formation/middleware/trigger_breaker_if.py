@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from formation.errors import BreakerTriggerException
 from formation.introspection import name_of
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP, RES_HTTP
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def trigger_breaker_if(predicate: Callable[[Any], object]) -> Middleware[Ctx]:

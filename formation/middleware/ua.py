@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from formation.http.headers import check_value
+from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP
-
-if TYPE_CHECKING:
-    from formation.kernel import Call, Ctx, Middleware
 
 
 def ua(name: str = "formation/1.0.0") -> Middleware[Ctx]:

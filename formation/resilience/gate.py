@@ -50,6 +50,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+Storage: TypeAlias = pybreaker.CircuitBreakerStorage
 Verdict: TypeAlias = Literal["ok", "fail", "neutral"]
 Event: TypeAlias = Literal["opened", "half_open", "closed", "rejected"]
 Listener: TypeAlias = "Callable[[Gate, Event, dict[str, Any]], object]"

@@ -18,6 +18,7 @@ jitter that is added to the bound and then cut off no longer does.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -29,12 +30,12 @@ from formation.keys import RES_HTTP
 from formation.resilience.checks import count, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tenacity import RetryCallState
 
-Condition: TypeAlias = "Callable[[RetryCallState], bool]"
-Failure: TypeAlias = "type[Exception] | int"
+Condition: TypeAlias = Callable[["RetryCallState"], bool]
+Failure: TypeAlias = type[Exception] | int
 Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body"]
 
 STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
