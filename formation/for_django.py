@@ -1,0 +1,337 @@
+"""The edge for Django: middleware for ``settings.MIDDLEWARE``, in sync and in async stacks.
+
+Two ways in:
+
+- `middleware` makes what ``MIDDLEWARE`` names by a dotted path of yours.
+- `FormationMiddleware` is named in ``MIDDLEWARE`` itself; its list stands in ``settings.FORMATION``.
+
+Theory of operation
+-------------------
+*Colour.* Django builds its stack once, from the inside out, and hands each layer the next one. The chain is async
+exactly when that one is, and says so by Django's own mark. So Django puts no thread between, and neighbours see the
+truth. Plain layers of an async chain run on the bridge.
+
+*Errors.* What a layer calls never raises: around each layer Django turns an error into an answer. Right before it makes
+a 500 it sends ``got_request_exception``. The edge notes that error, and raises it again at ``call(ctx)``. A layer may
+answer it; if none does, the 500 that Django has made goes out. So the error is reported once, with all that Django and
+its hooks do about errors. What Django answers by 4xx (``Http404``, ``PermissionDenied``, ``SuspiciousOperation``…) is
+an answer, and comes as a response. The errors of ``catch`` are taken before Django hears of them, by
+``process_exception``: what a layer answers is then no failure, and is not reported.
+
+*What nobody has touched* stays as it is: the response that goes out is the very object of the view. A body that is
+mapped, read or watched is put back as ``content``, or as ``streaming_content`` in the colour of the stack.
+
+*The end* is ``response.close()``, which Django calls once, when the server has sent the answer. Hooks of the body run
+there at the latest, and the deadline is taken back. A response that is dropped is closed too, but for the signal
+``request_finished``, which belongs to the request.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from formation import ambient
+from formation.http import Response
+from formation.introspection import is_coroutine_callable, name_of, where
+from formation.kernel import wrap
+from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
+
+try:
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from django.conf import settings  # type: ignore[import-untyped]
+    from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed  # type: ignore[import-untyped]
+    from django.core.signals import got_request_exception  # type: ignore[import-untyped]
+    from django.http import HttpResponse  # type: ignore[import-untyped]
+    from django.utils.module_loading import import_string  # type: ignore[import-untyped]
+
+    from formation.server.django import (
+        DjangoRequest,
+        DjangoResponse,
+        close_with,
+        drop,
+        give,
+        given_back,
+        go_on,
+        made,
+        put_body,
+        template_of,
+    )
+except ImportError as error:
+    message = "Django is not installed: pip install 'formation[django]'"
+    raise ImportError(message, name=error.name) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from formation.ambient import Ambient
+    from formation.kernel import AnyMiddleware, Ctx
+
+__all__ = ["FormationMiddleware", "middleware"]
+
+MAX_BODY: Final = 1024 * 1024
+"""Bytes of a request or of a stream that a middleware may read into memory. 1 MiB is what nginx lets a client send;
+Django's own DATA_UPLOAD_MAX_MEMORY_SIZE holds as well."""
+
+_TRACE: Final = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
+_FAILURE: Final = "_formation_failure"
+"""The attribute of Django's request that holds the error of what is inside."""
+
+
+def middleware(
+    middleware: Iterable[AnyMiddleware], *, catch: Iterable[type[Exception]] = (), max_body: int | None = MAX_BODY
+) -> Callable[[Any], Any]:
+    """Make of ``middleware`` what ``settings.MIDDLEWARE`` names by its dotted path.
+
+    Args:
+        middleware: functions ``(ctx, call) -> ctx``; the first is outermost. An ``async def`` needs an async stack.
+        catch: classes of errors in views that the chain answers by itself, such as an ``OutOfStock`` that becomes a
+            409. Django neither reports them nor shows them to the ``process_exception`` of neighbours outside of this
+            one. All other errors are raised at ``call(ctx)`` too, after Django has reported them.
+        max_body: bytes of a request, and of a stream that answers it, that a middleware may read into memory; see
+            `MAX_BODY`. ``None``: no limit but Django's own.
+
+    Raises:
+        TypeError: a middleware is none, or ``catch`` holds something else than classes of errors. When Django builds
+            its stack: a middleware is async, and the stack is sync.
+
+    >>> from formation.middleware import request_duration, request_id
+    >>> formation = middleware([request_id(), request_duration()])  # in shop/middleware.py
+    >>> MIDDLEWARE = ["shop.middleware.formation", "django.middleware.common.CommonMiddleware"]  # in the settings
+    """
+    layers, errors = wrap(_unused, middleware).middleware, _errors(catch)
+
+    def formation(get_response: Callable[[Any], Any]) -> FormationMiddleware:
+        return FormationMiddleware(get_response, layers, catch=errors, max_body=max_body)
+
+    formation.sync_capable = formation.async_capable = True  # type: ignore[attr-defined]  # Django asks for them
+    return formation
+
+
+class FormationMiddleware:
+    """The middleware of ``settings.FORMATION``, around what Django calls ``get_response``.
+
+    In the settings stand ``MIDDLEWARE = ["formation.for_django.FormationMiddleware", ...]`` and
+    ``FORMATION = {"middleware": [...]}``, with ``"catch"`` and ``"max_body"`` where they are wanted. The entries are
+    functions and classes of errors, or dotted paths to them, for those whose module needs the settings itself.
+
+    Args:
+        get_response: what is inside; sync or async, and so is this.
+        middleware: as for `middleware`; ``None``: as the settings say.
+        catch: as for `middleware`.
+        max_body: as for `middleware`.
+
+    Raises:
+        ImproperlyConfigured: the settings do not say it, or not so.
+        MiddlewareNotUsed: there is no middleware in the list, so Django leaves this layer out.
+        TypeError: as for `middleware`.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(
+        self,
+        get_response: Callable[[Any], Any],
+        middleware: Iterable[AnyMiddleware] | None = None,
+        *,
+        catch: Iterable[type[Exception]] = (),
+        max_body: int | None = MAX_BODY,
+    ) -> None:
+        if middleware is None:
+            said = _from_settings()
+            middleware, catch, max_body = said["middleware"], said.get("catch", ()), said.get("max_body", max_body)
+        layers = wrap(_unused, middleware).middleware
+        if not layers:
+            raise MiddlewareNotUsed("there is no middleware in the list")
+        self.is_async: bool = iscoroutinefunction(get_response)
+        neighbour = getattr(get_response, "__wrapped__", None)
+        if isinstance(neighbour, FormationMiddleware):  # right inside of this one: one chain, one look at the messages
+            layers, get_response = (*layers, *neighbour.middleware), neighbour.get_response
+        self.get_response: Callable[[Any], Any] = get_response
+        self.middleware: tuple[Any, ...] = layers
+        self.catch = _errors(catch)
+        self.max_body = max_body
+        if self.catch:  # and only then, for Django registers what it finds
+            self.process_exception = self._catch
+        if self.is_async:
+            markcoroutinefunction(self)
+            self._chain: Any = wrap(self._aenter, layers)
+        else:
+            if coloured := [layer for layer in layers if is_coroutine_callable(layer)]:
+                raise TypeError(
+                    f"middleware {where(coloured[0])} is async, and this stack of Django is sync: make it a plain "
+                    "function, which runs in both, or serve by ASGI, with no sync-only middleware inside of this one"
+                )
+            self._chain = wrap(self._enter, layers)
+        got_request_exception.connect(_note)
+
+    def __repr__(self) -> str:
+        return f"FormationMiddleware({name_of(self.get_response)}, [{', '.join(map(name_of, self.middleware))}])"
+
+    def __call__(self, request: Any) -> Any:
+        """Take Django's request through the chain; return its response, or what is awaited for it."""
+        if self.is_async:
+            return self._acall(request)
+        ctx = _begun(request, self.max_body)
+        bag = ctx[NATIVE]
+        try:
+            return self._answer(self._chain(ctx), bag)
+        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
+            return _failed(bag, error)
+
+    async def _acall(self, request: Any) -> Any:
+        ctx = _begun(request, self.max_body)
+        bag = ctx[NATIVE]
+        try:
+            return self._answer(await self._chain(ctx), bag)
+        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
+            return _failed(bag, error)
+
+    # What the chain calls
+
+    def _enter(self, ctx: Ctx) -> Ctx:
+        native = ctx[NATIVE]["request"]
+        vars(native).pop(_FAILURE, None)  # of a call before
+        if (body := give(ctx[REQ_HTTP], native)) is not None:
+            put_body(native, body.read())
+        published = ambient.publish(ctx)
+        around = ambient.current.get()
+        try:
+            response = self.get_response(native)
+        finally:
+            if published is not None:
+                ambient.restore(published)
+        return self._take(ctx, response, around if published is not None else None)
+
+    async def _aenter(self, ctx: Ctx) -> Ctx:
+        native = ctx[NATIVE]["request"]
+        vars(native).pop(_FAILURE, None)  # of a call before
+        if (body := give(ctx[REQ_HTTP], native)) is not None:
+            put_body(native, await body.aread())
+        published = ambient.publish(ctx)
+        around = ambient.current.get()
+        try:
+            response = await self.get_response(native)
+        finally:
+            if published is not None:
+                ambient.restore(published)
+        return self._take(ctx, response, around if published is not None else None)
+
+    def _take(self, ctx: Ctx, native: Any, around: Ambient | None) -> Ctx:
+        """Put Django's response into ``ctx``, or raise the error that it stands for."""
+        request, bag = ctx[REQ_HTTP], ctx[NATIVE]
+        template = template_of(bag["request"])
+        if template is not None:
+            ctx[TEMPLATE] = request.template = template
+        failure = getattr(bag["request"], _FAILURE, None)
+        if failure is not None and native.status_code >= 500:  # else somebody inside has answered it
+            failure.response = native
+            raise failure.error
+        if around is not None:
+            go_on(native, around)
+        bag["response"] = native
+        ctx[RES_HTTP] = DjangoResponse(native, request, is_async=self.is_async, limit=self.max_body)
+        return ctx
+
+    def _catch(self, request: Any, exception: Exception) -> Any:
+        """Keep an error of ``catch`` from Django: the answer only stands in for it on its way to the chain."""
+        if not isinstance(exception, self.catch):
+            return None
+        setattr(request, _FAILURE, _Failure(exception, is_reported=False))
+        return HttpResponse(status=500)
+
+    # What comes out of it
+
+    def _answer(self, ctx: Ctx, bag: dict[str, Any]) -> Any:
+        """Return what Django gets for the response in ``ctx``."""
+        response = ctx.get(RES_HTTP)
+        if not isinstance(response, Response):
+            raise TypeError(
+                f"{self!r} expected a response in ctx[{RES_HTTP!r}], got {response!r}: "
+                "return call(ctx), or answer by reply(ctx, status)"
+            )
+        vars(bag["request"]).pop(_FAILURE, None)
+        if isinstance(response, DjangoResponse):
+            native = given_back(response)
+        else:
+            native = made(response, is_async=self.is_async)
+        came = bag.get("response")
+        if came is not None and came is not native:
+            close_with(native, came)
+        return native
+
+
+def _begun(native: Any, limit: int | None) -> Ctx:
+    """Make the context of a request."""
+    meta = native.META
+    ctx: Ctx = {
+        SIDE: "server",
+        KIND: "http",
+        REQ_HTTP: DjangoRequest(native, limit),
+        STATE: {},
+        SESSION: {},
+        SENSITIVE: set(),
+        NATIVE: {"request": native},
+    }
+    if "HTTP_TRACEPARENT" in meta:
+        ctx[TRACE] = {name: meta[key] for name, key in _TRACE.items() if key in meta}
+    return ctx
+
+
+class _Failure:
+    """An error inside, and the response that Django has made of it."""
+
+    __slots__ = ("error", "is_reported", "response")
+
+    def __init__(self, error: BaseException | None, *, is_reported: bool) -> None:
+        self.error = error
+        self.is_reported = is_reported
+        self.response: Any = None
+
+
+def _note(request: Any = None, **more: object) -> None:
+    """Note the error of which Django is about to make a 500."""
+    if request is not None:
+        setattr(request, _FAILURE, _Failure(sys.exc_info()[1], is_reported=True))
+
+
+def _failed(bag: dict[str, Any], error: BaseException) -> Any:
+    """Return the 500 that Django has made of ``error``, or raise it."""
+    if (dropped := bag.get("response")) is not None:
+        drop(dropped)
+    failure = getattr(bag["request"], _FAILURE, None)
+    if failure is None or failure.error is not error or not failure.is_reported or failure.response is None:
+        raise  # noqa: PLE0704  it is being handled out there
+    return failure.response
+
+
+# How
+
+
+def _unused(ctx: Ctx) -> Ctx:
+    """Stand in for what is inside, as long as only the list is looked at."""
+    return ctx
+
+
+def _errors(catch: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
+    errors = tuple(catch)
+    for each in errors:
+        if not isinstance(each, type) or not issubclass(each, Exception):
+            raise TypeError(f"expected classes of errors in catch, such as [OutOfStock], got {each!r}")
+    return errors
+
+
+def _from_settings() -> dict[str, Any]:
+    said = getattr(settings, "FORMATION", None)
+    if not isinstance(said, dict) or "middleware" not in said or said.keys() - {"middleware", "catch", "max_body"}:
+        raise ImproperlyConfigured(
+            'expected FORMATION = {"middleware": [...]} in the settings, with "catch": [...] or "max_body": ... if '
+            f"wanted, got {said!r}"
+        )
+    lists = {name: [_found(each) for each in said[name]] for name in ("middleware", "catch") if name in said}
+    return {**said, **lists}
+
+
+def _found(entry: Any) -> Any:
+    return import_string(entry) if isinstance(entry, str) else entry
