@@ -6,8 +6,11 @@ are read for the first time: Python calls ``__getattr__`` for a slot that is emp
 What a middleware changes, the app gets. What nobody has touched, the edge passes on as the very object it is.
 """
 
+# ruff: noqa: SLF001  a fork is a request as well
+
 from __future__ import annotations
 
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -19,7 +22,7 @@ from formation.http.request import UNSET, Request, check_url
 from formation.http.url import merge_query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from formation.http.body import Body
     from formation.http.headers import Headers
@@ -85,6 +88,26 @@ class ServerRequest(Request):
 
     # How
 
+    def fork(self) -> ServerRequest:
+        """Return a request of its own for another attempt; what nobody has read yet stays unread in both."""
+        cls = type(self)
+        fork = cls.__new__(cls)
+        for name in _slots(cls):
+            with suppress(AttributeError):  # an empty one
+                setattr(fork, name, getattr(cls, name).__get__(self))
+        fork._came = self._came.copy()
+        for name in _OWN & fork._came.keys():
+            mine = getattr(self, name)
+            setattr(fork, name, own := mine.copy())
+            if name != "_cookies" and state(mine) == fork._came[name]:
+                fork._came[name] = state(own)
+        if "_body" in fork._came and self._body is not None:
+            fork._body = self._body.fork()
+            fork._body.attach(fork)
+        return fork
+
+    __copy__ = fork
+
     def __getattr__(self, name: str) -> Any:
         """Fill a slot that is empty."""
         try:
@@ -112,6 +135,14 @@ class ServerRequest(Request):
         if "_params" not in self._came or state(self.params) == self._came["_params"]:
             return url
         return merge_query(url.partition("?")[0], split(self.params)[0])
+
+
+def _slots(cls: type) -> Iterator[str]:
+    for each in cls.__mro__:
+        yield from (name for name in getattr(each, "__slots__", ()) if name != "__weakref__")
+
+
+_OWN: Final = frozenset({"_headers", "_params", "_cookies"})
 
 
 def _url(request: ServerRequest) -> tuple[str, str]:

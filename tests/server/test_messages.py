@@ -123,6 +123,27 @@ def test_a_fork_is_a_request_of_its_own():
     assert (request.headers["X-A"], request.headers_changed, fork.url) == ("1", False, request.url)
 
 
+def test_a_fork_tells_what_has_been_changed_as_the_request_does():
+    request = Asked()
+    assert (request.params["b"], request.headers["x-a"], request.cookies["k"]) == ("1", "1", "v")
+    fork = request.fork()
+    assert (fork.headers_changed, fork.url_changed, fork.body_read, fork.target) == (False, False, False, request.url)
+    fork.params["c"] = "2"
+    fork.cookies["k"] = "w"
+    fork.headers["x-b"] = "1"
+    assert (fork.headers_changed, fork.url_changed) == (True, True)
+    assert (request.headers_changed, request.url_changed, request.cookies["k"]) == (False, False, "v")
+    again = fork.fork()
+    assert (again.headers_changed, again.target, again.content) == (True, fork.target, b"ab")
+
+
+def test_a_fork_leaves_unread_what_nobody_has_read():
+    request = Asked()
+    fork = request.fork()
+    assert (request.reads, fork.method, fork.peer) == ([], "GET", "127.0.0.1")
+    assert fork.headers["X-A"] == "1"
+
+
 def test_a_response_tells_what_has_been_changed():
     response = Answered(None, 200, "", Asked())
     assert (response.headers_changed, response.status_changed, response.body_read) == (False, False, False)
