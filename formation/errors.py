@@ -17,6 +17,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── OAuth2Error                  the token endpoint gave no token
     ├── BodyTooLarge                 a body over ``max_body``
     ├── BodyConsumed                 a one-shot body was asked for a second time
+    ├── ClientGone                   on a server: the client did not wait for the answer    (also an OSError)
     ├── BodyAbandoned                a body was closed before its end; not raised, ``on_close`` hooks get it
     ├── TooManyRedirects
     ├── PagesError                   pages that do not end
@@ -179,6 +180,10 @@ class BodyAbandoned(FormationError):
 
     def __init__(self, what: str = "the body was closed before its end") -> None:
         super().__init__(what)
+
+
+class ClientGone(FormationError, OSError):
+    """On a server: the client did not wait for the answer, or for the app it is as if it had not."""
 
 
 class TooManyRedirects(FormationError):

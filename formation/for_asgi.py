@@ -1,9 +1,109 @@
-"""The edge for ASGI: any app of Starlette, FastAPI, Django and their like (ASGI 3.0).
+"""The edge for ASGI: any app of Starlette, FastAPI, Litestar, Quart, Django and their like, on any server (ASGI 3.0).
 
-`endpoint` calls an app in the same process, without a socket, in the place of an HTTP library: a client class is tested
-against the app that it is made for, or an app is a part of another one. On asyncio.
+`FormationMiddleware` puts middleware around an app, HTTP and WebSocket. `endpoint` calls an app in the same process,
+without a socket, in the place of an HTTP library: a client class is tested against the app that it is made for, or an
+app is a part of another one.
+
+>>> async def app(scope, receive, send):
+...     await send({"type": "http.response.start", "status": 200})
+...     await send({"type": "http.response.body", "body": b"hello"})
+>>> def powered(ctx, call):
+...     ctx = call(ctx)
+...     ctx["fmtn.res.http"].headers["X-Powered-By"] = "Formation"
+...     return ctx
+>>> app = FormationMiddleware(app, middleware=[powered])
+>>> app
+FormationMiddleware(app, [powered])
+
+>>> import asyncio
+>>> from formation.http import Request
+>>> ctx = asyncio.run(endpoint(app)({"fmtn.req.http": Request("GET", "http://app/")}))
+>>> ctx["fmtn.res.http"].headers["x-powered-by"], ctx["fmtn.res.http"].content
+('Formation', b'hello')
 """
 
-from formation.client.in_process_asgi import Endpoint, endpoint
+from __future__ import annotations
 
-__all__ = ["Endpoint", "endpoint"]
+from typing import TYPE_CHECKING, Any, Final
+
+from formation.client.in_process_asgi import Endpoint, endpoint
+from formation.introspection import name_of
+from formation.kernel import wrap
+from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE
+from formation.server.asgi import Exchange, enter
+from formation.server.asgi_messages import AsgiRequest, trace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from formation.kernel import AnyMiddleware, Ctx
+    from formation.server.asgi import App
+    from formation.server.asgi_messages import Receive, Scope, Send
+
+__all__ = ["Endpoint", "FormationMiddleware", "endpoint"]
+
+MAX_BODY: Final = 64 * 1024 * 1024
+"""As of the clients: many times what is meant to be read as a whole, and no machine's memory."""
+
+
+class FormationMiddleware:
+    """Put middleware around an ASGI app.
+
+    It is an ASGI app again, for any server, and ``app.add_middleware(FormationMiddleware, middleware=[...])`` takes it.
+    What is no HTTP and no WebSocket, such as the lifespan, passes untouched. Around an app that has one already,
+    both become one chain.
+
+    Args:
+        app: an ASGI 3.0 app.
+        middleware: functions ``(ctx, call) -> ctx``, plain or ``async def``; the first is outermost.
+        message_middleware: the same, around each message of a WebSocket, which is ``ctx["fmtn.message"]``.
+        max_body: bytes of a request or a response that a middleware may read into memory, 64 MiB; ``None``: no limit.
+            A request that is longer is answered with 413.
+
+    Raises:
+        TypeError: ``app`` is no callable, or a middleware is none.
+        ValueError: ``max_body`` is below 0.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        middleware: Iterable[AnyMiddleware] = (),
+        message_middleware: Iterable[AnyMiddleware] = (),
+        *,
+        max_body: int | None = MAX_BODY,
+    ) -> None:
+        if not callable(app):
+            raise TypeError(f"expected an ASGI app, a callable (scope, receive, send), got {app!r}")
+        if max_body is not None and max_body < 0:
+            raise ValueError(f"expected max_body in bytes, or None for no limit, got {max_body!r}")
+        self._chain = wrap(enter, middleware)
+        self.app: App = app
+        self.max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or whatever else ``scope`` is."""
+        if scope["type"] == "http" and self._chain.middleware:
+            exchange = Exchange(self.app, scope, receive, send, self.max_body)
+            ctx = _context(scope, "http", AsgiRequest(scope, exchange.upload, self.max_body))
+            await exchange.run(self._chain, ctx)
+        else:
+            await self.app(scope, receive, send)
+
+    def __repr__(self) -> str:
+        return f"FormationMiddleware({name_of(self.app)}, [{', '.join(map(name_of, self._chain.middleware))}])"
+
+
+def _context(scope: Scope, kind: str, request: AsgiRequest) -> Ctx:
+    ctx: Ctx = {
+        SIDE: "server",
+        KIND: kind,
+        REQ_HTTP: request,
+        STATE: {},
+        SESSION: {},
+        SENSITIVE: set(),
+        NATIVE: {"scope": scope},
+    }
+    if (trace := trace_of(scope)) is not None:
+        ctx[TRACE] = trace
+    return ctx

@@ -22,7 +22,7 @@ from formation.http.url import redact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_BODILESS: Final = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
+BODILESS: Final = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _DIGESTS: Final = ("Content-MD5", "Digest", "Content-Digest", "Repr-Digest")
 
@@ -257,7 +257,7 @@ class Response:
         """Whether a map may change the body: there is one, and it is whole."""
         head = self.request is not None and self.request.method == "HEAD"
         partial = self._status_code == HTTPStatus.PARTIAL_CONTENT or "Content-Range" in self._headers
-        return not (head or partial or self._status_code in _BODILESS)
+        return not (head or partial or self._status_code in BODILESS)
 
     def body_changed(self, length: int | None) -> None:
         """Set the headers right after the body has changed: Content-Length, digests, and an ETag that is strong."""

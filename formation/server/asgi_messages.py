@@ -1,0 +1,317 @@
+"""A request that came over ASGI, and a response that an app answers with: both read when somebody asks."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import quote, unquote, urlsplit
+
+from formation.errors import BodyConsumed, ClientGone, ProtocolError
+from formation.http.body import Body
+from formation.http.headers import Headers
+from formation.server.request import ServerRequest
+from formation.server.response import ServerResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterable
+
+    from formation.http.request import Request
+    from formation.server.asgi import Attempt
+
+Scope: TypeAlias = "dict[str, Any]"
+Message: TypeAlias = "dict[str, Any]"
+Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
+Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
+
+REPLAY: Final = 64 * 1024
+"""Bytes of a request that are kept until its answer begins, so that the app can be called again: what a connection
+has in its buffers anyway. A middleware that calls twice for longer ones reads ``request.content`` first."""
+
+_PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and what is quoted already
+
+
+class AsgiRequest(ServerRequest):
+    """The request of a scope; ``native`` is the scope."""
+
+    __slots__ = ("_limit", "_upload")
+
+    def __init__(self, scope: Scope, upload: Upload | None, limit: int | None) -> None:
+        client = scope.get("client")
+        super().__init__(scope, scope.get("method", "GET"), client[0] if client else None)
+        self._upload = upload
+        self._limit = limit
+
+    def read_url(self) -> str:
+        """Return the URL, from the path as the client has sent it where the server tells."""
+        scope = self.native
+        raw = scope.get("raw_path")
+        path = quote(scope["path"] if raw is None else raw.partition(b"?")[0], safe=_PATH)
+        query = scope.get("query_string", b"")
+        return f"{scope.get('scheme', 'http')}://{_host(scope)}{path}" + (
+            f"?{quote(query, safe=_PATH + '?')}" if query else ""
+        )
+
+    def read_headers(self) -> Headers:
+        """Return the headers."""
+        return decoded(self.native["headers"])
+
+    def read_body(self) -> Body:
+        """Return the body, unread."""
+        return Body(b"" if self._upload is None else Source(self._upload), limit=self._limit)
+
+
+class AsgiResponse(ServerResponse):
+    """What an app has answered; ``native`` is the call of the app."""
+
+    __slots__ = ()
+    native: Attempt
+
+    def read_headers(self) -> Headers:
+        """Return the headers."""
+        return decoded(self.native.message.get("headers", ()))
+
+    def read_body(self) -> Body:
+        """Return the body, unread."""
+        return Body(Chunks(self.native), limit=self.native.exchange.max_body)
+
+    def head(self) -> Message:
+        """Return the message that begins the answer: the app's own, unless something has been changed."""
+        message = self.native.message
+        if self.status_changed:
+            message = {**message, "status": self.status_code}
+        if self.headers_changed:
+            message = {**message, "headers": encoded(self._headers)}
+        return message
+
+    @property
+    def came_body(self) -> Body:
+        """The body as it came, whatever stands in its place by now."""
+        body: Body = self._came["_body"]
+        return body
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the body is the app's, and nobody has begun to read it: it may have maps and hooks."""
+        if not self.body_read:
+            return True
+        body = self._body
+        return (
+            isinstance(body, Body)
+            and body is self._came["_body"]
+            and not (body.is_bytes or body.ended or self.native.begun)
+        )
+
+
+def scope_for(request: Request, came: Scope) -> Scope:
+    """Return the scope that says what ``request`` says: the one that came, unless somebody has changed something."""
+    own = request if isinstance(request, ServerRequest) else None
+    changes: Scope = {}
+    if request.method != came.get("method", "GET"):
+        changes["method"] = request.method
+    if own is None or own.url_changed:
+        changes |= _place(request, came)
+    if own is None or own.headers_changed or "host" in changes:
+        headers = Headers.received(request.headers.items())
+        if "host" in changes:
+            headers["host"] = changes.pop("host")
+        changes["headers"] = encoded(headers)
+    client = came.get("client")
+    if request.peer != (client[0] if client else None):
+        changes["client"] = request.peer and (request.peer, 0)
+    return {**came, **changes} if changes else came
+
+
+def _place(request: Request, came: Scope) -> Scope:
+    parts = urlsplit(request.target)
+    raw = quote(parts.path or "/", safe=_PATH)
+    changes: Scope = {
+        "scheme": parts.scheme,
+        "path": unquote(raw),
+        "raw_path": raw.encode(),
+        "query_string": quote(parts.query, safe=_PATH + "?").encode(),
+    }
+    if parts.netloc != _host(came):
+        changes["host"] = parts.netloc
+    return changes
+
+
+def _host(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return quote(value, safe=":[]@!$&'()*+,;=~-._%")
+    host, port = scope.get("server") or ("", None)
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(scope.get("scheme", "http"))
+    return host if port in {None, default} else f"{host}:{port}"
+
+
+def trace_of(scope: Scope) -> dict[str, str] | None:
+    """Return the trace context that came with a request (W3C), if one did."""
+    trace = {}
+    for name, value in scope["headers"]:
+        if name in _TRACE:
+            trace[_TRACE[name]] = value.decode("latin-1")
+    return trace if "traceparent" in trace else None
+
+
+_TRACE: Final = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
+
+
+def template_of(scope: Scope, root_path: str) -> str | None:
+    """Return the path of the route that the app has found, if its framework tells: Starlette and FastAPI do."""
+    path = getattr(scope.get("route"), "path", None)
+    if not isinstance(path, str):
+        return None
+    return str(scope.get("root_path", "").removeprefix(root_path)) + path
+
+
+def decoded(lines: Iterable[Any]) -> Headers:
+    """Make headers of pairs of bytes."""
+    return Headers.received([(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in lines])
+
+
+def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Make pairs of bytes of headers; names in lower case, as ASGI wants them."""
+    return [(_name(name), value.encode("latin-1")) for name, value in headers.items()]
+
+
+@lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
+@coroutine
+def next_chunk(attempt: Attempt) -> Generator[Attempt, bytes | None, bytes | None]:
+    """Stop the chain until the app has sent the next chunk; ``None``: there is none."""
+    return (yield attempt)
+
+
+class Upload:
+    """What a server receives for one request; the beginning is kept, in case the app is called again."""
+
+    __slots__ = ("_count", "_kept", "_receive", "_size", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._kept: list[Message] | None = []
+        self._count = self._size = 0
+        self.gone = False
+
+    @property
+    def replayable(self) -> bool:
+        """Whether all of it that has come is still there."""
+        return self._kept is not None or not self._count
+
+    async def message(self, at: int) -> Message:
+        """Return a message of the request, or its ``http.disconnect``.
+
+        Raises:
+            BodyConsumed: it has come before, and is gone.
+        """
+        if at < self._count:
+            if self._kept is None:
+                raise _consumed()
+            return self._kept[at]
+        message = await self._receive()
+        if message["type"] != "http.request":
+            self.gone = True
+            return message
+        self._count += 1
+        self._size += len(message.get("body", b""))
+        if self._kept is not None:
+            self._kept.append(message)
+            if self._size > REPLAY:
+                self._kept = None
+        return message
+
+    def check(self) -> None:
+        """Raise if it cannot be given to the app from its start.
+
+        Raises:
+            BodyConsumed: the app has read it, and it was too long to be kept.
+        """
+        if not self.replayable:
+            raise _consumed()
+
+    async def farewell(self) -> Message:
+        """Wait for the client to go; what is left of the body is nobody's."""
+        while (message := await self.message(self._count))["type"] == "http.request":
+            pass
+        return message
+
+    def forget(self) -> None:
+        """Keep nothing any more: the answer has begun, so that the app is not called again."""
+        self._kept = None
+
+
+def _consumed() -> BodyConsumed:
+    return BodyConsumed("the app has read the body of the request: read request.content before the first call(ctx)")
+
+
+class Source:
+    """The body of a request, as a source of a `Body`."""
+
+    __slots__ = ("_upload",)
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be read from its start."""
+        return self._upload.replayable
+
+    def rewind(self) -> bool:
+        """Nothing to do: each iteration starts anew."""
+        return self.replayable
+
+    def __aiter__(self) -> _Reading:
+        return _Reading(self._upload)
+
+
+class _Reading:
+    """No async generator, for that would have to be closed."""
+
+    __slots__ = ("_at", "_ended", "_upload")
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._at = 0
+        self._ended = False
+
+    def __aiter__(self) -> _Reading:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        message = await self._upload.message(self._at)
+        if message["type"] != "http.request":
+            raise ClientGone("the client has gone in the middle of its request")
+        self._at += 1
+        self._ended = not message.get("more_body")
+        chunk: bytes = message.get("body", b"")
+        return chunk
+
+
+class Chunks:
+    """The body of an app's answer, as a source of a `Body`: each chunk as the app sends it."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __aiter__(self) -> Chunks:
+        self._attempt.begun = True
+        return self
+
+    async def __anext__(self) -> bytes:
+        attempt = self._attempt
+        if attempt.ended and not attempt.complete:
+            raise ProtocolError("the app has ended in the middle of its response")
+        chunk: bytes | None = None if attempt.complete else await next_chunk(attempt)
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk

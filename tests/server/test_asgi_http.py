@@ -1,0 +1,765 @@
+"""HTTP over ASGI: what passes, what the chain sees, and in which order."""
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import weakref
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from formation import ambient, await_, reply, req, res
+from formation.errors import BodyTooLarge, ClientGone
+from formation.for_asgi import FormationMiddleware
+from tests.server.asgi_host import GONE, Host, answering, body, chunk, start
+
+HELLO = (start(200, (b"content-type", b"text/plain"), (b"content-length", b"5")), body(b"hello"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def run(request):
+    """Call an app by a host, on one event loop or the other; return the host."""
+
+    def run(app, *args, host=None, **kwargs):
+        host = host or Host(*args, **kwargs)
+        anyio.run(host.call, app, backend=request.param)
+        return host
+
+    return run
+
+
+def plain(ctx, call):
+    return call(ctx)
+
+
+async def colored(ctx, call):
+    return await call(ctx)
+
+
+def header(name, value="1"):
+    def header(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers[name] = value
+        return ctx
+
+    return header
+
+
+def reading(ctx, call):
+    ctx = call(ctx)
+    res(ctx).content  # noqa: B018
+    return ctx
+
+
+def upper(ctx, call):
+    ctx = call(ctx)
+    res(ctx).body.map(bytes.upper)
+    return ctx
+
+
+def pulling(ctx, call):
+    ctx = call(ctx)
+    res(ctx).body = (part.upper() for part in res(ctx).body)
+    return ctx
+
+
+async def apulling(ctx, call):
+    ctx = await call(ctx)
+    old = res(ctx).body
+
+    async def new():
+        async for part in old:
+            yield part.upper()
+
+    res(ctx).body = new()
+    return ctx
+
+
+COLOURS = pytest.mark.parametrize("layers", [[plain], [colored], [plain, colored], [colored, plain, plain]])
+
+
+# What passes
+
+
+@COLOURS
+def test_messages_pass_as_the_app_sent_them(run, layers):
+    sent = [
+        start(200, (b"X-A", b"1"), (b"x-a", b"2"), (b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), own="key"),
+        {**body(b"a", more=True), "own": 1},
+        {"type": "http.response.body"},
+    ]
+    host = run(FormationMiddleware(answering(*sent), layers))
+    assert all(came is gave for came, gave in zip(host.sent, sent, strict=True))
+
+
+def test_headers_may_be_any_iterable_of_pairs_or_absent(run):
+    head = {"type": "http.response.start", "status": 204}
+    assert run(FormationMiddleware(answering(head, body()), [plain])).sent[0] is head
+    head = {**start(200), "headers": iter([[b"a", b"1"], (b"b", b"2")])}
+    assert run(FormationMiddleware(answering(head, body()), [header("c")])).headers == [
+        (b"a", b"1"), (b"b", b"2"), (b"c", b"1")
+    ]  # fmt: skip
+
+
+def test_the_app_gets_the_very_scope_of_the_server(run):
+    seen = []
+
+    async def look(scope, receive, send):
+        seen.append(scope)
+        scope["route"] = "found"
+
+    host = run(FormationMiddleware(answering(*HELLO, first=look), [plain, colored]))
+    assert seen[0] is host.scope
+    assert host.scope["route"] == "found"
+
+
+def test_nothing_is_received_unless_somebody_asks(run):
+    assert run(FormationMiddleware(answering(*HELLO), [plain])).asked == 0
+
+
+def test_parts_of_the_request_and_the_disconnect_reach_the_app_once_and_in_order(run):
+    messages = [chunk(b"a", more=True), chunk(b"b"), GONE]
+    seen = []
+
+    async def receive_all(scope, receive, send):
+        seen.extend([await receive() for _ in range(3)])
+
+    run(FormationMiddleware(answering(*HELLO, first=receive_all), [plain]), *messages)
+    assert all(came is gave for came, gave in zip(seen, messages, strict=True))
+
+
+def test_the_app_runs_in_the_task_of_the_server():
+    tasks = []
+
+    async def look(scope, receive, send):
+        tasks.append(asyncio.current_task())
+
+    def layer(ctx, call):
+        tasks.append(asyncio.current_task())
+        ctx = call(ctx)
+        tasks.append(asyncio.current_task())
+        return ctx
+
+    async def main():
+        tasks.append(asyncio.current_task())
+        await Host().call(FormationMiddleware(answering(*HELLO, first=look), [layer]))
+
+    asyncio.run(main())
+    assert len(tasks) == 4
+    assert len(set(tasks)) == 1
+
+
+@COLOURS
+def test_context_variables_pass_both_ways(run, layers):
+    var = contextvars.ContextVar("var", default="unset")
+    seen = {}
+
+    async def look(scope, receive, send):
+        seen["app"] = var.get()
+        var.set("app")
+
+    def sets(ctx, call):
+        seen["outside"] = var.get()
+        var.set("layer")
+        ctx = call(ctx)
+        seen["after"] = var.get()
+        return ctx
+
+    app = FormationMiddleware(answering(*HELLO, first=look), [*layers, sets])
+
+    async def outer(scope, receive, send):
+        var.set("outer")
+        await app(scope, receive, send)
+        seen["end"] = var.get()
+
+    run(outer)
+    assert seen == {"outside": "outer", "app": "layer", "after": "app", "end": "app"}
+
+
+def test_the_server_takes_a_message_before_the_app_goes_on(run):
+    events = []
+
+    async def app(scope, receive, send):
+        for number, message in enumerate([start(), body(b"a", more=True), body(b"b")]):
+            await send(message)
+            events.append(f"app {number}")
+
+    class Slow(Host):
+        async def send(self, message):
+            await super().send(message)
+            events.append(f"server {len(self.sent) - 1}")
+
+    for layers in ([plain], [upper], [pulling], [apulling]):
+        events.clear()
+        run(FormationMiddleware(app, layers), host=Slow())
+        assert [event for event in events if event != "server 3"] == [
+            "server 0", "app 0", "server 1", "app 1", "server 2", "app 2"
+        ]  # fmt: skip
+
+
+def test_background_work_runs_in_the_call_and_after_the_answer(run):
+    events = []
+
+    async def background(scope, receive, send):
+        events.append(list(host.kinds))
+
+    host = Host()
+    run(FormationMiddleware(answering(*HELLO, last=background), [plain, colored]), host=host)
+    assert events == [["start", "body"]]
+
+
+def test_what_is_no_http_passes_untouched(run):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope, receive, send))
+
+    host = Host(type="lifespan", state={})
+    run(FormationMiddleware(app, [plain]), host=host)
+    other = Host(type="something.else")
+    run(FormationMiddleware(app, [plain]), host=other)
+    assert seen == [(each.scope, each.receive, each.send) for each in (host, other)]
+    assert seen[0][0]["state"] is host.scope["state"]
+
+
+def test_an_app_that_raises_on_lifespan_raises(run):
+    async def app(scope, receive, send):
+        raise LookupError("no lifespan")
+
+    with pytest.raises(LookupError, match="no lifespan"):
+        run(FormationMiddleware(app, [plain]), type="lifespan")
+
+
+@pytest.mark.parametrize("layers", [[plain], [upper], [header("x")], [reading]])
+def test_extensions_pass_in_place(run, layers):
+    sent = [
+        {"type": "http.response.debug", "info": {}},
+        {"type": "http.response.early_hint", "links": []},
+        start(200, trailers=True),
+        {"type": "http.response.push", "path": "/x", "headers": []},
+        body(b"a"),
+        {"type": "http.response.trailers", "headers": [(b"a", b"1")], "more_trailers": False},
+    ]
+    host = run(FormationMiddleware(answering(*sent), layers))
+    kinds = [kind for kind in host.kinds if kind != "push"]
+    assert kinds == ["debug", "early_hint", "start", "body", "trailers"]
+    assert host.sent[-1] is sent[-1]
+    assert "push" in host.kinds
+
+
+def test_head_and_304_keep_their_length_and_are_not_mapped(run):
+    head = start(304, (b"content-length", b"5"), (b"etag", b'"a"'))
+    assert run(FormationMiddleware(answering(head, body()), [upper])).sent[0] is head
+    head = start(200, (b"content-length", b"5"))
+    assert run(FormationMiddleware(answering(head, body()), [upper]), method="HEAD").sent == [head, body()]
+
+
+def test_200_requests_at_once_do_not_mix():
+    async def app(scope, receive, send):
+        await asyncio.sleep(0)
+        await send(start(200, (b"path", scope["path"].encode())))
+        await asyncio.sleep(0)
+        await send(body(scope["path"].encode()))
+
+    def tag(ctx, call):
+        path = req(ctx).path
+        await_(asyncio.sleep(0))
+        ctx = call(ctx)
+        res(ctx).headers["tag"] = path
+        return ctx
+
+    async def main():
+        wrapped = FormationMiddleware(app, [tag, colored, tag])
+        hosts = [Host(path=f"/{number}", raw_path=b"/%d" % number) for number in range(200)]
+        await asyncio.gather(*(host.call(wrapped) for host in hosts))
+        return hosts
+
+    for number, host in enumerate(asyncio.run(main())):
+        path = b"/%d" % number
+        assert (host.headers, host.body) == ([(b"path", path), (b"tag", path)], path)
+
+
+def test_the_app_may_send_from_another_task(run):
+    async def app(scope, receive, send):
+        async def stream():
+            await send(start())
+            await send(body(b"a", more=True))
+            await send(body(b"b"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream)
+
+    for layers in ([plain, header("x")], [upper], [pulling], [apulling], [reading]):
+        host = run(FormationMiddleware(app, layers))
+        assert host.body.lower() == b"ab"
+
+
+def test_a_cancel_scope_of_the_app_around_its_sends_works(run):
+    class Slow(Host):
+        async def send(self, message):
+            if self.sent:
+                await anyio.sleep_forever()
+            await super().send(message)
+
+    cancelled = []
+
+    async def app(scope, receive, send):
+        await send(start())
+        with anyio.move_on_after(0.01) as scope_:
+            await send(body(b"a", more=True))
+        cancelled.append(scope_.cancelled_caught)
+        with anyio.move_on_after(0.01) as scope_:
+            await receive()
+        cancelled.append(scope_.cancelled_caught)
+
+    for layers in ([plain], [upper], [pulling], [apulling]):
+        run(FormationMiddleware(app, layers), host=Slow())
+    assert cancelled == [True] * 8
+
+
+def test_servers_and_frameworks_see_an_async_callable():
+    wrapped = FormationMiddleware(answering(*HELLO), [plain])
+    assert inspect.iscoroutinefunction(wrapped.__call__)
+
+
+@pytest.mark.parametrize("app", ["answers", "fails at once", "fails late"])
+@pytest.mark.parametrize("layers", [[plain], [colored], [upper], [pulling], [apulling], [reading], [header("x")]])
+def test_an_exchange_is_freed_without_the_garbage_collector(layers, app):
+    class Tracked:
+        pass
+
+    alive = []
+
+    def track(ctx, call):
+        tracked = ctx["tracked"] = Tracked()
+        alive.append(weakref.ref(tracked))
+        res(ctx := call(ctx)).on_close(lambda count, error: tracked)
+        return ctx
+
+    apps = {
+        "answers": answering(*HELLO),
+        "fails at once": answering(*HELLO, first=fails),
+        "fails late": answering(HELLO[0], last=fails),
+    }
+
+    async def main():
+        with suppress(ZeroDivisionError):
+            await Host().call(FormationMiddleware(apps[app], [track, *layers]))
+        return [ref() for ref in alive]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == [None]
+    finally:
+        gc.enable()
+
+
+async def fails(scope, receive, send):
+    raise ZeroDivisionError("the app failed")
+
+
+# What the chain sees
+
+
+def test_the_context_says_what_it_is_about(run):
+    seen = {}
+
+    def look(ctx, call):
+        seen.update(ctx)
+        return call(ctx)
+
+    host = run(FormationMiddleware(answering(*HELLO), [look]))
+    assert {key: seen[key] for key in ("fmtn.side", "fmtn.kind", "fmtn.state", "fmtn.session", "fmtn.sensitive")} == {
+        "fmtn.side": "server", "fmtn.kind": "http", "fmtn.state": {}, "fmtn.session": {}, "fmtn.sensitive": set()
+    }  # fmt: skip
+    assert seen["fmtn.native"] == {"scope": host.scope}
+    assert "fmtn.trace" not in seen
+
+
+@pytest.mark.parametrize(
+    ("scope", "url"),
+    [
+        ({}, "http://example.com/"),
+        ({"path": "/ä b", "raw_path": b"/%C3%A4%20b", "query_string": b"a=1&b=%20"}, "http://example.com/%C3%A4%20b?a=1&b=%20"),
+        ({"path": "/ä", "raw_path": None}, "http://example.com/%C3%A4"),
+        ({"headers": [], "server": ("h", 8080)}, "http://h:8080/"),
+        ({"headers": [], "server": ("::1", 443), "scheme": "https"}, "https://[::1]/"),
+        ({"headers": [], "server": None}, "http:///"),
+        ({"headers": [(b"host", b"[::1]:81")]}, "http://[::1]:81/"),
+    ],
+)  # fmt: skip
+def test_the_url_is_what_the_client_asked_for(run, scope, url):
+    seen = []
+
+    def look(ctx, call):
+        seen.append((req(ctx).url, req(ctx).peer, req(ctx).method))
+        return call(ctx)
+
+    run(FormationMiddleware(answering(*HELLO), [look]), **scope)
+    assert seen == [(url, "192.0.2.1", "GET")]
+
+
+def test_code_after_the_call_runs_before_the_body_is_sent_and_on_close_runs_at_the_end(run):
+    events = []
+
+    def layer(ctx, call):
+        ctx = call(ctx)
+        events.append(("after", list(host.kinds)))
+        res(ctx).on_close(lambda count, error: events.append((count, error, list(host.kinds))))
+        return ctx
+
+    host = Host()
+    run(FormationMiddleware(answering(HELLO[0], body(b"hel", more=True), body(b"lo")), [layer]), host=host)
+    assert events == [("after", []), (5, None, ["start", "body", "body"])]
+
+
+@COLOURS
+def test_a_changed_head_goes_out_and_the_rest_as_it_was(run, layers):
+    def change(ctx, call):
+        ctx = call(ctx)
+        res(ctx).status_code = 201
+        res(ctx).headers["X-New"] = "ä"
+        return ctx
+
+    head = start(200, (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), own=1)
+    host = run(FormationMiddleware(answering(head, body(b"a")), [*layers, change]))
+    assert host.sent == [
+        {**head, "status": 201, "headers": [*head["headers"], (b"x-new", "ä".encode("latin-1"))]}, body(b"a")
+    ]  # fmt: skip
+    assert head == start(200, (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), own=1)
+
+
+def test_a_changed_request_is_what_the_app_gets_in_a_scope_of_its_own(run):
+    seen = []
+
+    async def look(scope, receive, send):
+        seen.append(scope)
+        scope["mine"] = 1
+
+    def change(ctx, call):
+        request = req(ctx)
+        request.headers["X-User"] = "ann"
+        request.url = "https://other.example:444/b%C3%A4?x=1"
+        request.params["y"] = "2"
+        request.method = "PUT"
+        request.peer = "203.0.113.9"
+        return call(ctx)
+
+    host = run(FormationMiddleware(answering(*HELLO, first=look), [change]))
+    (scope,) = seen
+    assert "mine" not in host.scope
+    changed = ("scheme", "path", "raw_path", "query_string", "method", "client", "headers")
+    assert {key: scope[key] for key in changed} == {
+        "scheme": "https", "path": "/bä", "raw_path": b"/b%C3%A4", "query_string": b"x=1&y=2", "method": "PUT",
+        "client": ("203.0.113.9", 0), "headers": [(b"host", b"other.example:444"), (b"x-user", b"ann")],
+    }  # fmt: skip
+
+
+def test_the_route_of_the_app_is_the_template(run):
+    class Route:
+        path = "/users/{id}"
+
+    async def route(scope, receive, send):
+        scope.update(route=Route(), root_path="/api/v1")
+
+    seen = []
+
+    def look(ctx, call):
+        try:
+            ctx = call(ctx)
+        finally:
+            seen.append((ctx["fmtn.template"], req(ctx).template, req(ctx).name))
+        return ctx
+
+    run(FormationMiddleware(answering(*HELLO, first=route), [look]), root_path="/api")
+    assert seen == [("/v1/users/{id}", "/v1/users/{id}", "GET /v1/users/{id}")]
+
+    async def route_and_fail(scope, receive, send):
+        await route(scope, receive, send)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(FormationMiddleware(route_and_fail, [look]), root_path="/api")
+    assert seen[1] == seen[0]
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("layer", [upper, pulling, apulling])
+def test_a_body_is_changed_as_it_passes(run, layer):
+    head = start(200, (b"content-length", b"4"), (b"etag", b'"x"'))
+    host = run(
+        FormationMiddleware(answering(head, body(b"ab", more=True), body(more=True), body(b"cd")), [plain, layer])
+    )
+    assert host.body == b"ABCD"
+    assert host.headers == [(b"etag", b'W/"x"')]
+    assert [message["more_body"] for message in host.sent[1:]][-1] is False
+
+
+def test_a_map_has_a_last_word(run):
+    def count(ctx, call):
+        ctx = call(ctx)
+        sizes = []
+        res(ctx).body.map(lambda part: sizes.append(len(part)) or part, lambda: b"%d" % sum(sizes))
+        return ctx
+
+    host = run(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"c")), [count]))
+    assert [message.get("body") for message in host.sent[1:]] == [b"ab", b"c3"]
+
+
+@pytest.mark.parametrize("colour", ["plain", "async"])
+def test_who_reads_the_body_gets_it_before_the_head_goes_out(run, colour):
+    seen = []
+
+    def look(ctx, call):
+        ctx = call(ctx)
+        seen.append((res(ctx).content, list(host.kinds)))
+        res(ctx).headers["size"] = str(len(res(ctx).content))
+        return ctx
+
+    async def alook(ctx, call):
+        ctx = await call(ctx)
+        seen.append((await res(ctx).body.aread(), list(host.kinds)))
+        res(ctx).headers["size"] = str(len(res(ctx).content))
+        return ctx
+
+    layer = look if colour == "plain" else alook
+    host = Host()
+    run(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"cd")), [plain, layer]), host=host)
+    assert seen == [(b"abcd", [])]
+    assert host.sent == [start(200, (b"size", b"4")), body(b"abcd")]
+
+
+@pytest.mark.parametrize("value", [b"other", [b"ot", b"her"]])
+def test_a_body_may_be_replaced_unread(run, value):
+    def replace(ctx, call):
+        ctx = call(ctx)
+        res(ctx).body = value
+        return ctx
+
+    done = []
+
+    async def background(scope, receive, send):
+        done.append(1)
+
+    host = run(FormationMiddleware(answering(*HELLO, last=background), [replace]))
+    assert host.body == b"other"
+    assert dict(host.headers).get(b"content-length", b"5") == b"5"
+    assert done == [1]
+
+
+def test_the_first_chunk_may_be_looked_at(run):
+    def peek(ctx, call):
+        ctx = call(ctx)
+        chunks = iter(res(ctx).body)
+        first = next(chunks)
+        res(ctx).headers["first"] = first.decode()
+
+        def rest():
+            yield first
+            yield from chunks
+
+        res(ctx).body = rest()
+        return ctx
+
+    host = run(
+        FormationMiddleware(answering(start(), body(b"a", more=True), body(b"b", more=True), body(b"c")), [peek])
+    )
+    assert (host.headers, host.body) == ([(b"first", b"a")], b"abc")
+
+
+def test_a_body_over_the_limit_is_an_error_of_the_chain(run):
+    def guard(ctx, call):
+        ctx = call(ctx)
+        try:
+            return reply(ctx, 200, {}, res(ctx).content)
+        except BodyTooLarge as error:
+            return reply(ctx, 502, {}, str(error.limit))
+
+    host = run(FormationMiddleware(answering(*HELLO), [guard], max_body=4))
+    assert (host.status, host.body) == (502, b"4")
+    with pytest.raises(BodyTooLarge):
+        run(FormationMiddleware(answering(*HELLO), [reading], max_body=4))
+
+
+def test_files_that_the_server_would_send_are_read_where_a_middleware_changes_the_body(run, tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"hello world")
+    path = {"type": "http.response.pathsend", "path": str(file)}
+    assert run(FormationMiddleware(answering(start(), path), [plain, header("x")])).sent[1] is path
+    for layer in (upper, pulling, apulling):
+        assert run(FormationMiddleware(answering(start(), path), [layer])).body == b"HELLO WORLD"
+    with file.open("rb") as opened:
+        parts = [
+            {"type": "http.response.zerocopysend", "file": opened, "offset": 6, "count": 5, "more_body": True},
+            {"type": "http.response.zerocopysend", "file": opened, "offset": 0, "count": 5},
+        ]
+        assert run(FormationMiddleware(answering(start(), *parts), [plain])).sent[1:] == parts
+        assert run(FormationMiddleware(answering(start(), *parts), [upper])).body == b"WORLDHELLO"
+
+
+# The request's body
+
+
+def reads_all(into):
+    async def read(scope, receive, send):
+        more = True
+        while more:
+            message = await receive()
+            into.append(message)
+            more = message.get("more_body", False)
+
+    return read
+
+
+@pytest.mark.parametrize("colour", ["plain", "async"])
+def test_who_reads_the_request_takes_nothing_from_the_app(run, colour):
+    seen = []
+
+    def look(ctx, call):
+        seen.append(req(ctx).content)
+        return call(ctx)
+
+    async def alook(ctx, call):
+        seen.append(await req(ctx).body.aread())
+        return await call(ctx)
+
+    async def then(scope, receive, send):
+        await reads_all(seen)(scope, receive, send)
+        seen.append(await receive())
+
+    app = FormationMiddleware(answering(*HELLO, first=then), [look if colour == "plain" else alook])
+    run(app, chunk(b"a", more=True), chunk(b"b"), GONE)
+    assert seen == [b"ab", chunk(b"ab"), GONE]
+
+
+def test_a_request_may_be_read_after_the_app_has(run):
+    seen = []
+
+    def look(ctx, call):
+        ctx = call(ctx)
+        seen.append(req(ctx).content)
+        return ctx
+
+    run(FormationMiddleware(answering(*HELLO, first=reads_all([])), [look]), chunk(b"a", more=True), chunk(b"b"))
+    assert seen == [b"ab"]
+
+
+@pytest.mark.parametrize("kind", ["map", "plain generator", "async generator", "bytes"])
+def test_a_request_body_may_be_changed(run, kind):
+    got = []
+
+    async def agen(old):
+        async for part in old:
+            yield part.upper()
+
+    def change(ctx, call):
+        body = req(ctx).body
+        if kind == "map":
+            body.map(bytes.upper)
+        elif kind == "plain generator":
+            req(ctx).body = (part.upper() for part in body)
+        elif kind == "async generator":
+            req(ctx).body = agen(body)
+        else:
+            req(ctx).body = b"AB"
+        return call(ctx)
+
+    seen = []
+
+    async def read(scope, receive, send):
+        seen.append(dict(scope["headers"]))
+        await reads_all(got)(scope, receive, send)
+        seen.append(await receive())
+
+    headers = [(b"host", b"h"), (b"content-length", b"2")]
+    app = FormationMiddleware(answering(*HELLO, first=read), [change])
+    run(app, chunk(b"a", more=True), chunk(b"b"), GONE, method="POST", headers=headers)
+    assert b"".join(message["body"] for message in got) == b"AB"
+    assert seen[0].get(b"content-length") == (b"2" if kind == "bytes" else None)
+    assert seen[1] == GONE
+
+
+def test_a_hook_on_the_request_is_called_when_the_app_has_read_it(run):
+    seen = []
+
+    def watch(ctx, call):
+        req(ctx).body.on_close(lambda count, error: seen.append((count, error)))
+        return call(ctx)
+
+    run(FormationMiddleware(answering(*HELLO, first=reads_all([])), [watch]), chunk(b"abc"))
+    assert seen == [(3, None)]
+
+
+def test_a_request_over_the_limit_is_answered_with_413(run):
+    def read(ctx, call):
+        req(ctx).content  # noqa: B018
+        return call(ctx)
+
+    assert run(FormationMiddleware(answering(*HELLO), [read], max_body=2), chunk(b"abc")).status == 413
+
+
+def test_a_client_that_goes_while_its_request_is_read_gets_no_answer_and_is_no_failure(run):
+    seen = []
+
+    def read(ctx, call):
+        try:
+            req(ctx).content  # noqa: B018
+        except OSError as error:
+            seen.append(type(error))
+            raise
+        return call(ctx)
+
+    assert run(FormationMiddleware(answering(*HELLO), [read]), chunk(b"a", more=True), GONE).sent == []
+    assert seen == [ClientGone]
+
+
+def test_an_error_of_a_request_generator_does_not_enter_the_app(run):
+    seen = []
+
+    def change(ctx, call):
+        def gen():
+            yield b"a"
+            raise ZeroDivisionError
+
+        req(ctx).body = gen()
+        try:
+            return call(ctx)
+        except ZeroDivisionError:
+            return reply(ctx, 400)
+
+    async def app(scope, receive, send):
+        seen.extend([await receive(), await receive()])
+        raise OSError("the client has gone")
+
+    assert run(FormationMiddleware(app, [change])).status == 400
+    assert seen == [chunk(b"a", more=True), GONE]
+
+
+# Ambient
+
+
+def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_the_answer(run):
+    seen = []
+
+    async def look(scope, receive, send):
+        inherited = {}
+        ambient.inherit(inherited)
+        seen.append(inherited)
+
+    def publish(ctx, call):
+        ctx["req.id"], ctx["fmtn.deadline"] = "7f3a", 1e9
+        return call(ctx)
+
+    headers = [(b"traceparent", b"00-1-2-01"), (b"tracestate", b"a=1")]
+    trace = {"traceparent": "00-1-2-01", "tracestate": "a=1"}
+    common = {"req.id": "7f3a", "req.parent.id": "7f3a", "fmtn.trace": trace}
+    for layers in ([publish], [publish, upper], [publish, pulling], [publish, reading]):
+        seen.clear()
+        run(FormationMiddleware(answering(*HELLO, first=look, last=look), layers), headers=headers)
+        assert seen == [common | {"fmtn.deadline": 1e9}, common]
+    assert ambient.current.get() is None
