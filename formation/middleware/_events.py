@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from formation.introspection import name_of
+from formation.keys import FN, REQ_HTTP, REQ_RPC
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class Events:
     """Say what happens: ``events("warning", "retry.scheduled", attempt=1)``. It never raises.
+
+    The field ``exc_info`` is an error whose traceback is logged.
 
     Args:
         logger: a structlog logger, one of ``logging``, or anything with the four levels as methods that take an event
@@ -38,11 +43,26 @@ class Events:
                 self._logger = _default()
             say = getattr(self._logger, level)
             if isinstance(self._logger, (logging.Logger, logging.LoggerAdapter)):
-                say("%s", " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())]))
+                error = fields.pop("exc_info", None)
+                said = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
+                say("%s", said, exc_info=error)
             else:
                 say(event, **fields)
         except Exception as error:  # noqa: BLE001  it is told of
             tell_of(self._logger, error)
+
+
+def called(ctx: Any) -> dict[str, str]:
+    """Say what is called: the ``request`` by its name, or the function as ``fn``; nothing where neither is known.
+
+    >>> called({"fmtn.fn": len}), called(42)
+    ({'fn': 'len'}, {})
+    """
+    if not isinstance(ctx, dict):
+        return {}
+    if (request := ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)) is not None:
+        return {"request": request.name}
+    return {"fn": name_of(ctx[FN])} if FN in ctx else {}
 
 
 def tell_of(logger: Any, error: Exception) -> None:

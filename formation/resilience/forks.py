@@ -16,6 +16,7 @@ from copy import copy
 from typing import Any, Final
 
 from formation.keys import NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, STATE
+from formation.resilience.deadlines import announce
 
 BAGS: Final = (SESSION, STATE, NATIVE, SENSITIVE)
 """Values that layers put things into. A fork has copies; a merge fills the caller's own with what the winner's have."""
@@ -33,6 +34,7 @@ def fork(ctx: Any) -> Any:
     if request is not None:
         forked[REQ_HTTP] = request.fork()
         forked.pop(RES_HTTP, None)
+        announce(forked)  # there is less time left than before the last attempt
     return forked
 
 

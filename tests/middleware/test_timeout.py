@@ -1,13 +1,16 @@
+import asyncio
 import time
 
 import pytest
+import trio
+from structlog.testing import capture_logs
 
 from formation import wrap
-from formation.errors import ReadTimeout
+from formation.errors import AttemptTimeout, ReadTimeout
 from formation.for_requests import build
 from formation.http import UNSET, Request
-from formation.middleware import timeout
-from tests.middleware.worlds import every_lift, every_world
+from formation.middleware import exception_handler, retry, timeout
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 CASES = {
     "nothing is said": (UNSET, 2.5, 2.5),
@@ -79,6 +82,80 @@ def test_the_timeout_of_the_call_and_of_the_client_win(server):
         assert api.get("/slow", params={"seconds": 0.05}, timeout=20).status_code == 200
     with build(base_uri=server.url, middleware=[timeout(0.001)], timeout=20) as api:
         assert api.get("/slow", params={"seconds": 0.05}).status_code == 200
+
+
+async def forever(ctx):
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("ctx", [{}, 42, {"fmtn.fn": len}, on_server()], ids=["nothing", "no dict", "lifted", "server"])
+@pytest.mark.parametrize("seconds", [0.005, (60, 0.005)])
+def test_a_function_and_the_app_of_a_server_are_ended_where_they_wait(ctx, seconds):
+    with capture_logs() as lines, pytest.raises(AttemptTimeout, match=r"it took longer than 0\.005 s") as caught:
+        asyncio.run(wrap(forever, [timeout(seconds)])(ctx))
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert [(line["log_level"], line["event"], line["seconds"]) for line in lines] == [
+        ("warning", "timeout.attempt", 0.005)
+    ]
+
+
+def test_retry_tries_again_after_it():
+    calls = []
+
+    async def slow_at_first(ctx):
+        calls.append(1)
+        return ctx if len(calls) == 3 else await forever(ctx)
+
+    with capture_logs():
+        out = asyncio.run(wrap(slow_at_first, [retry(3, base=0), timeout(0.005)])({}))
+    assert [attempt.error for attempt in out["fmtn.attempts"]] == ["AttemptTimeout", "AttemptTimeout", None]
+
+
+def test_exception_handler_makes_a_504_of_it():
+    with capture_logs():
+        out = asyncio.run(wrap(forever, [exception_handler(), timeout(0.005)])(on_server()))
+    assert out["fmtn.res.http"].status_code == 504
+
+
+def test_a_cancellation_from_outside_stays_one():
+    async def main():
+        task = asyncio.ensure_future(wrap(forever, [timeout(60)])({}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+@every_world
+@pytest.mark.parametrize("seconds", [60, None, (1, None), UNSET])
+def test_on_a_server_what_is_over_in_time_is_left_alone(world, seconds):
+    ctx = on_server()
+    assert world(timeout(seconds), ctx, app()) is ctx
+    assert ctx["fmtn.req.http"].timeout is UNSET
+
+
+def test_a_websocket_is_no_call_that_ends_soon():
+    async def talk(ctx):
+        await asyncio.sleep(0.01)
+        return ctx
+
+    ctx = on_server(**{"fmtn.kind": "websocket"})
+    assert asyncio.run(wrap(talk, [timeout(0.001)])(ctx)) is ctx
+
+
+def test_on_trio_nothing_is_ended():
+    async def endpoint(ctx):
+        await trio.sleep(0.002)
+        return ctx
+
+    assert trio.run(wrap(endpoint, [timeout(0.001)]), {"a": 1}) == {"a": 1}
+
+
+def test_what_is_no_logger_is_refused_at_once():
+    with pytest.raises(TypeError, match="expected a logger"):
+        timeout(1, logger="log")
 
 
 def test_bears_its_name():

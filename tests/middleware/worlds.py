@@ -3,6 +3,8 @@
 ``world(middleware, ctx, endpoint)`` returns the context that comes out, or the error. The endpoint is a plain function;
 in the async worlds it runs after a turn of the event loop. ``lifted(middleware, fn, *args)`` calls any function behind
 middleware, as it is and as an ``async def``, and returns its result and its context.
+
+`on_server` makes the context that the edge of a server would, `app` the endpoint that stands for its app.
 """
 
 import asyncio
@@ -11,6 +13,9 @@ from functools import wraps
 import pytest
 
 from formation import lift, wrap
+from formation.http import Body, Headers
+from formation.server.request import ServerRequest
+from formation.server.response import ServerResponse
 
 
 def direct(middleware, ctx, endpoint):
@@ -77,3 +82,46 @@ def _by_name(name, functions):
 
 every_world = _by_name("world", map(_outcome, [direct, sync_chain, async_chain, async_neighbours]))
 every_lift = _by_name("lifted", [lifted, lifted_async])
+
+
+class Asked(ServerRequest):
+    """A request that has come to a server."""
+
+    __slots__ = ()
+
+    def read_url(self):
+        return self.native["url"]
+
+    def read_headers(self):
+        return Headers(self.native["headers"])
+
+    def read_body(self):
+        return Body([self.native["body"]])
+
+
+class Answered(ServerResponse):
+    """A response of an app."""
+
+    __slots__ = ()
+
+    def read_headers(self):
+        return Headers(self.native["headers"])
+
+    def read_body(self):
+        return Body(self.native["body"])
+
+
+def on_server(method="GET", url="https://shop/users/7", headers=(), body=b"", **more):
+    request = Asked({"url": url, "headers": headers, "body": body}, method, "192.0.2.7")
+    bags = {"fmtn.state": {}, "fmtn.session": {}, "fmtn.sensitive": set()}
+    return {"fmtn.side": "server", "fmtn.kind": "http", "fmtn.req.http": request, **bags, **more}
+
+
+def app(status=200, headers=(), body=(b"four",), template=None):
+    def app(ctx):
+        ctx["fmtn.res.http"] = Answered({"headers": headers, "body": body}, status, "", ctx["fmtn.req.http"])
+        if template is not None:
+            ctx["fmtn.template"] = ctx["fmtn.req.http"].template = template
+        return ctx
+
+    return app
