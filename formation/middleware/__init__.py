@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
+    from formation.middleware.deadline import deadline
     from formation.middleware.default_stack import default_stack
+    from formation.middleware.exception_handler import exception_handler
+    from formation.middleware.headers import headers
+    from formation.middleware.hide_server import hide_server
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.request_duration import request_duration
     from formation.middleware.request_id import request_id
     from formation.middleware.request_logger import request_logger
     from formation.middleware.retry import retry
+    from formation.middleware.security_headers import csp, security_headers
     from formation.middleware.timeout import timeout
     from formation.middleware.trigger_breaker_if import trigger_breaker_if
     from formation.middleware.ua import ua
@@ -45,20 +50,30 @@ __all__ = [
     "content_type",
     "context",
     "context_logger",
+    "csp",
+    "deadline",
     "default_stack",
+    "exception_handler",
     "get_context",
+    "headers",
+    "hide_server",
     "oauth2_client_credentials",
     "raise_for_status",
     "request_duration",
     "request_id",
     "request_logger",
     "retry",
+    "security_headers",
     "timeout",
     "trigger_breaker_if",
     "ua",
 ]
 
-_HOMES: Final = {"BreakerTriggerException": "formation.errors", "get_context": "formation.middleware.context"}
+_HOMES: Final = {
+    "BreakerTriggerException": "formation.errors",
+    "csp": "formation.middleware.security_headers",
+    "get_context": "formation.middleware.context",
+}
 
 
 def __getattr__(name: str) -> Any:
