@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.conf import settings
 from django.test import override_settings
-from django.urls import path
+from django.urls import clear_url_caches, path, re_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if not settings.configured:
     settings.configure(
@@ -23,7 +25,7 @@ if not settings.configured:
         INSTALLED_APPS=[],
         LOGGING_CONFIG=None,
         ROOT_URLCONF="tests.django_site",
-        SECRET_KEY="for tests only",  # noqa: S106  it keeps none
+        SECRET_KEY="for tests only",
         SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
         TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
         USE_TZ=True,
@@ -44,16 +46,11 @@ def stack(*layers: Any, urls: Any = (), **more: Any) -> Iterator[None]:
         if not isinstance(layer, str):
             setattr(module, f"layer_{at}", layer)
         names.append(layer if isinstance(layer, str) else f"{module.__name__}.layer_{at}")
-    if callable(urls):
-        urls = {"": urls, "<path:path>": lambda request, path, view=urls: view(request)}
-    module.urlpatterns = [
-        path(route, view) if not hasattr(view, "resolve") else view for route, view in dict(urls).items()
-    ]
+    is_one = callable(urls)
+    module.urlpatterns = [re_path("", urls)] if is_one else [path(*each) for each in dict(urls).items()]
     sys.modules[module.__name__] = module
     try:
         with override_settings(MIDDLEWARE=names, ROOT_URLCONF=module.__name__, **more):
-            from django.urls import clear_url_caches
-
             clear_url_caches()
             yield
     finally:

@@ -196,6 +196,12 @@ class DjangoResponse(ServerResponse):
         chunks = native.streaming_content
         return Body(_Threaded(chunks) if self.is_async and not native.is_async else chunks, limit=self.limit)
 
+    @property
+    def came_body(self) -> Body:
+        """The body as it came, whatever stands in its place by now."""
+        body: Body = self._came["_body"]
+        return body
+
     def close(self) -> None:
         """Drop it, with whatever it holds open."""
         super().close()
@@ -226,7 +232,7 @@ def given_back(response: DjangoResponse) -> Any:
     if response.body_read:
         body = response.body
         if native.streaming:
-            if not body.native or body.is_watched:
+            if body is not response.came_body or body.native is None or body.is_watched:
                 _put_stream(native, body, is_async=response.is_async)
         elif not body.is_bytes:
             return made(response, is_async=response.is_async)
@@ -334,7 +340,7 @@ class _Chunks:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        yield from self._body  # begun when somebody asks for the first chunk, and not before
 
     def close(self) -> None:
         self._body.close()
