@@ -35,6 +35,7 @@ _NO_CHARSETS: Final = frozenset(
     {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"}
 )
 _MISSING: Final[Any] = object()
+_set = CIMultiDict.__setitem__
 
 
 class Headers(CIMultiDict[str]):
@@ -73,8 +74,10 @@ class Headers(CIMultiDict[str]):
         lines = self.getall(name)
         return lines[0] if len(lines) == 1 else _joined(name, lines)
 
-    def __setitem__(self, name: str, value: str) -> None:
-        super().__setitem__(check_name(name), check_value(name, value))
+    def __setitem__(self, name: str, value: str) -> None:  # what servers do most with headers, so without detours
+        if type(value) is not str or not value.isascii() or not value.isprintable():
+            check_value(name, value)
+        _set(self, name if type(name) is str and _is_token(name) else check_name(name), value)
 
     @overload
     def get(self, name: str, /) -> str | None: ...
