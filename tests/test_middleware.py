@@ -14,7 +14,7 @@ import formation.middleware as package
 from formation.errors import BreakerTriggerException
 
 STEMS = sorted(file.stem for file in Path(package.__file__).parent.glob("*.py") if not file.stem.startswith("_"))
-ELSEWHERE = {"BreakerTriggerException", "get_context"}
+ELSEWHERE = {"BreakerTriggerException", "csp", "get_context"}
 
 
 def run(code):
@@ -47,6 +47,7 @@ def test_what_a_setting_is_can_be_read_at_run_time(name):
 def test_the_names_of_other_modules_are_there():
     assert package.BreakerTriggerException is BreakerTriggerException
     assert package.get_context.__module__ == "formation.middleware.context"
+    assert package.csp.__module__ == "formation.middleware.security_headers"
 
 
 def test_an_unknown_name_is_an_attribute_error():

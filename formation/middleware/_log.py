@@ -11,10 +11,11 @@ import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from formation.errors import BodyAbandoned, ClientGone
 from formation.http.headers import REDACTED
 from formation.http.url import redact
 from formation.introspection import name_of
-from formation.keys import ATTEMPTS, CONTEXT, FN, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, TEMPLATE
+from formation.keys import ATTEMPTS, CONTEXT, FN, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, SIDE, TEMPLATE
 from formation.middleware._events import tell_of
 
 if TYPE_CHECKING:
@@ -75,13 +76,14 @@ def kind_of(ctx: Ctx) -> str:
 
 
 def called(ctx: Ctx) -> dict[str, Any]:
-    """Say what is called; every line does, so that it can be read alone.
+    """Say what is called; every line does, so that it can be read alone. On a server it has the template.
 
     >>> called({"fmtn.fn": len})
     {'fn': 'len'}
     """
     if (request := ctx.get(REQ_HTTP)) is not None:
-        return {"method": request.method, "url": redact(request.url, _sensitive(ctx))}
+        said = {"method": request.method, "url": redact(request.url, _sensitive(ctx))}
+        return said | {"template": ctx[TEMPLATE]} if ctx.get(SIDE) == "server" and ctx.get(TEMPLATE) else said
     if (request := ctx.get(REQ_RPC)) is not None:
         return {"method": request.name}
     return {"fn": name_of(ctx[FN])} if FN in ctx else {}
@@ -126,6 +128,22 @@ def failed(ctx: Ctx, error: BaseException) -> dict[str, Any]:
     said = {"error": type(error).__name__, "detail": _words.sub(lambda word: redact(word[0], names), str(error))}
     status = getattr(getattr(error, "response", None), "status_code", None)
     return said if status is None else {**said, "status": status}
+
+
+def is_gone(ctx: Ctx, error: BaseException) -> bool:
+    """Tell whether, on a server, ``error`` only means that the client has gone.
+
+    Servers say it by an OSError when they are given a part of the answer; one with a number is the system's, about a
+    file of the app for example.
+
+    >>> is_gone({"fmtn.side": "server"}, BrokenPipeError()), is_gone({"fmtn.side": "client"}, BrokenPipeError())
+    (True, False)
+    """
+    if ctx.get(SIDE) != "server" or isinstance(error, TimeoutError):
+        return False
+    if isinstance(error, (ClientGone, BodyAbandoned, ConnectionError)):
+        return True
+    return isinstance(error, OSError) and error.errno is None
 
 
 def spent(ctx: Ctx, started: float) -> dict[str, Any]:

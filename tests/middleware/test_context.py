@@ -6,7 +6,7 @@ import pytest
 from formation import wrap
 from formation.for_requests import build
 from formation.middleware import context, get_context, request_id
-from tests.middleware.worlds import every_lift, every_world
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 DEFAULTS = {"v": "0.01", "sha": "dev", "env": "local", "scope": "all", "ns": "service"}
 NOBODY = {"uid": None, "rid": None, "rid_p": None}
@@ -132,3 +132,10 @@ def test_a_client_takes_the_user_from_its_call(server):
         result = api.get("/echo", session_context={"uid": 42}, response_as=lambda ctx: ctx["fmtn.context"])
     assert (result.body["ns"], result.body["uid"]) == ("billing", 42)
     assert result.body["rid"] == result.request.headers["x-request-id"]
+
+
+@every_world
+def test_on_a_server_it_says_whose_request_is_served(world):
+    ctx = on_server(**{"req.id": "7f3a", "fmtn.session": {"uid": 42}})
+    said = world(context(namespace="shop"), ctx, app())["fmtn.context"]
+    assert (said["ns"], said["rid"], said["rid_p"], said["uid"]) == ("shop", "7f3a", None, 42)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from formation.for_requests import build
 from formation.middleware import context, context_logger, request_id
-from tests.middleware.worlds import every_lift, every_world
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 LINE = {"event": "context", "log_level": "info"}
 
@@ -124,3 +124,11 @@ def test_a_client_logs_the_context_of_each_call(server):
     with capture_logs() as lines, build(base_uri=server.url, middleware=middleware) as api:
         ids = [api.get("/echo").request.headers["x-request-id"] for _ in range(2)]
     assert [(line["event"], line["rid"]) for line in lines] == [("context", each) for each in ids]
+
+
+@every_world
+def test_a_server_logs_it_before_its_app_is_called(world):
+    with capture_logs() as lines:
+        out = world(context_logger(), on_server(**{"fmtn.context": {"ns": "shop"}}), app())
+    assert lines == [{"ns": "shop", "event": "context", "log_level": "info"}]
+    assert not out["fmtn.res.http"].headers_changed

@@ -10,7 +10,7 @@ from formation import wrap
 from formation.for_requests import build
 from formation.middleware import request_duration
 from formation.middleware.request_duration import microseconds
-from tests.middleware.worlds import every_lift, every_world
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -118,3 +118,10 @@ def test_a_client_counts_from_the_request_to_the_response(server):
     with build(base_uri=server.url, middleware=[request_duration()]) as api:
         result = api.get("/slow", params={"seconds": "0.02"}, response_as=lambda ctx: ctx["req.duration_us"])
     assert 15_000 < result.body < 20_000_000
+
+
+@every_world
+def test_on_a_server_it_is_the_time_until_the_head_of_the_response(world):
+    out = world(request_duration(now=clock([1.0, 1.5])), on_server(), app())
+    assert out["req.duration_us"] == 500_000
+    assert not out["fmtn.res.http"].body_read

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from formation import reply, wrap
-from formation.errors import ConnectError, StatusError
+from formation.errors import BodyAbandoned, ClientGone, ConnectError, DeadlineExceeded, StatusError
 from formation.for_requests import build
 from formation.http import Request, Response
 from formation.middleware import context, raise_for_status, request_id, request_logger
-from tests.middleware.worlds import every_lift, every_world
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.servers import refused
 
 GET = {"method": "GET", "url": "https://h/users/7"}
@@ -500,3 +500,76 @@ def test_a_client_logs_the_status_that_was_raised(server):
     with api, capture_logs() as lines, pytest.raises(StatusError):
         api.get("/status/503")
     assert (lines[-1]["event"], lines[-1]["status"], lines[-1]["error"]) == ("failure.http", 503, "StatusError")
+
+
+# --- on a server ---
+
+SERVED = {"method": "GET", "url": "https://shop/users/7"}
+
+
+@every_world
+def test_a_server_logs_its_answer_with_the_template_that_the_app_has_found(world):
+    _, lines = logged(world, on_server(), app(200, {"Content-Length": "4"}, template="/users/{id}"))
+    said = SERVED | {"status": 200, "template": "/users/{id}", "elapsed": None, "size": 4}
+    assert lines == [
+        ("info", "request.http", SERVED | {"params": {}}),
+        ("debug", "request.http", {"headers": {}}),
+        ("info", "response.http", said),
+        ("debug", "response.http", {"headers": {"Content-Length": "4"}}),
+    ]
+
+
+@every_world
+@pytest.mark.parametrize(
+    "error",
+    [ClientGone(""), BodyAbandoned(), OSError(), BrokenPipeError(32, ""), ConnectionResetError(104, "")],
+    ids=repr,
+)
+def test_a_client_that_is_gone_is_no_failure_of_the_server(world, error):
+    def endpoint(ctx):
+        raise error
+
+    out, lines = logged(world, on_server(), endpoint)
+    assert out is error
+    assert lines[2] == ("info", "disconnected.http", SERVED | {"error": type(error).__name__, "detail": str(error)})
+    assert logged(world, get(), endpoint)[1][2][:2] == ("error", "failure.http")
+
+
+@every_world
+@pytest.mark.parametrize("error", [FileNotFoundError(2, ""), TimeoutError(), DeadlineExceeded(), ValueError()])
+def test_what_goes_wrong_in_the_app_is_a_failure_of_the_server(world, error):
+    def endpoint(ctx):
+        raise error
+
+    _, lines = logged(world, on_server(), endpoint)
+    assert lines[2][:2] == ("error", "failure.http")
+
+
+ENDS = {
+    "well": (None, "debug", "response.http.closed"),
+    "given up": (BodyAbandoned(), "info", "disconnected.http"),
+    "the server could not send": (OSError("gone"), "info", "disconnected.http"),
+    "the app failed": (ValueError("no"), "error", "failure.http"),
+    "a file of the app failed": (OSError(5, "disk"), "error", "failure.http"),
+}
+
+
+@every_world
+@pytest.mark.parametrize(("error", "level", "event"), ENDS.values(), ids=ENDS)
+def test_the_end_of_what_a_server_streams_is_logged_with_its_bytes(world, error, level, event):
+    with capture_logs() as lines:
+        body = world(request_logger(), on_server(), app())["fmtn.res.http"].body
+        body.push(b"four")  # as an edge does
+        body.end(error)
+    how = {"error": None} if error is None else {"error": type(error).__name__, "detail": str(error)}
+    assert taken_apart(lines[4]) == (level, event, SERVED | {"status": 200, "bytes": 4} | how)
+    assert len(lines) == 5
+
+
+@every_world
+def test_a_websocket_whose_client_is_gone_is_disconnected(world):
+    def endpoint(ctx):
+        raise ClientGone("")
+
+    _, lines = logged(world, on_server(**{"fmtn.kind": "websocket"}), endpoint)
+    assert lines[2][:2] == ("info", "disconnected.websocket")
