@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from formation import reply, wrap
 from formation.for_requests import build
+from formation.for_wsgi import FormationMiddleware, endpoint
 from formation.http import Request, Response
 from formation.middleware import request_id
-from tests.middleware.worlds import every_lift, every_world
+from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 NEW = "new-id"
 LONGEST = "x" * 128
@@ -158,3 +159,33 @@ def test_a_client_sends_it(server):
         api.get("/echo", headers={"X-Request-ID": "own"})
         api.get("/hops/1")
     assert [request.header("x-request-id") for request in seen.requests] == ["first", "own", "second", "second"]
+
+
+@every_world
+@pytest.mark.parametrize(("inbound", "expected"), [("theirs", "theirs"), ("a b", NEW), ("x" * 129, NEW), ("", NEW)])
+def test_a_server_answers_with_the_id_that_its_app_has_seen(world, inbound, expected):
+    ctx = on_server(headers={"x-request-id": inbound})
+    out = world(request_id(idgen=lambda: NEW), ctx, app(headers={"ETag": '"1"'}))
+    assert out["req.id"] == out["fmtn.req.http"].headers["X-Request-ID"] == expected
+    assert list(out["fmtn.res.http"].headers.items()) == [("ETag", '"1"'), ("x-request-id", expected)]
+    assert out["fmtn.req.http"].headers_changed is (inbound != expected)
+
+
+def test_a_client_below_a_server_sends_the_id_of_the_request_that_it_serves():
+    seen = []
+
+    def answer(ctx):
+        seen.append((ctx["req.id"], ctx["req.parent.id"], ctx["fmtn.req.http"].headers["X-Request-ID"]))
+        return reply(ctx, 200)
+
+    billing = build(base_uri="https://billing", middleware=[request_id()], endpoint=answer)
+
+    def shop(environ, start_response):
+        billing.get("/invoices")
+        start_response("200 OK", [])
+        return [environ["HTTP_X_REQUEST_ID"].encode()]
+
+    served = FormationMiddleware(shop, middleware=[request_id(idgen=lambda: NEW)])
+    result = build(base_uri="http://shop", endpoint=endpoint(served)).get("/")
+    assert seen == [(NEW, NEW, NEW)]
+    assert (result.body, result.headers["x-request-id"]) == (NEW.encode(), NEW)
