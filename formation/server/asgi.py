@@ -360,6 +360,8 @@ class Attempt:
         await self._settle()
 
     async def _feed(self, message: Message) -> None:
+        if self.exchange.over:  # the app has cancelled a send, and so the chain that was at work in it
+            self._leave()
         for chunk, is_last in _pieces(message):
             self.complete = is_last
             await self.exchange.step(chunk)

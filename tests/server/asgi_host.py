@@ -7,6 +7,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from formation import res
+
 
 class Host:
     """Calls an app with ``received``, one message after another, then waits as a server does for the client to go.
@@ -102,3 +104,61 @@ def answering(*messages: dict[str, Any], first: Any = None, last: Any = None) ->
             await last(scope, receive, send)
 
     return app
+
+
+HELLO = (start(200, (b"content-type", b"text/plain"), (b"content-length", b"5")), body(b"hello"))
+
+
+async def fails(scope, receive, send):
+    """Fail, as a part of an app."""
+    raise ZeroDivisionError("the app failed")
+
+
+# Middleware
+
+
+def plain(ctx, call):
+    return call(ctx)
+
+
+async def colored(ctx, call):
+    return await call(ctx)
+
+
+def header(name, value="1"):
+    def header(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers[name] = value
+        return ctx
+
+    return header
+
+
+def reading(ctx, call):
+    ctx = call(ctx)
+    res(ctx).content  # noqa: B018
+    return ctx
+
+
+def upper(ctx, call):
+    ctx = call(ctx)
+    res(ctx).body.map(bytes.upper)
+    return ctx
+
+
+def pulling(ctx, call):
+    ctx = call(ctx)
+    res(ctx).body = (part.upper() for part in res(ctx).body)
+    return ctx
+
+
+async def apulling(ctx, call):
+    ctx = await call(ctx)
+    old = res(ctx).body
+
+    async def new():
+        async for part in old:
+            yield part.upper()
+
+    res(ctx).body = new()
+    return ctx

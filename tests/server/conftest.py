@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 
+from tests.server.asgi_host import Host
 from tests.server.edges import EDGES, Answer, App, Edge, Reply, Sent
 
 
@@ -27,3 +29,15 @@ def ask(edge: Edge) -> Callable[..., Answer]:
         return edge.serve(edge.build(app, middleware), Sent(path=path, query=query, **sent))
 
     return ask
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def serve(request: pytest.FixtureRequest) -> Callable[..., Host]:
+    """Call an ASGI app by a `Host`, on one event loop and the other; return the host."""
+
+    def serve(app: Any, *received: Any, host: Host | None = None, **kwargs: Any) -> Host:
+        host = host or Host(*received, **kwargs)
+        anyio.run(host.call, app, backend=request.param)
+        return host
+
+    return serve

@@ -13,69 +13,23 @@ import pytest
 from formation import ambient, await_, reply, req, res
 from formation.errors import BodyTooLarge, ClientGone
 from formation.for_asgi import FormationMiddleware
-from tests.server.asgi_host import GONE, Host, answering, body, chunk, start
-
-HELLO = (start(200, (b"content-type", b"text/plain"), (b"content-length", b"5")), body(b"hello"))
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def run(request):
-    """Call an app by a host, on one event loop or the other; return the host."""
-
-    def run(app, *args, host=None, **kwargs):
-        host = host or Host(*args, **kwargs)
-        anyio.run(host.call, app, backend=request.param)
-        return host
-
-    return run
-
-
-def plain(ctx, call):
-    return call(ctx)
-
-
-async def colored(ctx, call):
-    return await call(ctx)
-
-
-def header(name, value="1"):
-    def header(ctx, call):
-        ctx = call(ctx)
-        res(ctx).headers[name] = value
-        return ctx
-
-    return header
-
-
-def reading(ctx, call):
-    ctx = call(ctx)
-    res(ctx).content  # noqa: B018
-    return ctx
-
-
-def upper(ctx, call):
-    ctx = call(ctx)
-    res(ctx).body.map(bytes.upper)
-    return ctx
-
-
-def pulling(ctx, call):
-    ctx = call(ctx)
-    res(ctx).body = (part.upper() for part in res(ctx).body)
-    return ctx
-
-
-async def apulling(ctx, call):
-    ctx = await call(ctx)
-    old = res(ctx).body
-
-    async def new():
-        async for part in old:
-            yield part.upper()
-
-    res(ctx).body = new()
-    return ctx
-
+from tests.server.asgi_host import (
+    GONE,
+    HELLO,
+    Host,
+    answering,
+    apulling,
+    body,
+    chunk,
+    colored,
+    fails,
+    header,
+    plain,
+    pulling,
+    reading,
+    start,
+    upper,
+)
 
 COLOURS = pytest.mark.parametrize("layers", [[plain], [colored], [plain, colored], [colored, plain, plain]])
 
@@ -84,49 +38,49 @@ COLOURS = pytest.mark.parametrize("layers", [[plain], [colored], [plain, colored
 
 
 @COLOURS
-def test_messages_pass_as_the_app_sent_them(run, layers):
+def test_messages_pass_as_the_app_sent_them(serve, layers):
     sent = [
         start(200, (b"X-A", b"1"), (b"x-a", b"2"), (b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), own="key"),
         {**body(b"a", more=True), "own": 1},
         {"type": "http.response.body"},
     ]
-    host = run(FormationMiddleware(answering(*sent), layers))
+    host = serve(FormationMiddleware(answering(*sent), layers))
     assert all(came is gave for came, gave in zip(host.sent, sent, strict=True))
 
 
-def test_headers_may_be_any_iterable_of_pairs_or_absent(run):
+def test_headers_may_be_any_iterable_of_pairs_or_absent(serve):
     head = {"type": "http.response.start", "status": 204}
-    assert run(FormationMiddleware(answering(head, body()), [plain])).sent[0] is head
+    assert serve(FormationMiddleware(answering(head, body()), [plain])).sent[0] is head
     head = {**start(200), "headers": iter([[b"a", b"1"], (b"b", b"2")])}
-    assert run(FormationMiddleware(answering(head, body()), [header("c")])).headers == [
+    assert serve(FormationMiddleware(answering(head, body()), [header("c")])).headers == [
         (b"a", b"1"), (b"b", b"2"), (b"c", b"1")
     ]  # fmt: skip
 
 
-def test_the_app_gets_the_very_scope_of_the_server(run):
+def test_the_app_gets_the_very_scope_of_the_server(serve):
     seen = []
 
     async def look(scope, receive, send):
         seen.append(scope)
         scope["route"] = "found"
 
-    host = run(FormationMiddleware(answering(*HELLO, first=look), [plain, colored]))
+    host = serve(FormationMiddleware(answering(*HELLO, first=look), [plain, colored]))
     assert seen[0] is host.scope
     assert host.scope["route"] == "found"
 
 
-def test_nothing_is_received_unless_somebody_asks(run):
-    assert run(FormationMiddleware(answering(*HELLO), [plain])).asked == 0
+def test_nothing_is_received_unless_somebody_asks(serve):
+    assert serve(FormationMiddleware(answering(*HELLO), [plain])).asked == 0
 
 
-def test_parts_of_the_request_and_the_disconnect_reach_the_app_once_and_in_order(run):
+def test_parts_of_the_request_and_the_disconnect_reach_the_app_once_and_in_order(serve):
     messages = [chunk(b"a", more=True), chunk(b"b"), GONE]
     seen = []
 
     async def receive_all(scope, receive, send):
         seen.extend([await receive() for _ in range(3)])
 
-    run(FormationMiddleware(answering(*HELLO, first=receive_all), [plain]), *messages)
+    serve(FormationMiddleware(answering(*HELLO, first=receive_all), [plain]), *messages)
     assert all(came is gave for came, gave in zip(seen, messages, strict=True))
 
 
@@ -152,7 +106,7 @@ def test_the_app_runs_in_the_task_of_the_server():
 
 
 @COLOURS
-def test_context_variables_pass_both_ways(run, layers):
+def test_context_variables_pass_both_ways(serve, layers):
     var = contextvars.ContextVar("var", default="unset")
     seen = {}
 
@@ -174,11 +128,11 @@ def test_context_variables_pass_both_ways(run, layers):
         await app(scope, receive, send)
         seen["end"] = var.get()
 
-    run(outer)
+    serve(outer)
     assert seen == {"outside": "outer", "app": "layer", "after": "app", "end": "app"}
 
 
-def test_the_server_takes_a_message_before_the_app_goes_on(run):
+def test_the_server_takes_a_message_before_the_app_goes_on(serve):
     events = []
 
     async def app(scope, receive, send):
@@ -193,47 +147,47 @@ def test_the_server_takes_a_message_before_the_app_goes_on(run):
 
     for layers in ([plain], [upper], [pulling], [apulling]):
         events.clear()
-        run(FormationMiddleware(app, layers), host=Slow())
+        serve(FormationMiddleware(app, layers), host=Slow())
         assert [event for event in events if event != "server 3"] == [
             "server 0", "app 0", "server 1", "app 1", "server 2", "app 2"
         ]  # fmt: skip
 
 
-def test_background_work_runs_in_the_call_and_after_the_answer(run):
+def test_background_work_runs_in_the_call_and_after_the_answer(serve):
     events = []
 
     async def background(scope, receive, send):
         events.append(list(host.kinds))
 
     host = Host()
-    run(FormationMiddleware(answering(*HELLO, last=background), [plain, colored]), host=host)
+    serve(FormationMiddleware(answering(*HELLO, last=background), [plain, colored]), host=host)
     assert events == [["start", "body"]]
 
 
-def test_what_is_no_http_passes_untouched(run):
+def test_what_is_no_http_passes_untouched(serve):
     seen = []
 
     async def app(scope, receive, send):
         seen.append((scope, receive, send))
 
     host = Host(type="lifespan", state={})
-    run(FormationMiddleware(app, [plain]), host=host)
+    serve(FormationMiddleware(app, [plain]), host=host)
     other = Host(type="something.else")
-    run(FormationMiddleware(app, [plain]), host=other)
+    serve(FormationMiddleware(app, [plain]), host=other)
     assert seen == [(each.scope, each.receive, each.send) for each in (host, other)]
     assert seen[0][0]["state"] is host.scope["state"]
 
 
-def test_an_app_that_raises_on_lifespan_raises(run):
+def test_an_app_that_raises_on_lifespan_raises(serve):
     async def app(scope, receive, send):
         raise LookupError("no lifespan")
 
     with pytest.raises(LookupError, match="no lifespan"):
-        run(FormationMiddleware(app, [plain]), type="lifespan")
+        serve(FormationMiddleware(app, [plain]), type="lifespan")
 
 
 @pytest.mark.parametrize("layers", [[plain], [upper], [header("x")], [reading]])
-def test_extensions_pass_in_place(run, layers):
+def test_extensions_pass_in_place(serve, layers):
     sent = [
         {"type": "http.response.debug", "info": {}},
         {"type": "http.response.early_hint", "links": []},
@@ -242,18 +196,18 @@ def test_extensions_pass_in_place(run, layers):
         body(b"a"),
         {"type": "http.response.trailers", "headers": [(b"a", b"1")], "more_trailers": False},
     ]
-    host = run(FormationMiddleware(answering(*sent), layers))
+    host = serve(FormationMiddleware(answering(*sent), layers))
     kinds = [kind for kind in host.kinds if kind != "push"]
     assert kinds == ["debug", "early_hint", "start", "body", "trailers"]
     assert host.sent[-1] is sent[-1]
     assert "push" in host.kinds
 
 
-def test_head_and_304_keep_their_length_and_are_not_mapped(run):
+def test_head_and_304_keep_their_length_and_are_not_mapped(serve):
     head = start(304, (b"content-length", b"5"), (b"etag", b'"a"'))
-    assert run(FormationMiddleware(answering(head, body()), [upper])).sent[0] is head
+    assert serve(FormationMiddleware(answering(head, body()), [upper])).sent[0] is head
     head = start(200, (b"content-length", b"5"))
-    assert run(FormationMiddleware(answering(head, body()), [upper]), method="HEAD").sent == [head, body()]
+    assert serve(FormationMiddleware(answering(head, body()), [upper]), method="HEAD").sent == [head, body()]
 
 
 def test_200_requests_at_once_do_not_mix():
@@ -281,7 +235,7 @@ def test_200_requests_at_once_do_not_mix():
         assert (host.headers, host.body) == ([(b"path", path), (b"tag", path)], path)
 
 
-def test_the_app_may_send_from_another_task(run):
+def test_the_app_may_send_from_another_task(serve):
     async def app(scope, receive, send):
         async def stream():
             await send(start())
@@ -292,11 +246,11 @@ def test_the_app_may_send_from_another_task(run):
             group.start_soon(stream)
 
     for layers in ([plain, header("x")], [upper], [pulling], [apulling], [reading]):
-        host = run(FormationMiddleware(app, layers))
+        host = serve(FormationMiddleware(app, layers))
         assert host.body.lower() == b"ab"
 
 
-def test_a_cancel_scope_of_the_app_around_its_sends_works(run):
+def test_a_cancel_scope_of_the_app_around_its_sends_works(serve):
     class Slow(Host):
         async def send(self, message):
             if self.sent:
@@ -315,7 +269,7 @@ def test_a_cancel_scope_of_the_app_around_its_sends_works(run):
         cancelled.append(scope_.cancelled_caught)
 
     for layers in ([plain], [upper], [pulling], [apulling]):
-        run(FormationMiddleware(app, layers), host=Slow())
+        serve(FormationMiddleware(app, layers), host=Slow())
     assert cancelled == [True] * 8
 
 
@@ -357,21 +311,17 @@ def test_an_exchange_is_freed_without_the_garbage_collector(layers, app):
         gc.enable()
 
 
-async def fails(scope, receive, send):
-    raise ZeroDivisionError("the app failed")
-
-
 # What the chain sees
 
 
-def test_the_context_says_what_it_is_about(run):
+def test_the_context_says_what_it_is_about(serve):
     seen = {}
 
     def look(ctx, call):
         seen.update(ctx)
         return call(ctx)
 
-    host = run(FormationMiddleware(answering(*HELLO), [look]))
+    host = serve(FormationMiddleware(answering(*HELLO), [look]))
     assert {key: seen[key] for key in ("fmtn.side", "fmtn.kind", "fmtn.state", "fmtn.session", "fmtn.sensitive")} == {
         "fmtn.side": "server", "fmtn.kind": "http", "fmtn.state": {}, "fmtn.session": {}, "fmtn.sensitive": set()
     }  # fmt: skip
@@ -391,18 +341,18 @@ def test_the_context_says_what_it_is_about(run):
         ({"headers": [(b"host", b"[::1]:81")]}, "http://[::1]:81/"),
     ],
 )  # fmt: skip
-def test_the_url_is_what_the_client_asked_for(run, scope, url):
+def test_the_url_is_what_the_client_asked_for(serve, scope, url):
     seen = []
 
     def look(ctx, call):
         seen.append((req(ctx).url, req(ctx).peer, req(ctx).method))
         return call(ctx)
 
-    run(FormationMiddleware(answering(*HELLO), [look]), **scope)
+    serve(FormationMiddleware(answering(*HELLO), [look]), **scope)
     assert seen == [(url, "192.0.2.1", "GET")]
 
 
-def test_code_after_the_call_runs_before_the_body_is_sent_and_on_close_runs_at_the_end(run):
+def test_code_after_the_call_runs_before_the_body_is_sent_and_on_close_runs_at_the_end(serve):
     events = []
 
     def layer(ctx, call):
@@ -412,12 +362,12 @@ def test_code_after_the_call_runs_before_the_body_is_sent_and_on_close_runs_at_t
         return ctx
 
     host = Host()
-    run(FormationMiddleware(answering(HELLO[0], body(b"hel", more=True), body(b"lo")), [layer]), host=host)
+    serve(FormationMiddleware(answering(HELLO[0], body(b"hel", more=True), body(b"lo")), [layer]), host=host)
     assert events == [("after", []), (5, None, ["start", "body", "body"])]
 
 
 @COLOURS
-def test_a_changed_head_goes_out_and_the_rest_as_it_was(run, layers):
+def test_a_changed_head_goes_out_and_the_rest_as_it_was(serve, layers):
     def change(ctx, call):
         ctx = call(ctx)
         res(ctx).status_code = 201
@@ -425,14 +375,14 @@ def test_a_changed_head_goes_out_and_the_rest_as_it_was(run, layers):
         return ctx
 
     head = start(200, (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), own=1)
-    host = run(FormationMiddleware(answering(head, body(b"a")), [*layers, change]))
+    host = serve(FormationMiddleware(answering(head, body(b"a")), [*layers, change]))
     assert host.sent == [
         {**head, "status": 201, "headers": [*head["headers"], (b"x-new", "ä".encode("latin-1"))]}, body(b"a")
     ]  # fmt: skip
     assert head == start(200, (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), own=1)
 
 
-def test_a_changed_request_is_what_the_app_gets_in_a_scope_of_its_own(run):
+def test_a_changed_request_is_what_the_app_gets_in_a_scope_of_its_own(serve):
     seen = []
 
     async def look(scope, receive, send):
@@ -448,7 +398,7 @@ def test_a_changed_request_is_what_the_app_gets_in_a_scope_of_its_own(run):
         request.peer = "203.0.113.9"
         return call(ctx)
 
-    host = run(FormationMiddleware(answering(*HELLO, first=look), [change]))
+    host = serve(FormationMiddleware(answering(*HELLO, first=look), [change]))
     (scope,) = seen
     assert "mine" not in host.scope
     changed = ("scheme", "path", "raw_path", "query_string", "method", "client", "headers")
@@ -458,7 +408,7 @@ def test_a_changed_request_is_what_the_app_gets_in_a_scope_of_its_own(run):
     }  # fmt: skip
 
 
-def test_the_route_of_the_app_is_the_template(run):
+def test_the_route_of_the_app_is_the_template(serve):
     class Route:
         path = "/users/{id}"
 
@@ -474,7 +424,7 @@ def test_the_route_of_the_app_is_the_template(run):
             seen.append((ctx["fmtn.template"], req(ctx).template, req(ctx).name))
         return ctx
 
-    run(FormationMiddleware(answering(*HELLO, first=route), [look]), root_path="/api")
+    serve(FormationMiddleware(answering(*HELLO, first=route), [look]), root_path="/api")
     assert seen == [("/v1/users/{id}", "/v1/users/{id}", "GET /v1/users/{id}")]
 
     async def route_and_fail(scope, receive, send):
@@ -482,7 +432,7 @@ def test_the_route_of_the_app_is_the_template(run):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run(FormationMiddleware(route_and_fail, [look]), root_path="/api")
+        serve(FormationMiddleware(route_and_fail, [look]), root_path="/api")
     assert seen[1] == seen[0]
 
 
@@ -490,9 +440,9 @@ def test_the_route_of_the_app_is_the_template(run):
 
 
 @pytest.mark.parametrize("layer", [upper, pulling, apulling])
-def test_a_body_is_changed_as_it_passes(run, layer):
+def test_a_body_is_changed_as_it_passes(serve, layer):
     head = start(200, (b"content-length", b"4"), (b"etag", b'"x"'))
-    host = run(
+    host = serve(
         FormationMiddleware(answering(head, body(b"ab", more=True), body(more=True), body(b"cd")), [plain, layer])
     )
     assert host.body == b"ABCD"
@@ -500,19 +450,19 @@ def test_a_body_is_changed_as_it_passes(run, layer):
     assert [message["more_body"] for message in host.sent[1:]][-1] is False
 
 
-def test_a_map_has_a_last_word(run):
+def test_a_map_has_a_last_word(serve):
     def count(ctx, call):
         ctx = call(ctx)
         sizes = []
         res(ctx).body.map(lambda part: sizes.append(len(part)) or part, lambda: b"%d" % sum(sizes))
         return ctx
 
-    host = run(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"c")), [count]))
+    host = serve(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"c")), [count]))
     assert [message.get("body") for message in host.sent[1:]] == [b"ab", b"c3"]
 
 
 @pytest.mark.parametrize("colour", ["plain", "async"])
-def test_who_reads_the_body_gets_it_before_the_head_goes_out(run, colour):
+def test_who_reads_the_body_gets_it_before_the_head_goes_out(serve, colour):
     seen = []
 
     def look(ctx, call):
@@ -529,13 +479,13 @@ def test_who_reads_the_body_gets_it_before_the_head_goes_out(run, colour):
 
     layer = look if colour == "plain" else alook
     host = Host()
-    run(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"cd")), [plain, layer]), host=host)
+    serve(FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"cd")), [plain, layer]), host=host)
     assert seen == [(b"abcd", [])]
     assert host.sent == [start(200, (b"size", b"4")), body(b"abcd")]
 
 
 @pytest.mark.parametrize("value", [b"other", [b"ot", b"her"]])
-def test_a_body_may_be_replaced_unread(run, value):
+def test_a_body_may_be_replaced_unread(serve, value):
     def replace(ctx, call):
         ctx = call(ctx)
         res(ctx).body = value
@@ -546,13 +496,13 @@ def test_a_body_may_be_replaced_unread(run, value):
     async def background(scope, receive, send):
         done.append(1)
 
-    host = run(FormationMiddleware(answering(*HELLO, last=background), [replace]))
+    host = serve(FormationMiddleware(answering(*HELLO, last=background), [replace]))
     assert host.body == b"other"
     assert dict(host.headers).get(b"content-length", b"5") == b"5"
     assert done == [1]
 
 
-def test_the_first_chunk_may_be_looked_at(run):
+def test_the_first_chunk_may_be_looked_at(serve):
     def peek(ctx, call):
         ctx = call(ctx)
         chunks = iter(res(ctx).body)
@@ -566,13 +516,13 @@ def test_the_first_chunk_may_be_looked_at(run):
         res(ctx).body = rest()
         return ctx
 
-    host = run(
+    host = serve(
         FormationMiddleware(answering(start(), body(b"a", more=True), body(b"b", more=True), body(b"c")), [peek])
     )
     assert (host.headers, host.body) == ([(b"first", b"a")], b"abc")
 
 
-def test_a_body_over_the_limit_is_an_error_of_the_chain(run):
+def test_a_body_over_the_limit_is_an_error_of_the_chain(serve):
     def guard(ctx, call):
         ctx = call(ctx)
         try:
@@ -580,26 +530,26 @@ def test_a_body_over_the_limit_is_an_error_of_the_chain(run):
         except BodyTooLarge as error:
             return reply(ctx, 502, {}, str(error.limit))
 
-    host = run(FormationMiddleware(answering(*HELLO), [guard], max_body=4))
+    host = serve(FormationMiddleware(answering(*HELLO), [guard], max_body=4))
     assert (host.status, host.body) == (502, b"4")
     with pytest.raises(BodyTooLarge):
-        run(FormationMiddleware(answering(*HELLO), [reading], max_body=4))
+        serve(FormationMiddleware(answering(*HELLO), [reading], max_body=4))
 
 
-def test_files_that_the_server_would_send_are_read_where_a_middleware_changes_the_body(run, tmp_path):
+def test_files_that_the_server_would_send_are_read_where_a_middleware_changes_the_body(serve, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"hello world")
     path = {"type": "http.response.pathsend", "path": str(file)}
-    assert run(FormationMiddleware(answering(start(), path), [plain, header("x")])).sent[1] is path
+    assert serve(FormationMiddleware(answering(start(), path), [plain, header("x")])).sent[1] is path
     for layer in (upper, pulling, apulling):
-        assert run(FormationMiddleware(answering(start(), path), [layer])).body == b"HELLO WORLD"
+        assert serve(FormationMiddleware(answering(start(), path), [layer])).body == b"HELLO WORLD"
     with file.open("rb") as opened:
         parts = [
             {"type": "http.response.zerocopysend", "file": opened, "offset": 6, "count": 5, "more_body": True},
             {"type": "http.response.zerocopysend", "file": opened, "offset": 0, "count": 5},
         ]
-        assert run(FormationMiddleware(answering(start(), *parts), [plain])).sent[1:] == parts
-        assert run(FormationMiddleware(answering(start(), *parts), [upper])).body == b"WORLDHELLO"
+        assert serve(FormationMiddleware(answering(start(), *parts), [plain])).sent[1:] == parts
+        assert serve(FormationMiddleware(answering(start(), *parts), [upper])).body == b"WORLDHELLO"
 
 
 # The request's body
@@ -617,7 +567,7 @@ def reads_all(into):
 
 
 @pytest.mark.parametrize("colour", ["plain", "async"])
-def test_who_reads_the_request_takes_nothing_from_the_app(run, colour):
+def test_who_reads_the_request_takes_nothing_from_the_app(serve, colour):
     seen = []
 
     def look(ctx, call):
@@ -633,11 +583,11 @@ def test_who_reads_the_request_takes_nothing_from_the_app(run, colour):
         seen.append(await receive())
 
     app = FormationMiddleware(answering(*HELLO, first=then), [look if colour == "plain" else alook])
-    run(app, chunk(b"a", more=True), chunk(b"b"), GONE)
+    serve(app, chunk(b"a", more=True), chunk(b"b"), GONE)
     assert seen == [b"ab", chunk(b"ab"), GONE]
 
 
-def test_a_request_may_be_read_after_the_app_has(run):
+def test_a_request_may_be_read_after_the_app_has(serve):
     seen = []
 
     def look(ctx, call):
@@ -645,12 +595,12 @@ def test_a_request_may_be_read_after_the_app_has(run):
         seen.append(req(ctx).content)
         return ctx
 
-    run(FormationMiddleware(answering(*HELLO, first=reads_all([])), [look]), chunk(b"a", more=True), chunk(b"b"))
+    serve(FormationMiddleware(answering(*HELLO, first=reads_all([])), [look]), chunk(b"a", more=True), chunk(b"b"))
     assert seen == [b"ab"]
 
 
 @pytest.mark.parametrize("kind", ["map", "plain generator", "async generator", "bytes"])
-def test_a_request_body_may_be_changed(run, kind):
+def test_a_request_body_may_be_changed(serve, kind):
     got = []
 
     async def agen(old):
@@ -678,32 +628,32 @@ def test_a_request_body_may_be_changed(run, kind):
 
     headers = [(b"host", b"h"), (b"content-length", b"2")]
     app = FormationMiddleware(answering(*HELLO, first=read), [change])
-    run(app, chunk(b"a", more=True), chunk(b"b"), GONE, method="POST", headers=headers)
+    serve(app, chunk(b"a", more=True), chunk(b"b"), GONE, method="POST", headers=headers)
     assert b"".join(message["body"] for message in got) == b"AB"
     assert seen[0].get(b"content-length") == (b"2" if kind == "bytes" else None)
     assert seen[1] == GONE
 
 
-def test_a_hook_on_the_request_is_called_when_the_app_has_read_it(run):
+def test_a_hook_on_the_request_is_called_when_the_app_has_read_it(serve):
     seen = []
 
     def watch(ctx, call):
         req(ctx).body.on_close(lambda count, error: seen.append((count, error)))
         return call(ctx)
 
-    run(FormationMiddleware(answering(*HELLO, first=reads_all([])), [watch]), chunk(b"abc"))
+    serve(FormationMiddleware(answering(*HELLO, first=reads_all([])), [watch]), chunk(b"abc"))
     assert seen == [(3, None)]
 
 
-def test_a_request_over_the_limit_is_answered_with_413(run):
+def test_a_request_over_the_limit_is_answered_with_413(serve):
     def read(ctx, call):
         req(ctx).content  # noqa: B018
         return call(ctx)
 
-    assert run(FormationMiddleware(answering(*HELLO), [read], max_body=2), chunk(b"abc")).status == 413
+    assert serve(FormationMiddleware(answering(*HELLO), [read], max_body=2), chunk(b"abc")).status == 413
 
 
-def test_a_client_that_goes_while_its_request_is_read_gets_no_answer_and_is_no_failure(run):
+def test_a_client_that_goes_while_its_request_is_read_gets_no_answer_and_is_no_failure(serve):
     seen = []
 
     def read(ctx, call):
@@ -714,11 +664,11 @@ def test_a_client_that_goes_while_its_request_is_read_gets_no_answer_and_is_no_f
             raise
         return call(ctx)
 
-    assert run(FormationMiddleware(answering(*HELLO), [read]), chunk(b"a", more=True), GONE).sent == []
+    assert serve(FormationMiddleware(answering(*HELLO), [read]), chunk(b"a", more=True), GONE).sent == []
     assert seen == [ClientGone]
 
 
-def test_an_error_of_a_request_generator_does_not_enter_the_app(run):
+def test_an_error_of_a_request_generator_does_not_enter_the_app(serve):
     seen = []
 
     def change(ctx, call):
@@ -736,14 +686,14 @@ def test_an_error_of_a_request_generator_does_not_enter_the_app(run):
         seen.extend([await receive(), await receive()])
         raise OSError("the client has gone")
 
-    assert run(FormationMiddleware(app, [change])).status == 400
+    assert serve(FormationMiddleware(app, [change])).status == 400
     assert seen == [chunk(b"a", more=True), GONE]
 
 
 # Ambient
 
 
-def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_the_answer(run):
+def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_the_answer(serve):
     seen = []
 
     async def look(scope, receive, send):
@@ -760,6 +710,6 @@ def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_t
     common = {"req.id": "7f3a", "req.parent.id": "7f3a", "fmtn.trace": trace}
     for layers in ([publish], [publish, upper], [publish, pulling], [publish, reading]):
         seen.clear()
-        run(FormationMiddleware(answering(*HELLO, first=look, last=look), layers), headers=headers)
+        serve(FormationMiddleware(answering(*HELLO, first=look, last=look), layers), headers=headers)
         assert seen == [common | {"fmtn.deadline": 1e9}, common]
     assert ambient.current.get() is None
