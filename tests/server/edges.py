@@ -8,6 +8,7 @@ the way: it is the real framework with the real edge, only without a socket.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -181,7 +182,74 @@ def seen_in(environ: dict[str, Any]) -> Seen:
     return Seen(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], headers, body, environ)
 
 
-EDGES: list[Edge] = [Wsgi()]
+class Asgi(Edge):
+    """Any ASGI app."""
+
+    name = "asgi"
+
+    def build(self, app: App, middleware: Any, **settings: Any) -> Any:
+        """Around an ASGI app."""
+
+        async def asgi_app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            body, more = b"", True
+            while more:
+                message = await receive()
+                body, more = body + message.get("body", b""), message.get("more_body", False)
+            headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+            query = scope["query_string"].decode()
+            reply = app(Seen(scope["method"], scope["path"], query, headers, body, scope))
+            lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in text(reply)]
+            await send({"type": "http.response.start", "status": reply.status, "headers": lines})
+            for chunk in reply.chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body"})
+
+        return self.module.FormationMiddleware(asgi_app, middleware=middleware, **settings)
+
+    def serve(self, built: Any, sent: Sent) -> Answer:
+        """As ASGI 3.0 has it."""
+        answer = Answer()
+        received = [{"type": "http.request", "body": sent.body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            return received.pop() if received else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                answer.headers = [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]]
+            elif message.get("body"):
+                answer.chunks.append(message["body"])
+
+        try:
+            asyncio.run(built(scope_of(sent), receive, send))
+        except BaseException as error:  # noqa: BLE001  a case looks at it
+            answer.error = error
+        return answer
+
+
+def scope_of(sent: Sent) -> dict[str, Any]:
+    """What an ASGI server makes of a request."""
+    length = {"content-length": str(len(sent.body))} if sent.body else {}
+    headers = {"host": "testserver", **length, **{name.lower(): value for name, value in sent.headers.items()}}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": sent.method,
+        "scheme": "http",
+        "path": unquote_to_bytes(sent.path).decode(),
+        "raw_path": sent.path.encode(),
+        "query_string": sent.query.encode(),
+        "root_path": "",
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "client": ("127.0.0.1", 12345),
+        "server": ("testserver", 80),
+        "extensions": {},
+    }
+
+
+EDGES: list[Edge] = [Wsgi(), Asgi()]
 
 
 def pieces(*chunks: bytes) -> Iterator[bytes]:
