@@ -32,6 +32,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import ambient
+from formation.errors import BodyTooLarge
 from formation.http import Response
 from formation.introspection import is_coroutine_callable, name_of, where
 from formation.kernel import wrap
@@ -89,7 +90,7 @@ def middleware(
             409. Django neither reports them nor shows them to the ``process_exception`` of neighbours outside of this
             one. All other errors are raised at ``call(ctx)`` too, after Django has reported them.
         max_body: bytes of a request, and of a stream that answers it, that a middleware may read into memory; see
-            `MAX_BODY`. ``None``: no limit but Django's own.
+            `MAX_BODY`. A larger request is answered by a 413. ``None``: no limit but Django's own.
 
     Raises:
         TypeError: a middleware is none, or ``catch`` holds something else than classes of errors. When Django builds
@@ -301,6 +302,8 @@ def _failed(bag: dict[str, Any], error: BaseException) -> Any:
     if (dropped := bag.get("response")) is not None:
         drop(dropped)
     failure = getattr(bag["request"], _FAILURE, None)
+    if failure is None and isinstance(error, BodyTooLarge) and error.request is None and dropped is None:
+        return HttpResponse("Content Too Large", status=413, content_type="text/plain")
     if failure is None or failure.error is not error or not failure.is_reported or failure.response is None:
         raise  # noqa: PLE0704  it is being handled out there
     return failure.response

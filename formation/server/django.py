@@ -39,26 +39,37 @@ _CACHED: Final = ("headers", "COOKIES", "accepted_types", "accepted_types_by_pre
 
 
 class DjangoRequest(ServerRequest):
-    """Django's request."""
+    """Django's request. Forks of it have the same ``first``: what there was, once something has been written back."""
 
-    __slots__ = ("limit",)
+    __slots__ = ("first", "limit")
 
     def __init__(self, native: Any, limit: int | None) -> None:
         super().__init__(native, native.method, native.META.get("REMOTE_ADDR"))
+        self.first: dict[str, Any] = {}
         self.limit = limit
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has looked at more of it than its method and its peer, nor changed those."""
+        return (
+            not self._came
+            and not self.first
+            and self._method == self.native.method
+            and self.peer == self.native.META.get("REMOTE_ADDR")
+        )
 
     def read_url(self) -> str:
         """Return the URL, also where its host is none of ``ALLOWED_HOSTS``."""
-        return _url(self.native)
+        return self.first.get("url") or _url(self.native)
 
     def read_headers(self) -> Headers:
         """Return the headers, as ``META`` has them."""
-        meta = self.native.META
+        meta, names = self.first.get("META") or self.native.META, _names
         return Headers.received(
             [
                 (name, str(value))
                 for key, value in meta.items()
-                if (name := _header(key)) is not None and (value or key not in _UNPREFIXED)
+                if (name := names[key]) is not None and (value or key not in _UNPREFIXED)
             ]
         )
 
@@ -86,16 +97,23 @@ class _Posted:
 
 def give(request: Request, native: Any) -> Body | None:
     """Write into Django's request what has been changed, but for the body: return that if it is another one."""
-    is_ours = isinstance(request, DjangoRequest)  # else a fork of one, or one that somebody has made
+    ours = request if isinstance(request, DjangoRequest) else None
+    if ours is not None and ours.is_untouched:
+        return None
+    again = ours is None or bool(ours.first)  # a call before may have written something else
+    new_url = request.target != _url(native) if again or ours is None else ours.url_changed
+    new_headers = again or ours is None or ours.headers_changed
+    if ours is not None and not again and (new_url or new_headers):
+        ours.first.update(META=native.META.copy(), url=_url(native))
     if request.method != native.method:
         native.method = native.META["REQUEST_METHOD"] = request.method
     if request.peer != native.META.get("REMOTE_ADDR"):
         native.META["REMOTE_ADDR"] = request.peer
-    if request.url_changed if is_ours else request.target != _url(native):  # type: ignore[attr-defined]
+    if new_url:
         _put_url(native, request.target)
-    if not is_ours or request.headers_changed:  # type: ignore[attr-defined]
+    if new_headers:
         _put_request_headers(native, request.headers)
-    if is_ours and not request.body_read:  # type: ignore[attr-defined]
+    if ours is not None and not ours.body_read:
         return None
     body = request.body
     is_as_it_came = isinstance(body.native, _Posted) and not body.is_watched
@@ -126,7 +144,7 @@ def _put_request_headers(native: Any, headers: Headers) -> None:
     meta = native.META
     was_typed = meta.get("CONTENT_TYPE", "")
     lines = {_key(name): headers[name] for name in headers}
-    for key in [key for key in meta if _header(key) and key not in lines]:
+    for key in [key for key in meta if _names[key] is not None and key not in lines]:
         del meta[key]
     meta.update(lines)
     for name in _CACHED:
@@ -155,12 +173,21 @@ def _braced(route: str) -> str:
     return _parameter(r"{\1}", f"/{route}")
 
 
-@lru_cache(maxsize=1024)  # the names of an environ and of some hundred headers
-def _header(key: str) -> str | None:
-    """``HTTP_X_REQUEST_ID`` is X-Request-Id; what is no header is ``None``."""
-    if key.startswith("HTTP_"):
-        return key[5:].replace("_", "-").title()
-    return key.replace("_", "-").title() if key in _UNPREFIXED else None
+class _Names(dict[str, str | None]):
+    """``HTTP_X_REQUEST_ID`` is X-Request-Id; what is no header is ``None``. They are asked for with each request."""
+
+    MANY = 2048  # clients make names up
+
+    def __missing__(self, key: str) -> str | None:
+        name = None
+        if key.startswith("HTTP_") or key in _UNPREFIXED:
+            name = key.removeprefix("HTTP_").replace("_", "-").title()
+        if len(self) < self.MANY:
+            self[key] = name
+        return name
+
+
+_names: Final = _Names()
 
 
 @lru_cache(maxsize=1024)
@@ -178,7 +205,7 @@ class DjangoResponse(ServerResponse):
     __slots__ = ("is_async", "limit")
 
     def __init__(self, native: Any, request: Request, *, is_async: bool, limit: int | None) -> None:
-        super().__init__(native, native.status_code, native.reason_phrase, request)
+        super().__init__(native, native.status_code, native._reason_phrase or "", request)
         self.is_async = is_async
         self.limit = limit
 
@@ -186,7 +213,7 @@ class DjangoResponse(ServerResponse):
         """Return the headers, with a line for each of the cookies."""
         native = self.native
         cookies = [("Set-Cookie", line) for line in _cookie_lines(native)] if native.cookies else []
-        return Headers.received([*native.items(), *cookies])
+        return Headers.received([*native.headers._store.values(), *cookies])
 
     def read_body(self) -> Body:
         """Return the content, or the stream of it."""
@@ -238,7 +265,7 @@ def given_back(response: DjangoResponse) -> Any:
             return made(response, is_async=response.is_async)
         else:
             _put_content(native, body)
-    if response.status_changed or response.reason != native.reason_phrase:
+    if response.status_changed or response._reason != (native._reason_phrase or ""):
         native.status_code, native.reason_phrase = response.status_code, response.reason
     if response.headers_changed:
         _put_headers(native, response.headers)
@@ -289,13 +316,15 @@ def _put_stream(native: Any, body: Body, *, is_async: bool) -> None:
 
 
 def _put_headers(native: Any, headers: Headers) -> None:
-    lines = native.headers
-    for name in [name for name in lines if name not in headers]:
-        del lines[name]
-    for name in headers:
-        if lines.get(name) != (value := headers[name]) and name.lower() != "set-cookie":
-            lines[str(name)] = value
-    _put_cookies(native, headers.getlist("Set-Cookie"))
+    """Let the response have these headers. They are checked already, so they need not go through Django's checks."""
+    lines: dict[str, tuple[str, str]] = {}
+    for name, value in headers.items():
+        key = name.lower()
+        lines[key] = (str(name), f"{lines[key][1]}, {value}" if key in lines else value)
+    if lines.pop("set-cookie", None) or native.cookies:
+        _put_cookies(native, headers.getlist("Set-Cookie"))
+    native.headers._store.clear()
+    native.headers._store.update(lines)
 
 
 def _put_cookies(native: Any, lines: list[str]) -> None:
