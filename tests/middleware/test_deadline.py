@@ -5,9 +5,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from formation import ambient, reply, wrap
+from formation import ambient, for_asgi, reply, wrap
 from formation.clock import Virtual, monotonic, virtual
 from formation.errors import DeadlineExceeded, ReadTimeout
+from formation.for_aiohttp import build as asgi_client
 from formation.for_requests import build
 from formation.http import Request
 from formation.middleware import deadline, exception_handler, retry
@@ -264,6 +265,51 @@ def test_a_client_below_a_server_has_no_more_time_than_the_server():
 
     wrap(handler, [deadline(5)])(on_server())
     assert 2 < seen[0] <= 5
+
+
+@pytest.mark.parametrize("how", ["in its own task", "in a task of its own"])
+def test_over_asgi_the_app_is_ended_and_504_answered(how):
+    ended = []
+
+    async def wait():
+        try:
+            await forever({})
+        finally:
+            ended.append(asyncio.current_task().cancelling() > 0)
+
+    async def slow(scope, receive, send):
+        if scope["type"] == "http" and how == "in its own task":
+            await wait()
+        elif scope["type"] == "http":
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(wait())
+
+    async def main():
+        served = for_asgi.FormationMiddleware(slow, middleware=[exception_handler(), deadline(0.01)])
+        async with asgi_client(base_uri="http://shop", endpoint=for_asgi.endpoint(served)) as api:
+            return await api.get("/")
+
+    with capture_logs():
+        result = asyncio.run(main())
+    assert (result.status_code, ended) == (504, [True])
+
+
+def test_over_asgi_an_app_may_answer_from_a_task_of_its_own_and_take_its_time_for_the_body():
+    async def answer(send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def served(scope, receive, send):
+        if scope["type"] == "http":
+            await asyncio.create_task(answer(send))
+
+    async def main():
+        wrapped = for_asgi.FormationMiddleware(served, middleware=[deadline(0.05)])
+        async with asgi_client(base_uri="http://shop", endpoint=for_asgi.endpoint(wrapped)) as api:
+            return await api.get("/")
+
+    assert asyncio.run(main()).body == b"done"
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time(server):

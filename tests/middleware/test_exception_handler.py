@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from formation import reply, wrap
+from formation import for_asgi, for_wsgi, reply, wrap
 from formation.errors import (
     AttemptTimeout,
     BodyTooLarge,
@@ -21,6 +21,8 @@ from formation.errors import (
     StatusError,
     ThrottleRejected,
 )
+from formation.for_aiohttp import build as asgi_client
+from formation.for_requests import build as wsgi_client
 from formation.http import Request
 from formation.middleware import exception_handler, request_id, request_logger
 from formation.middleware.exception_handler import preferred
@@ -337,3 +339,57 @@ def test_refuses_wrong_settings_when_they_are_given(settings, error):
 
 def test_bears_its_name():
     assert repr(wrap(lambda ctx: ctx, [exception_handler()])) == "wrap(<lambda>, [exception_handler])"
+
+
+# --- over the edges ---
+
+
+def call_wsgi(app, path, **how):
+    with wsgi_client(base_uri="http://shop", endpoint=for_wsgi.endpoint(app)) as api:
+        return api.get(path, **how)
+
+
+def call_asgi(app, path, **how):
+    async def main():
+        async with asgi_client(base_uri="http://shop", endpoint=for_asgi.endpoint(app)) as api:
+            return await api.get(path, **how)
+
+    return asyncio.run(main())
+
+
+def wsgi_app(environ, start_response):
+    if environ["PATH_INFO"] == "/late":
+        start_response("200 OK", [])
+        return (1 / 0 for _ in "a")
+    raise ValueError(SECRET)
+
+
+async def asgi_app(scope, receive, send):
+    if scope["type"] == "http" and scope["path"] == "/late":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        raise ZeroDivisionError
+    if scope["type"] == "http":
+        raise ValueError(SECRET)
+
+
+every_edge = pytest.mark.parametrize(
+    ("edge", "call", "served"), [(for_wsgi, call_wsgi, wsgi_app), (for_asgi, call_asgi, asgi_app)], ids=["wsgi", "asgi"]
+)
+
+
+@every_edge
+def test_over_an_edge_an_error_is_answered(edge, call, served):
+    with capture_logs() as lines:
+        result = call(edge.FormationMiddleware(served, middleware=[request_id(), exception_handler()]), "/")
+    assert (result.status_code, result.headers["Content-Type"]) == (500, "application/problem+json")
+    problem = json.loads(result.response.content)
+    assert problem["request_id"] == result.headers["x-request-id"] == lines[0]["request_id"]
+    assert SECRET not in result.response.text
+
+
+@every_edge
+def test_over_an_edge_an_answer_that_has_begun_is_not_made_up_for(edge, call, served):
+    with capture_logs() as lines, pytest.raises(ZeroDivisionError):
+        call(edge.FormationMiddleware(served, middleware=[exception_handler()]), "/late")
+    assert lines == []
