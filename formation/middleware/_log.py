@@ -15,7 +15,20 @@ from formation.errors import BodyAbandoned, ClientGone
 from formation.http.headers import REDACTED
 from formation.http.url import redact
 from formation.introspection import name_of
-from formation.keys import ATTEMPTS, CONTEXT, FN, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, SIDE, TEMPLATE
+from formation.keys import (
+    ATTEMPTS,
+    CONTEXT,
+    FN,
+    KIND,
+    REQ_HTTP,
+    REQ_RPC,
+    RES_HTTP,
+    RES_RPC,
+    SENSITIVE,
+    SIDE,
+    TEMPLATE,
+    WS,
+)
 from formation.middleware._events import tell_of
 
 if TYPE_CHECKING:
@@ -108,7 +121,7 @@ def answered(ctx: Ctx) -> dict[str, Any]:
     if (result := ctx.get(RES_RPC)) is not None:
         return {"status": result.code, **said}
     if (response := ctx.get(RES_HTTP)) is None:
-        return said
+        return said if ctx.get(WS) is None else {"code": ctx[WS].code, **said}
     if response.request is not None:
         said["method"] = response.request.method
     if response.url:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from formation.errors import BodyTooLarge, ClientGone, Rejected, ThrottleRejected
 from formation.exchange import reply
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_ID, SIDE
+from formation.keys import KIND, REQ_HTTP, REQ_ID, SIDE, WS
 from formation.middleware._events import Events, called
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
@@ -44,8 +44,8 @@ def exception_handler(
     here, and no 413 or 429.
 
     An answer that has begun to go out cannot be taken back: an error after that goes on to the server, which ends the
-    connection and logs it. So do cancellation and `KeyboardInterrupt`, and an error in a WebSocket. On a client and
-    around a function errors pass.
+    connection and logs it. So do cancellation and `KeyboardInterrupt`, and an error in a WebSocket that has been
+    accepted. On a client and around a function errors pass.
 
     Args:
         map: statuses, 400 to 599, for types of errors; for one that is not listed counts the nearest that it is derived
@@ -110,7 +110,9 @@ def _checked(statuses: Mapping[Any, Any]) -> Mapping[type[Exception], int]:
 
 
 def _can_answer(ctx: Any) -> bool:
-    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and REQ_HTTP in ctx and ctx.get(KIND) != "websocket"
+    if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or REQ_HTTP not in ctx:
+        return False
+    return ctx.get(KIND) != "websocket" or not (ctx[WS].is_accepted or ctx[WS].is_over)
 
 
 def _new_id() -> str:

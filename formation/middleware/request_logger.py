@@ -38,8 +38,8 @@ def request_logger(logger: Any = None) -> Middleware[Ctx]:
       stream is sent, the line has the bytes. A stream that fails is a ``failure.http``, with its bytes.
 
     The last four have ``attempts`` where a retry has counted them. With another ``ctx["fmtn.kind"]`` the events are
-    ``request.rpc``, ``request.websocket``; around a plain function they are ``request.call`` and so on, with its name
-    as ``fn``.
+    ``request.rpc``, or ``response.websocket`` with the ``code`` of its end; around a function ``request.call`` and so
+    on, with its name as ``fn``.
 
     Credentials, cookies, user info in URLs, and every header and query parameter that ``ctx["fmtn.sensitive"]`` names
     are logged as ``[redacted]``. A logger that raises does not fail the call.

@@ -24,10 +24,10 @@ from attrs import define
 from formation import clock as clock_
 from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
-from formation.introspection import is_coroutine_callable, name_of
+from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, FN, REQ_HTTP, RETRY_DEPTH
-from formation.middleware._events import Events
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RETRY_DEPTH
+from formation.middleware._events import Events, called
 from formation.resilience.forks import fork, merge
 from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
 
@@ -176,7 +176,7 @@ class _Run:
             self.depth = ctx.get(RETRY_DEPTH, 0)
             if self.depth and not settings.has_warned:
                 settings.has_warned = True
-                settings.events("warning", "retry.nested", depth=self.depth + 1, **self._called())
+                settings.events("warning", "retry.nested", depth=self.depth + 1, **called(self.ctx))
 
     def attempt(self) -> Outcome:
         """Call on, with a fork of the context."""
@@ -271,12 +271,7 @@ class _Run:
     def _say(self, level: str, event: str, **fields: Any) -> None:
         last = self.ledger[-1]
         reason = {"error": last.error} if last.status is None else {"status": last.status}
-        self.settings.events(level, event, attempt=last.number, **reason, **fields, **self._called())
-
-    def _called(self) -> dict[str, Any]:
-        if self.request is not None:
-            return {"request": self.request.name}
-        return {"fn": name_of(self.ctx[FN])} if isinstance(self.ctx, dict) and FN in self.ctx else {}
+        self.settings.events(level, event, attempt=last.number, **reason, **fields, **called(self.ctx))
 
 
 def _outcome(number: int, ctx: Any, call: Call[Any], clock: Callable[[], float]) -> Outcome:

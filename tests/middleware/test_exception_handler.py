@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -265,15 +266,27 @@ def test_what_nobody_waits_for_an_answer_to_passes(world, error):
         {"fmtn.side": "server"},
         {"fmtn.req.http": Request("GET", "https://h/")},
         {"fmtn.side": "client", "fmtn.req.http": Request("GET", "https://h/")},
-        on_server(**{"fmtn.kind": "websocket"}),
     ],
-    ids=["nothing", "no dict", "no request", "no side", "client", "websocket"],
+    ids=["nothing", "no dict", "no request", "no side", "client"],
 )
 def test_where_no_http_answer_can_be_given_errors_pass(world, ctx):
     error = ValueError("no")
     with capture_logs() as lines:
         assert world(exception_handler(), ctx, fail(error)) is error
     assert lines == []
+
+
+def websocket(*, is_accepted=False, is_over=False):
+    return {"fmtn.kind": "websocket", "fmtn.ws": SimpleNamespace(is_accepted=is_accepted, is_over=is_over)}
+
+
+@every_world
+def test_a_websocket_is_denied_as_long_as_it_has_not_been_accepted(world):
+    response, _ = answer(world, Rejected("no", retry_after=3), on_server(**websocket()))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "3")
+    error = ValueError("no")
+    for ctx in (on_server(**websocket(is_accepted=True)), on_server(**websocket(is_over=True))):
+        assert world(exception_handler(), ctx, fail(error)) is error
 
 
 @every_lift

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -573,3 +574,10 @@ def test_a_websocket_whose_client_is_gone_is_disconnected(world):
 
     _, lines = logged(world, on_server(**{"fmtn.kind": "websocket"}), endpoint)
     assert lines[2][:2] == ("info", "disconnected.websocket")
+
+
+@every_world
+def test_the_end_of_a_websocket_has_its_code(world):
+    ctx = on_server(**{"fmtn.kind": "websocket", "fmtn.ws": SimpleNamespace(code=1001)})
+    _, lines = logged(world, ctx, lambda ctx: ctx)
+    assert lines[-1] == ("info", "response.websocket", SERVED | {"code": 1001})
