@@ -89,6 +89,11 @@ class FormationMiddleware:
     '/ring'
     """
 
+    app: Any
+    """What is called innermost."""
+    max_body: int | None
+    """Bytes that a middleware may read into memory."""
+
     def __init__(
         self, app: Any, middleware: Iterable[Middleware[Ctx]] = (), *, max_body: int | None = MAX_BODY
     ) -> None:
@@ -101,7 +106,7 @@ class FormationMiddleware:
         merges = type(app) is FormationMiddleware and app.max_body == max_body
         below = wrap(self._call, app.middleware if merges else (), is_async=False)
         self._chain: Chain[Ctx] = wrap(below, middleware, is_async=False)
-        self.app: Any = app.app if merges else app
+        self.app = app.app if merges else app
         self.max_body = max_body
 
     @property
@@ -159,7 +164,7 @@ class _Exchange:
     def call(self, ctx: Ctx, request: Request) -> WsgiResponse:
         """Call the app for ``request``: the one that came, a fork of it, or another one."""
         environ, came, calls = self.environ, self.request, self.calls
-        if calls or request is not came or came.touched:
+        if calls or request is not came or came.is_changed:
             write_back(request, came, again=bool(calls))
         call = Call()
         calls.append(call)
@@ -187,21 +192,17 @@ class _Exchange:
                 f"{self.edge!r}: expected a context with a response in {RES_HTTP!r}, got {ctx!r}: "
                 "a middleware returns what call(ctx) returned, or what reply(ctx, status) does"
             )
-        call = response.native if type(response) is WsgiResponse else None
-        if call is None or not response.streams:
+        if type(response) is not WsgiResponse or not response.streams:
             return self._send_other(response)
+        call: Call = response.native
         if len(self.calls) > 1:
             self.drop(but=call)
         if call.status is not None:
             self._start(response, call.exc_info)
         body = call.body if call.body is not None and call.body.is_watched else None
-        ambient = call.ambient
-        if body is None and not call.is_begun:
-            if ambient is None:
-                return call.release(self.start_response)  # type: ignore[no-any-return]
-            if not call.is_lazy or type(call.iterable) is self.environ.get("wsgi.file_wrapper"):
-                ambient.answered()
-                return call.release(self.start_response)  # type: ignore[no-any-return]
+        stays = call.ambient is None or not call.is_lazy or type(call.iterable) is self.environ.get("wsgi.file_wrapper")
+        if body is None and stays and not call.is_begun:
+            return call.release(self.start_response)  # type: ignore[no-any-return]
         call.hand_over(self.start_response)
         return _Out(call, body)
 
@@ -249,62 +250,44 @@ class _Out:
     one; or the iteration of a ``body`` that a middleware has made, maybe of answers of the app (``behind``).
     """
 
-    __slots__ = ("_ambient", "_behind", "_body", "_flushed", "_source")
+    __slots__ = ("_behind", "_body", "_flushed", "_source")
 
     def __init__(self, source: Iterator[bytes], body: Body | None, behind: Iterable[Call] = ()) -> None:
         self._source = source
         self._body = body
         self._behind = behind
-        self._ambient = source.ambient if isinstance(source, Call) else None
         self._flushed = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        token = None if self._ambient is None else current.set(self._ambient)
-        try:
-            return self._next()
-        except StopIteration:
-            if self._body is not None:
-                self._body.end()
-            raise
-        except BaseException as error:
-            if self._body is not None:
-                self._body.end(error)
-            raise
-        finally:
-            if token is not None:
-                restore(token)
-
-    def _next(self) -> bytes:
         source, body = self._source, self._body
         if body is None or not isinstance(source, Call):
             return next(source)
-        if self._flushed:
-            raise StopIteration
         try:
-            chunk = next(source)
-        except StopIteration:
-            self._flushed = True
-            if tail := body.flush():
-                return tail
+            if not self._flushed:
+                try:
+                    chunk = next(source)
+                except StopIteration:
+                    self._flushed = True
+                    if tail := body.flush():
+                        return tail
+                else:
+                    return chunk if source.is_anew else body.push(chunk)
+        except BaseException as error:
+            body.end(error)
             raise
-        return chunk if source.is_anew else body.push(chunk)
+        body.end()
+        raise StopIteration
 
     def close(self) -> None:
         """Close it: the server has had enough."""
-        token = None if self._ambient is None else current.set(self._ambient)
-        try:
-            if self._body is not None:
-                if self._flushed:
-                    self._body.end()
-                self._body.close()
-            if isinstance(self._source, Call):
-                self._source.close()
-            for call in self._behind:
-                call.drop()
-        finally:
-            if self._ambient is not None and token is not None:
-                restore(token)
-                self._ambient.answered()
+        if self._flushed and self._body is not None:
+            self._body.end()
+        if self._body is not None:
+            self._body.close()
+        if isinstance(self._source, Call):
+            self._source.close()
+        for call in self._behind:
+            call.drop()

@@ -15,11 +15,12 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from multidict import istr
 
+from formation.ambient import current, restore
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers
 from formation.introspection import name_of
-from formation.server.request import ServerRequest
+from formation.server.request import ServerRequest, state
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ MAX_BODY: Final = 1024 * 1024
 """Bytes of a request or a response that a middleware may read into memory. 1 MiB is what nginx lets a client send."""
 
 _URL: Final = "/:;=@&+$!*'(),~"  # what a path may hold as it is (RFC 3986, 3.3)
-_UNPREFIXED: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+_UNPREFIXED: Final = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
 _BODILESS: Final = frozenset({*range(100, 200), 204, 304})  # RFC 9112, 6.3
 _HOP_BY_HOP: Final = tuple(
     map(istr, ("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "Trailers",
@@ -52,52 +53,50 @@ _UNSAID: Final[dict[str, Any]] = {
 _rule = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>").sub
 
 
-class _Known(dict[str, str]):
-    """Remembers what a function makes of a name: the same few come with each request."""
-
-    MANY = 2048  # for clients make names up
-
-    def __init__(self, fn: Callable[[str], str]) -> None:
-        self.fn = fn
-
-    def __missing__(self, name: str) -> str:
-        made = self.fn(name)
-        if len(self) < self.MANY:
-            self[name] = made
-        return made
+_MANY: Final = 2048  # names that are remembered: far more than clients have, and clients make names up
+_names: Final[dict[str, str]] = {}  # keys of environs, and the headers that they are, if any
+_plain: Final[dict[str, str]] = {}  # headers as PEP 3333 wants them: a str, and no subclass of it
 
 
 def _header_of(key: str) -> str:
     """Return the header that a key of an environ stands for, if it does."""
-    if isinstance(key, str) and (key.startswith("HTTP_") or key in _UNPREFIXED):
-        return key.removeprefix("HTTP_").replace("_", "-").title()
-    return ""
+    name = ""
+    if key.startswith("HTTP_") or key in _UNPREFIXED:
+        name = istr(key.removeprefix("HTTP_").replace("_", "-").title())  # the form that a multidict takes fastest
+    if len(_names) < _MANY:
+        _names[key] = name
+    return name
 
 
-_names: Final = _Known(_header_of)
-_plain: Final = _Known(str)  # PEP 3333 wants str, and no subclass of it; a map of headers has a subclass
+def _plain_of(name: str) -> str:
+    if len(_plain) < _MANY:
+        _plain[name] = str(name)
+    return str(name)
 
 
 class WsgiRequest(ServerRequest):
     """A request in an environ."""
 
-    __slots__ = ("limit",)
+    __slots__ = ("inputs", "limit")
 
     def __init__(self, environ: Environ, limit: int | None) -> None:
         super().__init__(environ, environ["REQUEST_METHOD"], environ.get("REMOTE_ADDR"))
         self.limit = limit
+        self.inputs: list[_Input] = []  # as they are asked for, by forks too
 
     @property
-    def touched(self) -> bool:
-        """Whether somebody has looked at it, or changed its method."""
-        return bool(self._came) or self._method != self.native["REQUEST_METHOD"]
+    def is_changed(self) -> bool:
+        """Whether something may have to be written back; asked for each request, so without detours."""
+        came = self._came
+        if self._method != self.native["REQUEST_METHOD"]:
+            return True
+        if not came or (len(came) == 1 and came.get("_headers") == state(self._headers)):
+            return False
+        return self.headers_changed or self.url_changed or self.body_read
 
     def is_refused(self, error: BodyTooLarge) -> bool:
-        """Whether it is the body of this request that is too large."""
-        seen: list[BaseException | None] = []
-        if self.body_read and self.body.ended:
-            self.body.on_close(lambda count, error: seen.append(error))
-        return bool(seen) and isinstance(seen[0], BodyTooLarge) and seen[0].got == error.got
+        """Whether it is the body of this request, or of a fork of it, that is too large."""
+        return error.got in [each.count for each in self.inputs]
 
     def read_url(self) -> str:
         """Put the URL together, as PEP 3333 has it."""
@@ -113,14 +112,25 @@ class WsgiRequest(ServerRequest):
 
     def read_headers(self) -> Headers:
         """Read the headers; a server has joined the lines of a name."""
-        names = _names
-        return Headers.received(
-            [
-                (name, value)
-                for key, value in self.native.items()
-                if (name := names[key]) and (value or key not in _UNPREFIXED)
-            ]
-        )
+        environ: Environ = self.native
+        try:
+            names = _names
+            lines = [(name, value) for key, value in environ.items() if (name := names[key])]
+        except KeyError:  # a new name
+            lines = [(name, value) for key, value in environ.items() if (name := _header_of(key))]
+        headers = Headers.received(lines)
+        for key, name in _UNPREFIXED.items():
+            if environ.get(key) == "":  # some servers have them always
+                del headers[name]
+        return headers
+
+    def __getattr__(self, name: str) -> Any:
+        """Fill a slot that is empty."""
+        if name == "_headers":  # first, and without detours: what middlewares ask for
+            self._headers = headers = self.read_headers()
+            self._came[name] = state(headers)
+            return headers
+        return super().__getattr__(name)
 
     def read_body(self) -> Body:
         """Make a body that reads ``wsgi.input``, as far as it may."""
@@ -130,7 +140,10 @@ class WsgiRequest(ServerRequest):
             left: int | None = int(length)
         else:
             left = None if environ.get("wsgi.input_terminated") else 0
-        return Body(b"" if left == 0 else _Input(environ["wsgi.input"], left), limit=self.limit)
+        if left == 0:
+            return Body(b"")
+        self.inputs.append(_Input(environ["wsgi.input"], left))
+        return Body(self.inputs[-1], limit=self.limit)
 
 
 class _Input:
@@ -139,12 +152,14 @@ class _Input:
     def __init__(self, file: Any, length: int | None) -> None:
         self.file = file
         self.length = length
+        self.count = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self.length
-        while left != 0 and (chunk := self.file.read(CHUNK if left is None else min(CHUNK, left))):
-            left = left and left - len(chunk)
+        while chunk := self.file.read(CHUNK if self.length is None else min(CHUNK, self.length - self.count)):
+            self.count += len(chunk)
             yield chunk
+        if self.length is not None and self.count < self.length:
+            raise OSError(f"the client is gone: expected a body of {self.length} bytes, got {self.count}")
 
 
 def write_back(request: Request, came: WsgiRequest, *, again: bool) -> None:
@@ -155,26 +170,27 @@ def write_back(request: Request, came: WsgiRequest, *, again: bool) -> None:
 
     Raises:
         BodyConsumed: the app has had the body already, and nobody has kept it.
+        BodyTooLarge: a body that streams, through a map for example, is larger than the limit.
     """
     environ: Environ = came.native
-    if request is came and not again:
-        changed = came.headers_changed, came.url_changed, came.body_read
+    if isinstance(request, WsgiRequest) and not again:
+        headers, url, body = request.headers_changed, request.url_changed, request.body_read
     else:
         now = WsgiRequest(environ, None)
-        lines = [list(each.headers.items()) for each in (request, now)]
-        changed = lines[0] != lines[1], request.target != now.url, True
+        headers = list(request.headers.items()) != list(now.headers.items())
+        url, body = request.target != now.url, True
     if environ["REQUEST_METHOD"] != request.method:
         environ["REQUEST_METHOD"] = request.method
-    if changed[0]:
+    if headers:
         _write_headers(request.headers, environ)
-    if changed[1]:
+    if url:
         _write_url(request.target, environ)
-    if changed[2]:
-        _write_body(request.body, came.body, environ, again=again)
+    if body:
+        _write_body(request.body, environ, again=again)
 
 
 def _write_headers(headers: Headers, environ: Environ) -> None:
-    for key in [key for key in environ if _names[key]]:
+    for key in [key for key in environ if _header_of(key)]:
         del environ[key]
     for name in dict.fromkeys(map(str.upper, headers)):
         key = name.replace("-", "_")
@@ -195,9 +211,9 @@ def _write_url(target: str, environ: Environ) -> None:
         environ["HTTP_HOST"] = url.netloc.rpartition("@")[2]
 
 
-def _write_body(body: Body, came: Body, environ: Environ, *, again: bool) -> None:
-    """Give the app the body, in memory where it is not as it came: no app knows another way to be sure of its end."""
-    if not body.is_watched and not body.is_bytes and body.native is not None and body.native is came.native:
+def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
+    """Give the app the body, in memory where it is not as it came: there is no other way to tell every app its end."""
+    if isinstance(body.native, _Input) and not body.is_watched:
         if again:
             raise BodyConsumed(
                 "the app is called again, and has had the body of the request: read request.content before call(ctx)"
@@ -235,7 +251,7 @@ class Call:
         self.ahead: list[bytes] = []  # written or pulled before anybody could be sent it
         self.ambient: Ambient | None = None  # what was published when the app was called
         self.body: Body | None = None  # what a middleware has looked at
-        self.ended = False
+        self.ended = False  # closed, so that nothing can be said any more
         self.is_anew = False  # the app has replaced its head after the chain had its say: maps are not for that body
         self._chunks: Iterator[bytes] | None = None
         self._out: Any = None  # the start_response of the server, once the chain has had its say
@@ -266,7 +282,8 @@ class Call:
         """Call the app."""
         self.iterable = returned = app(environ, self.start_response)
         if type(returned) is not list and (
-            isinstance(returned, (str, bytes, bytearray)) or not hasattr(returned, "__iter__")
+            isinstance(returned, (str, bytes, bytearray))
+            or not (hasattr(returned, "__iter__") or hasattr(returned, "__getitem__"))
         ):
             raise TypeError(f"expected an iterable of bytes from the WSGI app {name_of(app)!r}, got {returned!r}")
         if self.status is None and type(returned) in _WHOLE:
@@ -284,6 +301,8 @@ class Call:
 
     def release(self, start_response: Any) -> Any:
         """Give away what the app has returned; what it says from now on it says to the server."""
+        if self.ambient is not None:
+            self.ambient.answered()
         returned, self.iterable, self.exc_info, self._out = self.iterable, None, None, start_response
         return returned
 
@@ -311,11 +330,13 @@ class Call:
             return self.ahead.pop(0)
         if self._chunks is None:
             self._chunks = iter(self.iterable)
+        if self.ambient is None:
+            return next(self._chunks)
+        token = current.set(self.ambient)
         try:
             return next(self._chunks)
-        except StopIteration:
-            self.ended = True
-            raise
+        finally:
+            restore(token)
 
     def drop(self, error: BaseException | None = None) -> None:
         """Close it, by way of the body that somebody has looked at, so that its hooks are told."""
@@ -328,8 +349,14 @@ class Call:
         iterable, self.iterable, self._chunks = self.iterable, None, iter(())
         self.ended, self.exc_info = True, None
         self.ahead.clear()
-        if hasattr(iterable, "close"):
-            iterable.close()
+        token = None if self.ambient is None else current.set(self.ambient)
+        try:
+            if hasattr(iterable, "close"):
+                iterable.close()
+        finally:
+            if self.ambient is not None and token is not None:
+                restore(token)
+                self.ambient.answered()
 
 
 class WsgiResponse(ServerResponse):
@@ -352,14 +379,10 @@ class WsgiResponse(ServerResponse):
     def streams(self) -> bool:
         """Whether what is to be sent is what the app yields, as it is or through maps."""
         call: Call = self.native
-        if self.status_changed and self._status_code in _BODILESS:
-            return False
         body = call.body
-        if body is None:
-            return True
-        if self._body is not body or body.is_bytes:
+        if "status" in self._came and self.status_changed and self._status_code in _BODILESS:
             return False
-        return body.is_watched or body.native is call
+        return body is None or (self._body is body and not body.is_bytes and (body.is_watched or body.native is call))
 
     def read_headers(self) -> Headers:
         """Read the headers; a lazy app is asked for its first chunk."""
@@ -380,7 +403,11 @@ class WsgiResponse(ServerResponse):
         return call.body
 
     def __getattr__(self, name: str) -> Any:
-        """Fill a slot that is empty. A lazy app is asked for its first chunk, for it says the status with it."""
+        """Fill a slot that is empty. A lazy app is asked for its first chunk, for it says the head with it."""
+        if name == "_headers":  # first, and without detours: what middlewares ask for
+            self._headers = headers = self.read_headers()
+            self._came[name] = state(headers)
+            return headers
         if name in {"_status_code", "_reason"}:
             call: Call = self.native
             if call.status is None:
@@ -399,12 +426,11 @@ def head_of(response: Response) -> tuple[str, list[tuple[str, str]]]:
     Raises:
         ValueError: a header is not for an app to set, since it is about one connection only (PEP 3333).
     """
-    if type(response) is WsgiResponse:
-        call: Call = response.native
-        status = _said(response) if response.status_changed else call.status
-        headers = _lines(response.headers, call.headers) if response.headers_changed else call.headers
-        return status, headers
-    return _said(response), _lines(response.headers, ())
+    if type(response) is not WsgiResponse:
+        return _said(response), _lines(response.headers, ())
+    call: Call = response.native
+    status = _said(response) if response.status_changed else call.status
+    return status, _lines(response.headers, call.headers) if response.headers_changed else call.headers
 
 
 def is_bodiless(response: Response) -> bool:
@@ -418,7 +444,6 @@ def _said(response: Response) -> str:
 
 
 def _lines(headers: Headers, came: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    plain = _plain
     if not headers.keys().isdisjoint(_HOP_BY_HOP):
         own = Headers.received(came)
         for name in _HOP_BY_HOP:
@@ -427,7 +452,11 @@ def _lines(headers: Headers, came: Iterable[tuple[str, str]]) -> list[tuple[str,
                     f"expected headers for the client from a middleware, got {str(name)!r}, which is about the "
                     "connection, and the server's to set (PEP 3333): leave it out"
                 )
-    return [(plain[name], value) for name, value in headers.items()]
+    try:
+        plain = _plain
+        return [(plain[name], value) for name, value in headers.items()]
+    except KeyError:  # a new name
+        return [(_plain_of(name), value) for name, value in headers.items()]
 
 
 def parse_status(status: Any) -> tuple[int, str]:
