@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -36,6 +36,7 @@ _NO_CHARSETS: Final = frozenset(
 )
 _MISSING: Final[Any] = object()
 _set = CIMultiDict.__setitem__
+_known: Final[dict[str, istr]] = {}  # names that are checked, in the form that a multidict takes fastest
 
 
 class Headers(CIMultiDict[str]):
@@ -77,7 +78,7 @@ class Headers(CIMultiDict[str]):
     def __setitem__(self, name: str, value: str) -> None:  # what servers do most with headers, so without detours
         if type(value) is not str or not value.isascii() or not value.isprintable():
             check_value(name, value)
-        _set(self, name if type(name) is str and _is_token(name) else check_name(name), value)
+        _set(self, (type(name) is str and _known.get(name)) or _learnt(name), value)
 
     @overload
     def get(self, name: str, /) -> str | None: ...
@@ -235,6 +236,13 @@ def _codec(name: str) -> str:
 @lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has
 def _is_token(name: str) -> bool:
     return _token(name) is not None
+
+
+def _learnt(name: str) -> str:
+    check_name(name)
+    if len(_known) < 1024:
+        _known[name] = istr(name)
+    return name
 
 
 def _pair(line: Any) -> tuple[str, str]:
