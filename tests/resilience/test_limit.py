@@ -135,6 +135,17 @@ def test_who_swallows_the_cancellation_has_his_result():
     assert asyncio.run(main()) == ({"a": 1}, 0)
 
 
+def test_who_makes_another_error_of_the_cancellation_has_his_error():
+    async def translating(ctx):
+        try:
+            await forever(ctx)
+        except asyncio.CancelledError:
+            raise ValueError("late") from None
+
+    with pytest.raises(ValueError, match="late"):
+        asyncio.run(wrap(translating, [limited()])({}))
+
+
 def test_of_two_limits_at_once_the_outer_one_counts():
     class Outer(Exception):
         pass
