@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any, Final
 from formation.client.in_process_asgi import Endpoint, endpoint
 from formation.introspection import name_of
 from formation.kernel import wrap
-from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE
+from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE, WS
 from formation.server.asgi import Exchange, enter
 from formation.server.asgi_messages import AsgiRequest, trace_of
+from formation.server.websocket import Connection, connect, give, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from formation.kernel import AnyMiddleware, Ctx
     from formation.server.asgi import App
     from formation.server.asgi_messages import Receive, Scope, Send
+    from formation.server.websocket import Messages
 
-__all__ = ["Endpoint", "FormationMiddleware", "endpoint"]
+__all__ = ["Connection", "Endpoint", "FormationMiddleware", "endpoint"]
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """As of the clients: many times what is meant to be read as a whole, and no machine's memory."""
@@ -77,21 +79,41 @@ class FormationMiddleware:
             raise TypeError(f"expected an ASGI app, a callable (scope, receive, send), got {app!r}")
         if max_body is not None and max_body < 0:
             raise ValueError(f"expected max_body in bytes, or None for no limit, got {max_body!r}")
-        self._chain = wrap(enter, middleware)
-        self.app: App = app
         self.max_body = max_body
+        self.middleware = wrap(enter, middleware).middleware
+        self.message_middleware = wrap(take, message_middleware).middleware
+        if type(app) is FormationMiddleware and app.max_body == max_body:
+            self.middleware += app.middleware
+            self.message_middleware += app.message_middleware
+            app = app.app
+        self.app: App = app
+        self._http = wrap(enter, self.middleware)
+        self._connection = wrap(connect, self.middleware)
+        self._messages: Messages | None = None
+        if self.message_middleware:  # the innermost is next to the app, whichever way a message goes
+            self._messages = wrap(take, self.message_middleware), wrap(give, reversed(self.message_middleware))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or whatever else ``scope`` is."""
-        if scope["type"] == "http" and self._chain.middleware:
+        kind = scope["type"]
+        if kind == "http" and self.middleware:
             exchange = Exchange(self.app, scope, receive, send, self.max_body)
             ctx = _context(scope, "http", AsgiRequest(scope, exchange.upload, self.max_body))
-            await exchange.run(self._chain, ctx)
+            await exchange.run(self._http, ctx)
+        elif kind == "websocket" and (self.middleware or self._messages):
+            ctx = _context(scope, "websocket", AsgiRequest(scope, None, None))
+            connection = ctx[WS] = Connection(self.app, scope, receive, send)
+            await connection.run(self._connection, ctx, self._messages)
         else:
             await self.app(scope, receive, send)
 
     def __repr__(self) -> str:
-        return f"FormationMiddleware({name_of(self.app)}, [{', '.join(map(name_of, self._chain.middleware))}])"
+        messages = f", message_middleware={_names(self.message_middleware)}" if self.message_middleware else ""
+        return f"FormationMiddleware({name_of(self.app)}, {_names(self.middleware)}{messages})"
+
+
+def _names(middleware: Iterable[Any]) -> str:
+    return f"[{', '.join(map(name_of, middleware))}]"
 
 
 def _context(scope: Scope, kind: str, request: AsgiRequest) -> Ctx:

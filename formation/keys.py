@@ -18,6 +18,8 @@ SESSION: Final = "fmtn.session"
 STATE: Final = "fmtn.state"
 NATIVE: Final = "fmtn.native"
 WS: Final = "fmtn.ws"
+MESSAGE: Final = "fmtn.message"
+DIRECTION: Final = "fmtn.direction"
 
 TEMPLATE: Final = "fmtn.template"
 DEADLINE: Final = "fmtn.deadline"
