@@ -11,11 +11,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
+
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpResponse, StreamingHttpResponse
+
+from tests.django_site import stack
 
 
 @dataclass
@@ -217,7 +223,9 @@ class Asgi(Edge):
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
-                answer.headers = [(name.decode(), value.decode("latin-1")) for name, value in message["headers"]]
+                answer.headers = [
+                    (name.decode().lower(), value.decode("latin-1")) for name, value in message["headers"]
+                ]
             elif message.get("body"):
                 answer.chunks.append(message["body"])
 
@@ -249,7 +257,83 @@ def scope_of(sent: Sent) -> dict[str, Any]:
     }
 
 
-EDGES: list[Edge] = [Wsgi(), Asgi()]
+class Django(Wsgi):
+    """Django by WSGI: a sync stack, a sync view."""
+
+    name = "django"
+
+    def build(self, app: App, middleware: Any, **settings: Any) -> Any:
+        """In the stack of Django, which is built here."""
+        with stack(self.module.middleware(middleware, **settings)):
+            return WSGIHandler(), lambda request: django_response(app(seen_by_django(request)))
+
+    def serve(self, built: Any, sent: Sent) -> Answer:
+        """By the handler of Django."""
+        handler, view = built
+        with stack(urls=view):
+            return super().serve(handler, sent)
+
+
+class DjangoAsync(Asgi):
+    """Django by ASGI: an async stack, an async view."""
+
+    name = "django-async"
+
+    def build(self, app: App, middleware: Any, **settings: Any) -> Any:
+        """In the stack of Django, which is built here."""
+
+        async def view(request: Any) -> Any:
+            reply = app(seen_by_django(request))
+            if not isinstance(reply.chunks, (list, tuple)):
+                reply.chunks = later(reply.chunks)  # type: ignore[assignment]
+            return django_response(reply)
+
+        with stack(self.module.middleware(middleware, **settings)):
+            return ASGIHandler(), view
+
+    def serve(self, built: Any, sent: Sent) -> Answer:
+        """By the handler of Django, which takes a client that has gone at its word."""
+        handler, view = built
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            first = [await receive()]
+
+            async def wait() -> Any:
+                return first.pop() if first else await asyncio.Event().wait()
+
+            await handler(scope, wait, send)
+
+        with stack(urls=view):
+            return super().serve(app, sent)
+
+
+async def later(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """A stream that is iterated by awaiting."""
+    for chunk in chunks:
+        yield chunk
+
+
+def seen_by_django(request: Any) -> Seen:
+    """What a view of Django sees in its request."""
+    headers = {name.lower(): value for name, value in request.headers.items() if value}
+    return Seen(request.method, request.path, request.META["QUERY_STRING"], headers, request.body, request)
+
+
+def django_response(reply: Reply) -> Any:
+    """The response of a view of Django, which has a line for each cookie, and one for any other header."""
+    is_whole = isinstance(reply.chunks, (list, tuple))
+    response = HttpResponse(reply.chunks) if is_whole else StreamingHttpResponse(reply.chunks)
+    response.status_code = reply.status
+    for name, value in text(reply):
+        if name.lower() == "set-cookie":
+            response.cookies.load(value)
+        else:
+            joined = name in response.headers and name != "Content-Type"
+            response.headers[name] = f"{response.headers[name]}, {value}" if joined else value
+    return response
+
+
+EDGES: list[Edge] = [Wsgi(), Asgi(), Django(), DjangoAsync()]
 
 
 def pieces(*chunks: bytes) -> Iterator[bytes]:
