@@ -8,7 +8,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any, Final
 
-from formation.errors import BodyTooLarge, ClientGone, Rejected, ThrottleRejected
+from formation.errors import BodyTooLarge, ClientGone, FormationError, Rejected, ThrottleRejected
 from formation.exchange import reply
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, REQ_ID, SIDE, WS
@@ -84,7 +84,7 @@ def exception_handler(
         except Exception as error:
             if not _can_answer(ctx):
                 raise
-            about = getattr(error, "request", None)
+            about = error.request if isinstance(error, FormationError) else None
             table = ours if about is None or about is ctx[REQ_HTTP] else others
             status = next((table[kind] for kind in type(error).__mro__ if kind in table), 500)
             said = {"request_id": str(ctx.get(REQ_ID) or _new_id())}

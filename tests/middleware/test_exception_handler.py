@@ -102,6 +102,16 @@ def test_a_call_to_another_server_is_not_the_fault_of_who_asks_here(world, error
 
 
 @every_world
+def test_an_error_of_somebody_else_is_not_asked_for_its_request(world):
+    class Foreign(Exception):
+        @property
+        def request(self):  # as httpx's, where none has been set
+            raise RuntimeError
+
+    assert answer(world, Foreign())[0].status_code == 500
+
+
+@every_world
 def test_about_the_own_request_it_is(world):
     ctx, error = on_server(), BodyTooLarge(limit=1, got=2)
     error.request = ctx["fmtn.req.http"]
