@@ -64,7 +64,7 @@ class FormationMiddleware:
 
     Raises:
         TypeError: ``app`` is no callable, or a middleware is none.
-        ValueError: ``max_body`` is below 0.
+        ValueError: ``max_body`` is no number of bytes.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class FormationMiddleware:
     ) -> None:
         if not callable(app):
             raise TypeError(f"expected an ASGI app, a callable (scope, receive, send), got {app!r}")
-        if max_body is not None and max_body < 0:
-            raise ValueError(f"expected max_body in bytes, or None for no limit, got {max_body!r}")
+        if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
+            raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
         self.max_body = max_body
         self.middleware = wrap(enter, middleware).middleware
         self.message_middleware = wrap(take, message_middleware).middleware
