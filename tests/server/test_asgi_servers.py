@@ -30,7 +30,7 @@ def tag(ctx, call):
             res(ctx).body.map(bytes.upper)
         if "read" in req(ctx).params:
             res(ctx).headers["X-Size"] = str(len(res(ctx).content))
-    else:
+    elif ctx["fmtn.ws"].is_accepted:
         OVER.put((req(ctx).path, res(ctx).code, ctx["fmtn.ws"].code))
     return ctx
 
