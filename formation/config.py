@@ -89,7 +89,7 @@ def _makers(stacks: Mapping[str, Any], name: str, file: str, within: tuple[str, 
             yield maker(use, settings, where)
             continue
         other = _only(settings, "include", where)
-        if other not in stacks:
+        if other not in list(stacks):
             raise ConfigError(f"{where('include')}: there is no stack {other!r}{hint(other, stacks)}")
         if other in (*within, name):
             raise ConfigError(f"{where('include')}: it goes round: {' includes '.join((*within, name, other))}")

@@ -54,12 +54,35 @@ def convert(value: Any, kind: Any, *, is_text: bool = False) -> Any:
     try:
         return _reader(kind)(value, kind, is_text=is_text)
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"expected {_told(kind)}, got {value!r}") from None
+        raise ValueError(f"expected {told(kind)}, got {value!r}") from None
 
 
 def is_scalar(kind: Any) -> bool:
     """Tell whether an annotation asks for text, or a number, or a switch."""
     return kind in _TOLD
+
+
+def told(kind: Any) -> str:
+    """Tell in words what an annotation asks for.
+
+    >>> told(Literal["header", "query"] | None), told(Mapping[str, int])
+    ("'header' or 'query' or none", 'pairs of text = a whole number')
+    """
+    origin, args = get_origin(kind) or kind, get_args(kind)
+    if kind in _TOLD:
+        return _TOLD[kind]
+    if origin in {Union, UnionType}:
+        return " or ".join(dict.fromkeys(told(each) for each in sorted(args, key=_rank) if each is not Unset))
+    if origin is Literal or isinstance(origin, EnumType):
+        return " or ".join(repr(getattr(each, "name", each)) for each in args or kind)
+    if origin in {Mapping, dict}:
+        return "pairs of " + " = ".join(map(_told, args)) if args else "pairs"
+    if origin is tuple and Ellipsis not in args and args:
+        return f"{len(args)} values ({', '.join(map(_told, args))})"
+    if origin in _MANY:
+        return f"a list of {told(args[0])}" if args else "a list"
+    what = {type: "class", Callable: "function"}.get(origin) or getattr(origin, "__name__", origin)
+    return f"the name of a {what}, package.module:name"
 
 
 def named(name: str) -> Any:
@@ -189,22 +212,3 @@ _ORDER: Final = (
 
 def _rank(kind: Any) -> int:
     return _ORDER.index(_reader(kind))
-
-
-def _told(kind: Any) -> str:
-    """What is expected, in words."""
-    origin, args = get_origin(kind) or kind, get_args(kind)
-    if kind in _TOLD:
-        return _TOLD[kind]
-    if origin in {Union, UnionType}:
-        return " or ".join(dict.fromkeys(_told(each) for each in sorted(args, key=_rank) if each is not Unset))
-    if origin is Literal or isinstance(origin, EnumType):
-        return " or ".join(repr(getattr(each, "name", each)) for each in args or kind)
-    if origin in {Mapping, dict}:
-        return "pairs of " + " = ".join(map(_told, args)) if args else "pairs"
-    if origin is tuple and Ellipsis not in args and args:
-        return f"{len(args)} values ({', '.join(map(_told, args))})"
-    if origin in _MANY:
-        return f"a list of {_told(args[0])}" if args else "a list"
-    what = {type: "class", Callable: "function"}.get(origin) or getattr(origin, "__name__", origin)
-    return f"the name of a {what}, package.module:name"

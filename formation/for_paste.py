@@ -168,6 +168,7 @@ def _sections(file: str, name: str, settings: Mapping[str, str], key: str) -> li
             if option not in _PASTE and not option.startswith("set ")
         }
         same = all(option in settings and value in {None, settings[option]} for option, value in own.items())
-        if same and (key in own or (own.keys() == settings.keys() and said.get("use", "").endswith(f"#{name}"))):
+        uses = any(said.get(option, "").endswith((f"#{name}", f":{name}")) for option in _PASTE)
+        if same and (key in own or (uses and own.keys() == settings.keys())):
             found.append(section)
     return found
