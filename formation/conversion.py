@@ -76,9 +76,9 @@ def told(kind: Any) -> str:
     if origin is Literal or isinstance(origin, EnumType):
         return " or ".join(repr(getattr(each, "name", each)) for each in args or kind)
     if origin in {Mapping, dict}:
-        return "pairs of " + " = ".join(map(_told, args)) if args else "pairs"
+        return "pairs of " + " = ".join(map(told, args)) if args else "pairs"
     if origin is tuple and Ellipsis not in args and args:
-        return f"{len(args)} values ({', '.join(map(_told, args))})"
+        return f"{len(args)} values ({', '.join(map(told, args))})"
     if origin in _MANY:
         return f"a list of {told(args[0])}" if args else "a list"
     what = {type: "class", Callable: "function"}.get(origin) or getattr(origin, "__name__", origin)
