@@ -27,22 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.ambient import current, publish, restore
 from formation.client.in_process_wsgi import Endpoint, endpoint
-from formation.errors import BodyTooLarge
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable, name_of
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
-from formation.server.wsgi import (
-    MAX_BODY,
-    Call,
-    WsgiRequest,
-    WsgiResponse,
-    head_of,
-    is_bodiless,
-    template_of,
-    trace_of,
-    write_back,
-)
+from formation.server.wsgi_request import Came, WsgiRequest, trace_of, write_back
+from formation.server.wsgi_response import Call, WsgiResponse, head_of, is_bodiless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,9 +40,12 @@ if TYPE_CHECKING:
     from formation.http.body import Body
     from formation.http.request import Request
     from formation.kernel import Chain, Ctx, Middleware
-    from formation.server.wsgi import Environ
+    from formation.server.wsgi_request import Environ
 
 __all__ = ["Endpoint", "FormationMiddleware", "endpoint"]
+
+MAX_BODY: Final = 1024 * 1024
+"""Bytes of a request or a response that a middleware may read into memory. 1 MiB is what nginx lets a client send."""
 
 _EXCHANGE: Final = "formation"
 """Where the exchange is among the host's own objects. A fork of a context has those, too."""
@@ -123,7 +116,7 @@ class FormationMiddleware:
         ctx: Ctx = {
             SIDE: "server",
             KIND: "http",
-            REQ_HTTP: exchange.request,
+            REQ_HTTP: WsgiRequest(exchange.came),
             STATE: {},
             SESSION: {},
             SENSITIVE: set(),
@@ -135,7 +128,7 @@ class FormationMiddleware:
             return exchange.send(self._chain(ctx))
         except BaseException as error:
             exchange.drop(error)
-            if isinstance(error, BodyTooLarge) and exchange.request.is_refused(error):
+            if exchange.came.is_too_large(error):
                 return exchange.send({RES_HTTP: Response(413, {"Content-Type": "text/plain"}, b"Content Too Large")})
             raise
 
@@ -152,33 +145,32 @@ class FormationMiddleware:
 class _Exchange:
     """A request, the calls of the app that it has led to, and the way back to the server."""
 
-    __slots__ = ("calls", "edge", "environ", "request", "start_response")
+    __slots__ = ("calls", "came", "edge", "start_response")
 
     def __init__(self, edge: FormationMiddleware, environ: Environ, start_response: Any) -> None:
         self.edge = edge
-        self.environ = environ
+        self.came = Came(environ, edge.max_body)
         self.start_response = start_response
-        self.request = WsgiRequest(environ, edge.max_body)
         self.calls: list[Call] = []
 
     def call(self, ctx: Ctx, request: Request) -> WsgiResponse:
         """Call the app for ``request``: the one that came, a fork of it, or another one."""
-        environ, came, calls = self.environ, self.request, self.calls
-        if calls or request is not came or came.is_changed:
-            write_back(request, came, again=bool(calls))
-        call = Call()
+        environ, calls = self.came.live, self.calls
+        if calls or type(request) is not WsgiRequest or request.is_changed:
+            write_back(request, self.came, again=bool(calls))
+        call = Call(environ)
         calls.append(call)
         published = publish(ctx)
         if published is None:
-            call.begin(self.edge.app, environ)
+            call.begin(self.edge.app)
         else:
             call.ambient = current.get()
             try:
-                call.begin(self.edge.app, environ)
+                call.begin(self.edge.app)
             finally:
                 restore(published)
-        if "werkzeug.request" in environ and (template := template_of(environ)) is not None:
-            ctx[TEMPLATE] = request.template = template
+        if call.template is not None:
+            ctx[TEMPLATE] = request.template = call.template
         return WsgiResponse(call, request, self.edge.max_body)
 
     def send(self, ctx: Any) -> Iterable[bytes]:
@@ -200,7 +192,9 @@ class _Exchange:
         if call.status is not None:
             self._start(response, call.exc_info)
         body = call.body if call.body is not None and call.body.is_watched else None
-        stays = call.ambient is None or not call.is_lazy or type(call.iterable) is self.environ.get("wsgi.file_wrapper")
+        stays = (
+            call.ambient is None or not call.is_lazy or type(call.iterable) is self.came.live.get("wsgi.file_wrapper")
+        )
         if body is None and stays and not call.is_begun:
             return call.release(self.start_response)  # type: ignore[no-any-return]
         call.hand_over(self.start_response)

@@ -1,27 +1,22 @@
-"""What a WSGI host has: its environ as a request, one call of an app as a response (PEP 3333).
+"""A call of a WSGI app as a response (PEP 3333).
 
-A request is read from the environ, and what a middleware has changed is written back into it, for the app reads nothing
-else. A response is what the app says to `Call.start_response` and returns; a lazy app says it late, so a status that
+A response is what the app says to `Call.start_response`, writes and returns. A lazy app says it late, so a status that
 nobody asks for is not waited for.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from multidict import istr
 
 from formation.ambient import current, restore
-from formation.errors import BodyConsumed, BodyTooLarge
-from formation.http.body import CHUNK, Body
-from formation.http.headers import Headers
+from formation.http.body import Body
+from formation.http.headers import Headers, check_value
 from formation.introspection import name_of
-from formation.server.request import ServerRequest, state
+from formation.server.request import state
 from formation.server.response import ServerResponse
+from formation.server.wsgi_request import MANY, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,17 +25,11 @@ if TYPE_CHECKING:
     from formation.ambient import Ambient
     from formation.http.request import Request
     from formation.http.response import Response
+    from formation.server.wsgi_request import Environ
 
     ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     Write: TypeAlias = Callable[[bytes], object]
 
-Environ: TypeAlias = dict[str, Any]
-
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of a request or a response that a middleware may read into memory. 1 MiB is what nginx lets a client send."""
-
-_URL: Final = "/:;=@&+$!*'(),~"  # what a path may hold as it is (RFC 3986, 3.3)
-_UNPREFIXED: Final = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
 _BODILESS: Final = frozenset({*range(100, 200), 204, 304})  # RFC 9112, 6.3
 _HOP_BY_HOP: Final = tuple(
     map(istr, ("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "Trailers",
@@ -50,181 +39,7 @@ _WHOLE: Final = (list, tuple)
 _UNSAID: Final[dict[str, Any]] = {
     "url": "", "elapsed": None, "trailers": None, "_extensions": None, "history": (), "_whole": False
 }  # fmt: skip
-_rule = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>").sub
-
-
-_MANY: Final = 2048  # names that are remembered: far more than clients have, and clients make names up
-_names: Final[dict[str, str]] = {}  # keys of environs, and the headers that they are, if any
 _plain: Final[dict[str, str]] = {}  # headers as PEP 3333 wants them: a str, and no subclass of it
-
-
-def _header_of(key: str) -> str:
-    """Return the header that a key of an environ stands for, if it does."""
-    name = ""
-    if key.startswith("HTTP_") or key in _UNPREFIXED:
-        name = istr(key.removeprefix("HTTP_").replace("_", "-").title())  # the form that a multidict takes fastest
-    if len(_names) < _MANY:
-        _names[key] = name
-    return name
-
-
-def _plain_of(name: str) -> str:
-    if len(_plain) < _MANY:
-        _plain[name] = str(name)
-    return str(name)
-
-
-class WsgiRequest(ServerRequest):
-    """A request in an environ."""
-
-    __slots__ = ("inputs", "limit")
-
-    def __init__(self, environ: Environ, limit: int | None) -> None:
-        super().__init__(environ, environ["REQUEST_METHOD"], environ.get("REMOTE_ADDR"))
-        self.limit = limit
-        self.inputs: list[_Input] = []  # as they are asked for, by forks too
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether something may have to be written back; asked for each request, so without detours."""
-        came = self._came
-        if self._method != self.native["REQUEST_METHOD"]:
-            return True
-        if not came or (len(came) == 1 and came.get("_headers") == state(self._headers)):
-            return False
-        return self.headers_changed or self.url_changed or self.body_read
-
-    def is_refused(self, error: BodyTooLarge) -> bool:
-        """Whether it is the body of this request, or of a fork of it, that is too large."""
-        return error.got in [each.count for each in self.inputs]
-
-    def read_url(self) -> str:
-        """Put the URL together, as PEP 3333 has it."""
-        environ = self.native
-        scheme, host = environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
-        if not host:
-            host, port = environ["SERVER_NAME"], str(environ["SERVER_PORT"])
-            if port != {"http": "80", "https": "443"}.get(scheme):
-                host = f"{host}:{port}"
-        path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _URL) or "/"
-        query = environ.get("QUERY_STRING")
-        return f"{scheme}://{host}{path}?{query}" if query else f"{scheme}://{host}{path}"
-
-    def read_headers(self) -> Headers:
-        """Read the headers; a server has joined the lines of a name."""
-        environ: Environ = self.native
-        try:
-            names = _names
-            lines = [(name, value) for key, value in environ.items() if (name := names[key])]
-        except KeyError:  # a new name
-            lines = [(name, value) for key, value in environ.items() if (name := _header_of(key))]
-        headers = Headers.received(lines)
-        for key, name in _UNPREFIXED.items():
-            if environ.get(key) == "":  # some servers have them always
-                del headers[name]
-        return headers
-
-    def __getattr__(self, name: str) -> Any:
-        """Fill a slot that is empty."""
-        if name == "_headers":  # first, and without detours: what middlewares ask for
-            self._headers = headers = self.read_headers()
-            self._came[name] = state(headers)
-            return headers
-        return super().__getattr__(name)
-
-    def read_body(self) -> Body:
-        """Make a body that reads ``wsgi.input``, as far as it may."""
-        environ = self.native
-        length = environ.get("CONTENT_LENGTH") or ""
-        if length.isdecimal():
-            left: int | None = int(length)
-        else:
-            left = None if environ.get("wsgi.input_terminated") else 0
-        if left == 0:
-            return Body(b"")
-        self.inputs.append(_Input(environ["wsgi.input"], left))
-        return Body(self.inputs[-1], limit=self.limit)
-
-
-class _Input:
-    """``wsgi.input``, as the source of a body. It stays open: it is the server's."""
-
-    def __init__(self, file: Any, length: int | None) -> None:
-        self.file = file
-        self.length = length
-        self.count = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.file.read(CHUNK if self.length is None else min(CHUNK, self.length - self.count)):
-            self.count += len(chunk)
-            yield chunk
-        if self.length is not None and self.count < self.length:
-            raise OSError(f"the client is gone: expected a body of {self.length} bytes, got {self.count}")
-
-
-def write_back(request: Request, came: WsgiRequest, *, again: bool) -> None:
-    """Write into the environ what somebody has changed in the request.
-
-    ``came`` is the request as the edge has made it, and ``request`` the one of the context: the same, a fork of it, or
-    another one. With ``again`` the app has been called before, so that the environ may say what another fork said.
-
-    Raises:
-        BodyConsumed: the app has had the body already, and nobody has kept it.
-        BodyTooLarge: a body that streams, through a map for example, is larger than the limit.
-    """
-    environ: Environ = came.native
-    if isinstance(request, WsgiRequest) and not again:
-        headers, url, body = request.headers_changed, request.url_changed, request.body_read
-    else:
-        now = WsgiRequest(environ, None)
-        headers = list(request.headers.items()) != list(now.headers.items())
-        url, body = request.target != now.url, True
-    if environ["REQUEST_METHOD"] != request.method:
-        environ["REQUEST_METHOD"] = request.method
-    if headers:
-        _write_headers(request.headers, environ)
-    if url:
-        _write_url(request.target, environ)
-    if body:
-        _write_body(request.body, environ, again=again)
-
-
-def _write_headers(headers: Headers, environ: Environ) -> None:
-    for key in [key for key in environ if _header_of(key)]:
-        del environ[key]
-    for name in dict.fromkeys(map(str.upper, headers)):
-        key = name.replace("-", "_")
-        environ[key if key in _UNPREFIXED else f"HTTP_{key}"] = headers[name]
-
-
-def _write_url(target: str, environ: Environ) -> None:
-    came, url = urlsplit(WsgiRequest(environ, None).url), urlsplit(target)
-    path, script = unquote_to_bytes(url.path or "/").decode("latin-1"), environ.get("SCRIPT_NAME", "")
-    if script and not f"{path}/".startswith(f"{script}/"):
-        script = environ["SCRIPT_NAME"] = ""
-    environ["PATH_INFO"], environ["QUERY_STRING"] = path[len(script) :], url.query
-    for name in ("REQUEST_URI", "RAW_URI"):  # where servers say what stood in the request line
-        if name in environ:
-            environ[name] = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    environ["wsgi.url_scheme"] = url.scheme
-    if url.netloc != came.netloc:
-        environ["HTTP_HOST"] = url.netloc.rpartition("@")[2]
-
-
-def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
-    """Give the app the body, in memory where it is not as it came: there is no other way to tell every app its end."""
-    if isinstance(body.native, _Input) and not body.is_watched:
-        if again:
-            raise BodyConsumed(
-                "the app is called again, and has had the body of the request: read request.content before call(ctx)"
-            )
-        return
-    content = body.read()
-    body.end()
-    environ["wsgi.input"] = io.BytesIO(content)
-    if content or environ.get("CONTENT_LENGTH"):
-        environ["CONTENT_LENGTH"] = str(len(content))
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
 
 
 class Call:
@@ -232,6 +47,7 @@ class Call:
 
     __slots__ = (
         "_chunks",
+        "_environ",
         "_out",
         "ahead",
         "ambient",
@@ -242,9 +58,12 @@ class Call:
         "is_anew",
         "iterable",
         "status",
+        "template",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+        self.template: str | None = None  # the route that the app has found, if it tells
         self.status: Any = None  # until the app has said it
         self.exc_info: Any = None
         self.iterable: Any = None
@@ -269,6 +88,8 @@ class Call:
         if self.status is not None and not exc_info:
             raise RuntimeError("start_response() was called already: a second time it takes exc_info (PEP 3333)")
         self.status, self.headers, self.exc_info = status, headers, exc_info
+        if "werkzeug.request" in self._environ:
+            self.template = template_of(self._environ)  # now: when the app has returned, Flask has taken it away
         return self.write
 
     def write(self, data: bytes, /) -> None:
@@ -278,9 +99,9 @@ class Call:
 
     # What the edge calls
 
-    def begin(self, app: Any, environ: Environ) -> None:
+    def begin(self, app: Any) -> None:
         """Call the app."""
-        self.iterable = returned = app(environ, self.start_response)
+        self.iterable = returned = app(self._environ, self.start_response)
         if type(returned) is not list and (
             isinstance(returned, (str, bytes, bytearray))
             or not (hasattr(returned, "__iter__") or hasattr(returned, "__getitem__"))
@@ -359,6 +180,10 @@ class Call:
                 self.ambient.answered()
 
 
+def _is_iterable(returned: Any) -> bool:
+    return hasattr(returned, "__iter__") or hasattr(returned, "__getitem__")
+
+
 class WsgiResponse(ServerResponse):
     """The response of a call of a WSGI app."""
 
@@ -383,6 +208,16 @@ class WsgiResponse(ServerResponse):
         if "status" in self._came and self.status_changed and self._status_code in _BODILESS:
             return False
         return body is None or (self._body is body and not body.is_bytes and (body.is_watched or body.native is call))
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase."""
+        return self._reason or super().reason
+
+    @reason.setter
+    def reason(self, value: str) -> None:
+        self._reason  # noqa: B018  read now: later it could not be told from what is assigned
+        self._reason = check_value("reason", value)
 
     def read_headers(self) -> Headers:
         """Read the headers; a lazy app is asked for its first chunk."""
@@ -467,22 +302,7 @@ def parse_status(status: Any) -> tuple[int, str]:
     return int(code), status[4:]
 
 
-def trace_of(environ: Environ) -> dict[str, str]:
-    """Return the trace context that came with the request (W3C Trace Context)."""
-    trace = {"traceparent": environ["HTTP_TRACEPARENT"]}
-    if state := environ.get("HTTP_TRACESTATE"):
-        trace["tracestate"] = state
-    return trace
-
-
-def template_of(environ: Environ) -> str | None:
-    """Return the route that a framework has found, where it leaves word in the environ, as Flask does."""
-    request = environ.get("werkzeug.request")
-    rule = getattr(getattr(request, "url_rule", None), "rule", None)
-    return None if rule is None else _braced(rule)
-
-
-@lru_cache(maxsize=1024)  # an app has some dozens
-def _braced(rule: str) -> str:
-    """``/users/<int:id>`` is ``/users/{id}`` everywhere else."""
-    return _rule(r"{\1}", rule)
+def _plain_of(name: str) -> str:
+    if len(_plain) < MANY:
+        _plain[name] = str(name)
+    return str(name)
