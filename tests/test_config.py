@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import sys
 import types
 from pathlib import Path
@@ -379,3 +380,15 @@ def test_a_library_that_is_missing_says_what_to_install(monkeypatch):
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "formation.toml")
+
+
+def test_the_file_of_the_page_can_be_loaded(toml, shop):
+    shop.audit = shop.log
+    page = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
+    text, *others = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
+    assert not others
+    assert {name: names(layers) for name, layers in load(toml(text)).items()} == {
+        "common": ["request_id", "context"],
+        "incoming": ["request_id", "context", "deadline"],
+        "outgoing": ["request_id", "context", "retry", "ua", "log"],
+    }

@@ -1,6 +1,7 @@
 """The edge for PasteDeploy: real INI files, read by PasteDeploy itself."""
 
 import importlib.metadata
+import re
 import sys
 import threading
 import tomllib
@@ -738,3 +739,23 @@ def test_the_module_has_no_other_names():
     with pytest.raises(AttributeError, match=r"module 'formation\.for_paste' has no attribute 'retyr'"):
         formation.for_paste.retyr  # noqa: B018
     assert not hasattr(formation.for_paste, "get_context")
+
+
+# --- what the documentation shows ---
+
+PAGE = (Path(__file__).parents[1] / "docs" / "paste.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"(?ms)^```ini\n(.*?)^```$", PAGE))
+def test_each_file_of_the_page_can_be_loaded(ini, shop, monkeypatch, text):
+    shop.make_app = shop.app
+    for name, value in {"middleware": {"audit": shop.log}, "errors": {"OutOfStock": KeyError}}.items():
+        module = types.ModuleType(f"shop.{name}")
+        vars(module).update(value)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        setattr(shop, name, module)
+    uri = ini(text)
+    for name in re.findall(r"(?m)^\[filter:(\w+)\]", text):
+        assert names(loadfilter(uri, name=name)(shop.app({}))) == [name.replace("audit", "log")]
+    if ":main]" in text:
+        assert names(loadapp(uri)) == ["request_id", "deadline", "log"]
