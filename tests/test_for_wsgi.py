@@ -1500,8 +1500,8 @@ def gunicorn_serving(app):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.set_inheritable(True)
         command = [
-            sys.executable, "-m", "gunicorn", "--bind", f"fd://{listening.fileno()}", "--threads", "2", "--log-level", "error",
-            "--no-control-socket", "tests.test_for_wsgi:served",
+            sys.executable, "-m", "gunicorn", "--bind", f"fd://{listening.fileno()}",
+            "--threads", "2", "--log-level", "error", "--no-control-socket", "tests.test_for_wsgi:served",
         ]  # fmt: skip
         roots = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(formation.__file__).parents[1])])
         process = subprocess.Popen(

@@ -77,7 +77,7 @@ class Answer:
 
     def lines(self, name: str) -> list[str]:
         """The lines of a header."""
-        return [value for key, value in self.headers if key == name.lower()]
+        return [value.strip() for key, value in self.headers if key == name.lower()]
 
     def json(self) -> Any:
         """The body, parsed."""
@@ -261,6 +261,9 @@ class Django(Wsgi):
     """Django by WSGI: a sync stack, a sync view."""
 
     name = "django"
+    unlike: ClassVar[dict[str, str]] = {
+        "test_an_answer_of_a_middleware_tells_its_length": "CommonMiddleware of Django does, where a site has it"
+    }
 
     def build(self, app: App, middleware: Any, **settings: Any) -> Any:
         """In the stack of Django, which is built here."""
@@ -278,6 +281,7 @@ class DjangoAsync(Asgi):
     """Django by ASGI: an async stack, an async view."""
 
     name = "django-async"
+    unlike = Django.unlike
 
     def build(self, app: App, middleware: Any, **settings: Any) -> Any:
         """In the stack of Django, which is built here."""
