@@ -27,18 +27,17 @@ told that the client has gone, and unwinds; then the error is raised, outside (`
 
 from __future__ import annotations
 
-import os
-from enum import Enum
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from formation.ambient import Ambient, current, publish, restore
 from formation.bridge import await_, run
 from formation.errors import BodyAbandoned, BodyTooLarge, ClientGone, ProtocolError
-from formation.http.body import CHUNK, Body
+from formation.http.body import Body
 from formation.http.response import BODILESS, Response
 from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE
-from formation.server.asgi_messages import AsgiResponse, Source, Upload, encoded, scope_for, template_of
+from formation.server.asgi_bodies import BODIES, BODY, Download, Source, Upload, pieces
+from formation.server.asgi_messages import AsgiResponse, encoded, scope_for, template_of
 from formation.server.request import ServerRequest
 
 if TYPE_CHECKING:
@@ -48,10 +47,13 @@ if TYPE_CHECKING:
     from formation.server.asgi_messages import Message, Receive, Scope, Send
 
 START: Final = "http.response.start"
-BODY: Final = "http.response.body"
-BODIES: Final = frozenset({BODY, "http.response.pathsend", "http.response.zerocopysend"})
 TRAILERS: Final = "http.response.trailers"
 
+# What is done with what an app sends.
+HELD: Final = "held"  # it is the chain's, or the pump's
+PASSING: Final = "passing"  # it is the server's, as it is
+WATCHED: Final = "watched"  # it is the server's, by way of the maps and hooks of the body
+DROPPED: Final = "dropped"  # it is nobody's: there is another answer
 
 App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
@@ -96,55 +98,17 @@ class Exchange:
         self.error: Exception | None = None  # to be raised once all apps have unwound
         self.gone: Exception | None = None  # what the server has raised when it was given a part of the answer
         self.over = self.pumping = self.ran = self._busy = False
-
-    @coroutine
-    def step(  # noqa: C901, PLR0912  what may come of a step, in one place
-        self, value: Any = None, error: BaseException | None = None
-    ) -> Generator[Any, Any, None]:
-        """Let the chain, or the pump, go on until it calls the app, wants what the app sends, or is over."""
-        if self._busy:
-            raise RuntimeError("the app sends from two tasks at once while its answer is being looked at")
-        at, self._busy, self.waiting = self._at, True, None
-        try:
-            got = at.send(value) if error is None else at.throw(error)
-            while type(got) is not Call and type(got) is not Attempt:
-                try:
-                    value = yield got
-                except GeneratorExit:  # nobody can wait any more
-                    at.close()
-                    raise
-                except BaseException as thrown:  # noqa: BLE001  cancellation too: it belongs to whoever waits
-                    got = at.throw(thrown)
-                else:
-                    got = at.send(value)
-        except StopIteration as end:
-            self.over = True
-            if not self.pumping:
-                self._take(end.value)
-        except Exception as raised:
-            self.over = True
-            if raised is self.gone:  # the server's: the app hears of it, as from any send
-                raise
-            self.error = raised
-        except BaseException:
-            self.over = True
-            raise
-        else:
-            if isinstance(got, Call):
-                self.called = got.ctx
-            else:
-                self.waiting = got
-        finally:
-            self._busy = False
-            error = None
+        self._at: Coroutine[Any, Any, Any]  # the chain, later the pump
 
     async def run(self, chain: AsyncChain[Ctx], ctx: Ctx) -> None:
         """Answer the request."""
         self.chain = chain
-        self._at: Coroutine[Any, Any, Any] = chain(ctx)
+        self._at = chain(ctx)
         try:
-            await self.step()
-            await self.serve()
+            if (rest := self.step()) is not None:
+                await rest
+            while self.called is not None:
+                await Attempt(self, self.called).run()
             if isinstance(self.error, BodyTooLarge) and self.error.request is None and not self.ran:
                 self.error, self.answer = None, Response(413, body=Body(b""), request=ctx[REQ_HTTP])
             if self.answer is not None:  # and no app that would send it
@@ -159,6 +123,64 @@ class Exchange:
             finally:
                 del error  # or the error, its traceback and this frame hold each other
 
+    # The chain
+
+    def step(self, value: Any = None, error: BaseException | None = None) -> Awaitable[None] | None:
+        """Let the chain, or the pump, go on until it calls the app, wants what the app sends, or is over.
+
+        Returns:
+            What to await, if it waits for something of the event loop first.
+        """
+        if self._busy:
+            raise RuntimeError("the app sends from two tasks at once while its answer is being looked at")
+        self.waiting = None
+        try:
+            got = self._at.send(value) if error is None else self._at.throw(error)
+        except BaseException as raised:  # noqa: BLE001  StopIteration, mostly
+            error = None
+            self._end(raised)
+            return None
+        return None if self._stops(got) else self._wait(got)
+
+    def _stops(self, got: Any) -> bool:
+        """Take notice of a mark on which the chain stops; else it waits for the event loop."""
+        if type(got) is Call:
+            self.called = got.ctx
+        elif type(got) is Attempt:
+            self.waiting = got
+        else:
+            return False
+        return True
+
+    @coroutine
+    def _wait(self, got: Any) -> Generator[Any, Any, None]:
+        self._busy = True
+        try:
+            while not self._stops(got):
+                try:
+                    value = yield got
+                except GeneratorExit:  # nobody can wait any more
+                    self._at.close()
+                    raise
+                except BaseException as thrown:  # noqa: BLE001  cancellation too: it belongs to whoever waits
+                    got = self._at.throw(thrown)
+                else:
+                    got = self._at.send(value)
+        except BaseException as raised:  # noqa: BLE001  as above
+            self._end(raised)
+        finally:
+            self._busy = False
+
+    def _end(self, raised: BaseException) -> None:
+        self.over = True
+        if isinstance(raised, StopIteration):
+            if not self.pumping:
+                self._take(raised.value)
+        elif isinstance(raised, Exception) and raised is not self.gone:
+            self.error = raised
+        else:  # cancellation; or the server's own, of which the app hears as from any send
+            raise raised
+
     def _take(self, ctx: Any) -> None:
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
         if isinstance(answer, Response):
@@ -169,20 +191,16 @@ class Exchange:
                 f"ctx[{RES_HTTP!r}], got {answer!r}; call on, or answer with reply(ctx, status)"
             )
 
-    async def serve(self) -> None:
-        """Run the app as often as the chain calls it."""
-        while self.called is not None:
-            ctx, self.called = self.called, None
-            self.ran = True
-            await Attempt(self, ctx).run()
+    # The pump
 
     async def pump(self) -> None:
         """Begin to send an answer that is not just the app's passing through."""
         answer, self.answer = self.answer, None
         self.upload.forget()
         self.pumping, self.over = True, False
-        self._at = self._pump(answer)  # type: ignore[arg-type]
-        await self.step()
+        self._at = self._pump(cast("Response", answer))
+        if (rest := self.step()) is not None:
+            await rest
 
     async def _pump(self, answer: Response) -> None:
         body, is_bodiless = answer.body, self.scope["method"] == "HEAD" or answer.status_code in BODILESS
@@ -227,15 +245,6 @@ class Exchange:
             raise
 
 
-class State(Enum):
-    """What is done with what the app sends."""
-
-    HELD = "held"  # it is the chain's, or the pump's
-    PASSING = "passing"  # it is the server's, as it is
-    WATCHED = "watched"  # it is the server's, by way of the maps and hooks of the body
-    DROPPED = "dropped"  # it is nobody's: there is another answer
-
-
 class Attempt:
     """One call of the app. Most requests have one."""
 
@@ -252,7 +261,7 @@ class Attempt:
         self.complete = False  # the app has sent all of it
         self.ended = False  # the app has returned
         self.left = False  # the app has been told that the client is gone
-        self._state = State.HELD
+        self._state = HELD
         self._body: Body | None = None
         self._at = 0
         self._ambient: Ambient | None = None
@@ -264,7 +273,7 @@ class Attempt:
     async def run(self) -> None:
         """Call the app, and tell the chain how it ended, if it waits for that."""
         exchange, ctx, published, failure = self.exchange, self.ctx, None, None
-        exchange.waiting = self
+        exchange.waiting, exchange.called, exchange.ran = self, None, True
         try:
             self.request = ctx[REQ_HTTP]
             self.scope = scope_for(self.request, exchange.scope)
@@ -281,7 +290,8 @@ class Attempt:
                 restore(published)
             self.ended = True
         try:
-            await self._end(failure)
+            if failure is not None or exchange.waiting is self:
+                await self._end(failure)
         finally:
             if self.response is not None and self.response.body_read:
                 self.response.came_body.end(failure or BodyAbandoned())
@@ -289,21 +299,32 @@ class Attempt:
 
     async def _end(self, failure: BaseException | None) -> None:
         exchange = self.exchange
-        if exchange.waiting is self:
-            self._tell_template()
-            made = None
-            if (error := self.broken or failure) is None:
+        try:
+            if exchange.waiting is self:
+                await self._tell(failure)
+            elif isinstance(failure, Exception):
+                if exchange.error is None and not self.left:
+                    exchange.error = failure
+            elif failure is not None:
+                raise failure
+        finally:
+            failure = None  # or the error, its traceback and this frame hold each other
+
+    async def _tell(self, failure: BaseException | None) -> None:
+        """Tell the chain, or the pump, that there is no more to come."""
+        exchange, error, made = self.exchange, self.broken or failure, None
+        self._tell_template()
+        try:
+            if error is None:
                 error = made = self._silent()
-            await exchange.step(error=error)
+            if (rest := exchange.step(error=error)) is not None:
+                await rest
             if made is not None and exchange.error is made:
                 exchange.error = None  # the server has its own way to deal with an app like that
             elif exchange.pumping and exchange.error is None and isinstance(failure, Exception):
                 exchange.error = failure
-        elif failure is not None:
-            if not isinstance(failure, Exception):
-                raise failure
-            if exchange.error is None and not self.left:
-                exchange.error = failure
+        finally:
+            error = failure = made = None  # as above
 
     def _silent(self) -> Exception:
         when = "in the middle of its response" if self.message else "without a response"
@@ -337,15 +358,15 @@ class Attempt:
     async def send(self, message: Message) -> None:
         """Send for the app."""
         state, kind = self._state, message["type"]
-        if state is State.PASSING:
+        if state is PASSING:
             await self.exchange.send(message)
-        elif state is State.WATCHED and kind in BODIES:
+        elif state is WATCHED and kind in BODIES:
             await self._watch(message)
-        elif state is State.DROPPED:
+        elif state is DROPPED:
             await self._drop(message)
-        elif state is State.HELD and kind == START and not self.message:
+        elif state is HELD and kind == START and not self.message:
             await self._start(message)
-        elif state is State.HELD and kind in BODIES and self.message:
+        elif state is HELD and kind in BODIES and self.message:
             await self._feed(message)
         else:  # it has its place there, or the server says what is wrong with it
             await self.exchange.send(message)
@@ -354,29 +375,35 @@ class Attempt:
         if not isinstance(message.get("headers", ()), (list, tuple)):
             message = {**message, "headers": list(message["headers"])}  # it may be had once
         self.message = message
-        self.response = self.ctx[RES_HTTP] = AsgiResponse(self, message["status"], "", self.request)
+        response = self.response = self.ctx[RES_HTTP] = AsgiResponse(self, message["status"], "", self.request)
         self._tell_template()
-        await self.exchange.step(self.ctx)
-        await self._settle()
+        exchange = self.exchange
+        if (rest := exchange.step(self.ctx)) is not None:
+            await rest
+        if exchange.answer is response and response.is_untouched:
+            await exchange.send(self._pass_on(response))
+        else:
+            await self._settle()
 
     async def _feed(self, message: Message) -> None:
         if self.exchange.over:  # the app has cancelled a send, and so the chain that was at work in it
             self._leave()
-        for chunk, is_last in _pieces(message):
+        for chunk, is_last in pieces(message):
             self.complete = is_last
-            await self.exchange.step(chunk)
+            if (rest := self.exchange.step(chunk)) is not None:
+                await rest
             await self._settle()
-            if self._state is not State.HELD:
+            if self._state is not HELD:
                 return
 
     async def _settle(self) -> None:
         """See where the chain is after its step."""
         exchange = self.exchange
-        if exchange.called is not None:
-            await exchange.serve()
+        while exchange.called is not None:  # again
+            await Attempt(exchange, exchange.called).run()
         if (answer := exchange.answer) is not None:
             if answer is self.response and self.response.is_untouched:
-                await self._pass_on()
+                await exchange.send(self._pass_on(self.response))
                 return
             if not isinstance(answer, AsgiResponse) or answer.native.ended or answer is self.response:
                 self._trails = answer is self.response
@@ -384,25 +411,25 @@ class Attempt:
         if exchange.error is not None:
             self._leave()
         if exchange.waiting is not self:
-            self._state = State.DROPPED
+            self._state = DROPPED
             if exchange.pumping and exchange.over:
                 self._answered()
 
-    async def _pass_on(self) -> None:
-        exchange, response = self.exchange, cast("AsgiResponse", self.response)
-        exchange.answer = None
-        exchange.upload.forget()
+    def _pass_on(self, response: AsgiResponse) -> Message:
+        """Let the app's answer pass from now on; return its head."""
+        self.exchange.answer = None
+        self.exchange.upload.forget()
         if response.body_read and response.body.is_watched:
             self._body, self._mapped = response.body, response.body.native is None
-        self._state = State.PASSING if self._body is None and self._ambient is None else State.WATCHED
-        await exchange.send(response.head())
+        self._state = PASSING if self._body is None and self._ambient is None else WATCHED
+        return response.head()
 
     async def _watch(self, message: Message) -> None:
         exchange, body = self.exchange, self._body
         if body is None or (message["type"] != BODY and not self._mapped):
             await exchange.send(message)
         else:
-            for chunk, is_last in _pieces(message):
+            for chunk, is_last in pieces(message):
                 try:
                     out = body.push(chunk)
                     if is_last and (rest := body.flush()):
@@ -432,7 +459,7 @@ class Attempt:
             await self.exchange.send(message)
 
     def _leave(self) -> None:
-        self._state, self.left = State.DROPPED, True
+        self._state, self.left = DROPPED, True
         raise ClientGone("a middleware has given another answer: for the app it is as if the client had gone")
 
     def _answered(self) -> None:
@@ -440,68 +467,8 @@ class Attempt:
             self._ambient.answered()
 
 
-class Download:
-    """The body of a request that a middleware has touched, as messages for the app."""
-
-    __slots__ = ("_attempt", "_body", "_chunks", "_pulled")
-
-    def __init__(self, body: Body, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._body: Body | None = body
-        self._chunks: Any = None
-        if not body.is_bytes:
-            self._chunks = aiter(body) if body.is_async else iter(body)
-
-    async def receive(self) -> Message:
-        """Receive for the app."""
-        body = self._body
-        if body is None:
-            return await self._attempt.exchange.upload.farewell()
-        try:
-            if self._chunks is None:
-                chunk, is_last = b"".join(body), True
-            else:
-                given = await (anext(self._chunks, None) if body.is_async else run(_next, self._chunks))
-                chunk, is_last = given or b"", given is None
-        except Exception as error:  # noqa: BLE001  a middleware's, or there is no client any more
-            self._attempt.broken = error
-            self._body = None
-            return {"type": "http.disconnect"}
-        if is_last:
-            self._body = None
-        return {"type": "http.request", "body": chunk, "more_body": not is_last}
-
-
-def _next(chunks: Any) -> Any:
-    return next(chunks, None)
-
-
 def _head(answer: Response, *, is_bodiless: bool) -> Message:
     headers = answer.headers
     if answer.body.is_bytes and not (is_bodiless and not answer.body.length) and "Content-Length" not in headers:
         headers["Content-Length"] = str(answer.body.length)
     return {"type": START, "status": answer.status_code, "headers": encoded(headers)}
-
-
-def _pieces(message: Message) -> Iterator[tuple[bytes, bool]]:
-    """Give the bytes of a message, and whether they are the last; of a file, in pieces."""
-    is_last = not message.get("more_body", False)
-    if message["type"] == BODY:
-        yield message.get("body", b""), is_last
-        return
-    if message["type"] == "http.response.pathsend":
-        with open(message["path"], "rb") as file:  # noqa: PTH123  as the server would
-            while chunk := file.read(CHUNK):
-                yield chunk, False
-    else:
-        yield from _copied(message["file"].fileno(), message.get("offset"), message.get("count"))
-    yield b"", is_last
-
-
-def _copied(file: int, offset: int | None, left: int | None) -> Iterator[tuple[bytes, bool]]:
-    if offset is not None:
-        os.lseek(file, offset, os.SEEK_SET)
-    while chunk := os.read(file, CHUNK if left is None else min(CHUNK, left)):
-        yield chunk, False
-        if left is not None:
-            left -= len(chunk)

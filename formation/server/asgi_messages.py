@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from formation.errors import BodyConsumed, ClientGone, ProtocolError
 from formation.http.body import Body
 from formation.http.headers import Headers
+from formation.server.asgi_bodies import Chunks, Source
 from formation.server.request import ServerRequest
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from formation.http.request import Request
     from formation.server.asgi import Attempt
+    from formation.server.asgi_bodies import Upload
 
 Scope: TypeAlias = "dict[str, Any]"
 Message: TypeAlias = "dict[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
-
-REPLAY: Final = 64 * 1024
-"""Bytes of a request that are kept until its answer begins, so that the app can be called again: what a connection
-has in its buffers anyway. A middleware that calls twice for longer ones reads ``request.content`` first."""
 
 _PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and what is quoted already
 
@@ -168,7 +164,10 @@ def template_of(scope: Scope, root_path: str) -> str | None:
 
 def decoded(lines: Iterable[Any]) -> Headers:
     """Make headers of pairs of bytes."""
-    return Headers.received([(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in lines])
+    try:
+        return Headers.received([(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines])
+    except AttributeError:  # some app's bytes are a memoryview
+        return Headers.received([(str(name, "latin-1"), str(value, "latin-1")) for name, value in lines])
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -179,139 +178,3 @@ def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
 @lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has
 def _name(name: str) -> bytes:
     return name.lower().encode("latin-1")
-
-
-@coroutine
-def next_chunk(attempt: Attempt) -> Generator[Attempt, bytes | None, bytes | None]:
-    """Stop the chain until the app has sent the next chunk; ``None``: there is none."""
-    return (yield attempt)
-
-
-class Upload:
-    """What a server receives for one request; the beginning is kept, in case the app is called again."""
-
-    __slots__ = ("_count", "_kept", "_receive", "_size", "gone")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._kept: list[Message] | None = []
-        self._count = self._size = 0
-        self.gone = False
-
-    @property
-    def replayable(self) -> bool:
-        """Whether all of it that has come is still there."""
-        return self._kept is not None or not self._count
-
-    async def message(self, at: int) -> Message:
-        """Return a message of the request, or its ``http.disconnect``.
-
-        Raises:
-            BodyConsumed: it has come before, and is gone.
-        """
-        if at < self._count:
-            if self._kept is None:
-                raise _consumed()
-            return self._kept[at]
-        message = await self._receive()
-        if message["type"] != "http.request":
-            self.gone = True
-            return message
-        self._count += 1
-        self._size += len(message.get("body", b""))
-        if self._kept is not None:
-            self._kept.append(message)
-            if self._size > REPLAY:
-                self._kept = None
-        return message
-
-    def check(self) -> None:
-        """Raise if it cannot be given to the app from its start.
-
-        Raises:
-            BodyConsumed: the app has read it, and it was too long to be kept.
-        """
-        if not self.replayable:
-            raise _consumed()
-
-    async def farewell(self) -> Message:
-        """Wait for the client to go; what is left of the body is nobody's."""
-        while (message := await self.message(self._count))["type"] == "http.request":
-            pass
-        return message
-
-    def forget(self) -> None:
-        """Keep nothing any more: the answer has begun, so that the app is not called again."""
-        self._kept = None
-
-
-def _consumed() -> BodyConsumed:
-    return BodyConsumed("the app has read the body of the request: read request.content before the first call(ctx)")
-
-
-class Source:
-    """The body of a request, as a source of a `Body`."""
-
-    __slots__ = ("_upload",)
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-
-    @property
-    def replayable(self) -> bool:
-        """Whether it can be read from its start."""
-        return self._upload.replayable
-
-    def rewind(self) -> bool:
-        """Nothing to do: each iteration starts anew."""
-        return self.replayable
-
-    def __aiter__(self) -> _Reading:
-        return _Reading(self._upload)
-
-
-class _Reading:
-    """No async generator, for that would have to be closed."""
-
-    __slots__ = ("_at", "_ended", "_upload")
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-        self._at = 0
-        self._ended = False
-
-    def __aiter__(self) -> _Reading:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._ended:
-            raise StopAsyncIteration
-        message = await self._upload.message(self._at)
-        if message["type"] != "http.request":
-            raise ClientGone("the client has gone in the middle of its request")
-        self._at += 1
-        self._ended = not message.get("more_body")
-        chunk: bytes = message.get("body", b"")
-        return chunk
-
-
-class Chunks:
-    """The body of an app's answer, as a source of a `Body`: each chunk as the app sends it."""
-
-    __slots__ = ("_attempt",)
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-
-    def __aiter__(self) -> Chunks:
-        self._attempt.begun = True
-        return self
-
-    async def __anext__(self) -> bytes:
-        attempt = self._attempt
-        if attempt.ended and not attempt.complete:
-            raise ProtocolError("the app has ended in the middle of its response")
-        chunk: bytes | None = None if attempt.complete else await next_chunk(attempt)
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
