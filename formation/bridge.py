@@ -297,3 +297,33 @@ def _unwind(worker: Worker, error: BaseException) -> None:
         late = RuntimeError("await_() in a chain that has been closed: nothing can be waited for any more")
         awaitable = worker.throw(type(late), late, None)
     _park(worker)
+
+
+class Aside:
+    """A plain call in a greenlet of its own, which can pause in the middle while who has begun it goes on.
+
+    For a host that must do something between two steps of a function that it calls, and not of one that awaits. It is
+    not the bridge: in here nothing can be waited for.
+    """
+
+    __slots__ = ("_greenlet", "is_paused")
+
+    def __init__(self, fn: Callable[[], None]) -> None:
+        self._greenlet = greenlet(fn)
+        self.is_paused = False
+
+    def go_on(self, error: BaseException | None = None) -> None:
+        """Begin, or go on after a pause, where ``error`` is raised; return at the next pause, or at the end."""
+        aside, self.is_paused = self._greenlet, False
+        aside.parent = driver = getcurrent()
+        if not aside:  # not begun
+            aside.gr_context = _new_context(driver) if driver.gr_context is None else driver.gr_context
+        if error is None:
+            aside.switch()
+        else:
+            aside.throw(type(error), error, error.__traceback__)
+
+    def pause(self) -> None:
+        """Go back to who has begun it; called by what runs in here."""
+        self.is_paused = True
+        cast("greenlet", self._greenlet.parent).switch()

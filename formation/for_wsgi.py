@@ -16,6 +16,11 @@ somebody asks. After the chain has returned, its response goes out:
 - *Maps or hooks are on it*: the server gets an `_Out`, which pulls one chunk of the app for each that it is asked for.
 - *It has been read, or replaced*: the server gets the content, or what the other body gives.
 
+An app may also *write*: what it writes has to be at the server before ``write()`` returns, and the head before that, so
+the chain has to go on while the app stands still in the middle. An app that has been seen to write is therefore called
+in a greenlet of its own (`formation.bridge.Aside`), and ``call(ctx)`` returns when it writes. What an app writes the
+first time waits until it has returned.
+
 Until it goes out, every answer of the app belongs to the exchange, which closes what is not sent. Nothing here is a
 generator: a generator would run the chain when the server asks for the first chunk, which is too late, and would close
 twice what it iterates over.
@@ -101,6 +106,7 @@ class FormationMiddleware:
         self._chain: Chain[Ctx] = wrap(below, middleware, is_async=False)
         self.app = app.app if merges else app
         self.max_body = max_body
+        self.writes = False  # whether the app has ever called write()
 
     @property
     def middleware(self) -> tuple[Middleware[Ctx], ...]:
@@ -162,13 +168,15 @@ class _Exchange:
         calls.append(call)
         published = publish(ctx)
         if published is None:
-            call.begin(self.edge.app)
+            call.begin(self.edge.app, aside=self.edge.writes)
         else:
             call.ambient = current.get()
             try:
-                call.begin(self.edge.app)
+                call.begin(self.edge.app, aside=self.edge.writes)
             finally:
                 restore(published)
+        if call.ahead:
+            self.edge.writes = True
         if call.template is not None:
             ctx[TEMPLATE] = request.template = call.template
         return WsgiResponse(call, request, self.edge.max_body)
@@ -189,9 +197,12 @@ class _Exchange:
         call: Call = response.native
         if len(self.calls) > 1:
             self.drop(but=call)
-        if call.status is not None:
-            self._start(response, call.exc_info)
         body = call.body if call.body is not None and call.body.is_watched else None
+        if call.status is not None:
+            write = self._start(response, call.exc_info)
+            if call.is_paused:
+                call.hand_over(self.start_response)
+                call.go_on(write if body is None else lambda data: write(body.push(data)))
         stays = (
             call.ambient is None or not call.is_lazy or type(call.iterable) is self.came.live.get("wsgi.file_wrapper")
         )
@@ -215,6 +226,8 @@ class _Exchange:
             response.headers.setdefault("Content-Length", str(len(content)))
             self._start(response)
             return [content] if content else []
+        for call in self.calls:
+            call.finish()
         out = _Out(iter(body), body, self.calls)
         try:
             self._start(response)
@@ -223,12 +236,11 @@ class _Exchange:
             raise
         return out
 
-    def _start(self, response: Response, exc_info: Any = None) -> None:
+    def _start(self, response: Response, exc_info: Any = None) -> Any:
         status, headers = head_of(response)
         if exc_info:
-            self.start_response(status, headers, exc_info)
-        else:
-            self.start_response(status, headers)
+            return self.start_response(status, headers, exc_info)
+        return self.start_response(status, headers)
 
     def drop(self, error: BaseException | None = None, but: Call | None = None) -> None:
         """Close what the app has answered and is not sent."""

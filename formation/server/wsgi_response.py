@@ -6,11 +6,14 @@ nobody asks for is not waited for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from multidict import istr
 
 from formation.ambient import current, restore
+from formation.bridge import Aside
 from formation.http.body import Body
 from formation.http.headers import Headers, check_value
 from formation.introspection import name_of
@@ -46,9 +49,11 @@ class Call:
     """One call of an app: what it says to `start_response`, writes, and returns; the source of the response's body."""
 
     __slots__ = (
+        "_aside",
         "_chunks",
         "_environ",
         "_out",
+        "_out_write",
         "ahead",
         "ambient",
         "body",
@@ -74,6 +79,8 @@ class Call:
         self.is_anew = False  # the app has replaced its head after the chain had its say: maps are not for that body
         self._chunks: Iterator[bytes] | None = None
         self._out: Any = None  # the start_response of the server, once the chain has had its say
+        self._out_write: Any = None  # what it has returned
+        self._aside: Aside | None = None  # where the app runs, if it is known to write
 
     # What the app calls
 
@@ -88,19 +95,31 @@ class Call:
         if self.status is not None and not exc_info:
             raise RuntimeError("start_response() was called already: a second time it takes exc_info (PEP 3333)")
         self.status, self.headers, self.exc_info = status, headers, exc_info
+        self.ahead.clear()
         if "werkzeug.request" in self._environ:
             self.template = template_of(self._environ)  # now: when the app has returned, Flask has taken it away
         return self.write
 
     def write(self, data: bytes, /) -> None:
-        """Take bytes that go before those of the iterable."""
-        if not self.ended:
+        """Take bytes that go before those of the iterable, and send them if they can be sent by now."""
+        if self._out_write is not None:
+            self._out_write(data)
+        elif not self.ended:
             self.ahead.append(data)
+            if self._aside is not None:
+                self._aside.pause()  # until they can
 
     # What the edge calls
 
-    def begin(self, app: Any) -> None:
-        """Call the app."""
+    def begin(self, app: Any, *, aside: bool) -> None:
+        """Call the app; ``aside``: until it has returned, or written something."""
+        if aside:
+            self._aside = Aside(partial(self._begin, app))
+            self._aside.go_on()
+        else:
+            self._begin(app)
+
+    def _begin(self, app: Any) -> None:
         self.iterable = returned = app(self._environ, self.start_response)
         if type(returned) is not list and (
             isinstance(returned, (str, bytes, bytearray))
@@ -109,6 +128,38 @@ class Call:
             raise TypeError(f"expected an iterable of bytes from the WSGI app {name_of(app)!r}, got {returned!r}")
         if self.status is None and type(returned) in _WHOLE:
             raise self._silent()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the app has written something, and waits until it is sent."""
+        return self._aside is not None and self._aside.is_paused
+
+    def go_on(self, write: Write | None = None) -> None:
+        """Let the app go on that has written something, with what writes from now on, to the end or the next pause."""
+        self._out_write = write
+        if write is not None:
+            ready, self.ahead = self.ahead, []
+            for data in ready:
+                write(data)
+        with self._published():
+            cast("Aside", self._aside).go_on()
+
+    def finish(self) -> None:
+        """Let the app go on to its end, whatever it writes: another thread could not."""
+        aside, self._aside = self._aside, None
+        if aside is not None and aside.is_paused:
+            with self._published():
+                aside.go_on()
+
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """Let the app find what was published when it was called."""
+        token = None if self.ambient is None else current.set(self.ambient)
+        try:
+            yield
+        finally:
+            if token is not None:
+                restore(token)
 
     @property
     def is_lazy(self) -> bool:
@@ -147,17 +198,16 @@ class Call:
         return self
 
     def __next__(self) -> bytes:
+        while self.is_paused and not self.ahead:
+            self.go_on()
         if self.ahead:
             return self.ahead.pop(0)
         if self._chunks is None:
             self._chunks = iter(self.iterable)
         if self.ambient is None:
             return next(self._chunks)
-        token = current.set(self.ambient)
-        try:
+        with self._published():
             return next(self._chunks)
-        finally:
-            restore(token)
 
     def drop(self, error: BaseException | None = None) -> None:
         """Close it, by way of the body that somebody has looked at, so that its hooks are told."""
@@ -167,21 +217,17 @@ class Call:
 
     def close(self) -> None:
         """Close what the app has returned, once."""
-        iterable, self.iterable, self._chunks = self.iterable, None, iter(())
-        self.ended, self.exc_info = True, None
+        self.ended = True
+        if self.is_paused:
+            with suppress(OSError), self._published():  # as if the client were gone
+                cast("Aside", self._aside).go_on(OSError("the answer is not sent: a middleware has another one"))
+        iterable, self.iterable, self._chunks, self.exc_info = self.iterable, None, iter(()), None
         self.ahead.clear()
-        token = None if self.ambient is None else current.set(self.ambient)
-        try:
+        with self._published():
             if hasattr(iterable, "close"):
                 iterable.close()
-        finally:
-            if self.ambient is not None and token is not None:
-                restore(token)
-                self.ambient.answered()
-
-
-def _is_iterable(returned: Any) -> bool:
-    return hasattr(returned, "__iter__") or hasattr(returned, "__getitem__")
+        if self.ambient is not None:
+            self.ambient.answered()
 
 
 class WsgiResponse(ServerResponse):
