@@ -20,12 +20,16 @@ from django.http import FileResponse, Http404, HttpResponse, StreamingHttpRespon
 from django.test import AsyncClient, Client, RequestFactory
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from structlog.testing import capture_logs
 
-from formation import ambient, await_, for_django, reply, sleep
+from formation import ambient, await_, for_asgi, for_django, reply, sleep
 from formation.errors import BodyAbandoned, BodyTooLarge
 from formation.for_django import FormationMiddleware
-from formation.http import Response
-from formation.middleware import request_duration, request_id, retry
+from formation.http import Request, Response
+from formation.middleware import request_duration, request_id, request_logger, retry
 from tests.django_site import stack
 
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -986,6 +990,56 @@ def test_a_plain_function_does_its_work_before_and_after_an_async_view():
     assert (order, answer.lines("x-timed")) == (["before", "view", "after"], ["yes"])
 
 
+def by_django(layer, served):
+    async def view(request):
+        return HttpResponse(await served())
+
+    with stack(ours(layer), urls=view):
+        return asyncio.run(by_asgi(ASGIHandler()))
+
+
+def by_starlette(layer, served):
+    async def endpoint(request):
+        return PlainTextResponse(await served())
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    app.add_middleware(for_asgi.FormationMiddleware, middleware=[layer])
+    return asyncio.run(by_asgi(app))
+
+
+def by_plain_asgi(layer, served):
+    async def app(scope, receive, send):
+        body = await served()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    return asyncio.run(by_asgi(for_asgi.FormationMiddleware(app, [layer])))
+
+
+@pytest.mark.parametrize("host", [by_django, by_starlette, by_plain_asgi])
+def test_one_plain_function_does_its_work_before_and_after_in_every_async_host(host):
+    """There is no async copy of it, it takes no thread, and it waits twice: by itself, and for the app."""
+    order = []
+
+    def timed(ctx, call):
+        order.append(("before", threading.get_ident(), asyncio.current_task()))
+        sleep(0)
+        ctx = call(ctx)
+        order.append(("after", threading.get_ident(), asyncio.current_task()))
+        ctx["fmtn.res.http"].headers["x-timed"] = "yes"
+        return ctx
+
+    async def served():
+        await asyncio.sleep(0)
+        order.append(("app", threading.get_ident(), asyncio.current_task()))
+        return b"ok"
+
+    answer = host(timed, served)
+    assert (answer.status, answer.body, answer.lines("x-timed")) == (200, b"ok", ["yes"])
+    assert [name for name, *_ in order] == ["before", "app", "after"]
+    assert len({(thread, task) for _, thread, task in order}) == 1
+
+
 # What is published
 
 
@@ -1373,6 +1427,53 @@ def test_each_attempt_finds_the_body(world):
     assert bodies == [b"a=1"] * 2
 
 
+def test_a_body_that_is_larger_than_max_body_is_answered_by_413(world, reported):
+    answer = world.ask([ours(read_first, max_body=3)], ok, "/", "POST", FORM, b"a=12")
+    assert (answer.status, answer.body, reported) == (413, b"Content Too Large", [])
+
+
+def test_what_is_too_large_for_a_client_of_the_view_is_no_413(world):
+    def view(request):
+        raise BodyTooLarge(limit=1, got=2)
+
+    assert world.ask([ours(plain)], view).status == 500
+
+
+def test_what_an_attempt_has_changed_does_not_reach_the_next(world):
+    seen = []
+
+    def first(ctx, call):
+        request = ctx["fmtn.req.http"]
+        if not seen:
+            request.headers["X-A"] = "first"
+            request.url = "http://other/first?a=1"
+        else:
+            assert (request.headers["X-A"], request.url) == ("came", "http://testserver/?a=0")
+        return call(ctx)
+
+    def view(request):
+        seen.append((request.headers["X-A"], request.path, request.GET["a"], request.get_host()))
+        if len(seen) < 2:
+            raise ConnectionError
+        return ok(request)
+
+    again = retry(attempts=2, on=ConnectionError, sleep=lambda seconds: None)
+    assert world.ask([ours(again, first)], view, "/?a=0", headers={"X-A": "came"}).status == 200
+    assert seen == [("first", "/first", "1", "other"), ("came", "/", "0", "testserver")]
+
+
+def test_a_request_of_somebody_elses_making_is_the_views(world):
+    def other(ctx, call):
+        ctx["fmtn.req.http"] = Request("PUT", "http://h/b?c=1", headers={"X-A": "1"}, content=b"made")
+        return call(ctx)
+
+    def view(request):
+        said = [request.method, request.build_absolute_uri(), request.headers["X-A"], request.body.decode()]
+        return HttpResponse(" ".join(said))
+
+    assert world.ask([ours(other)], view, "/?a=0").body == b"PUT http://h/b?c=1 1 made"
+
+
 def test_a_body_that_is_too_large_for_django_is_refused_by_django(world):
     answer = world.ask([ours(read_first)], ok, "/", "POST", FORM, b"a" * 100, DATA_UPLOAD_MAX_MEMORY_SIZE=10)
     assert answer.status == 400
@@ -1533,6 +1634,32 @@ def test_what_a_hook_of_the_answer_before_was_told(world):
 
     world.ask([ours(lambda ctx, call: reply(call(ctx), 200), hook)], streamed(world))
     assert told == [BodyAbandoned]
+
+
+def test_an_async_def_may_drop_a_response():
+    files = []
+
+    def view(request):
+        files.append(io.BytesIO(b"file"))
+        return FileResponse(files[-1])
+
+    async def drops(ctx, call):
+        ctx = await call(ctx)
+        await ctx["fmtn.res.http"].aclose()
+        assert files[-1].closed
+        return reply(ctx, 204)
+
+    assert World(is_async=True).ask([ours(drops)], view).status == 204
+
+
+def test_the_log_tells_the_bytes_and_the_template(world):
+    def view(request, id):  # noqa: A002
+        return StreamingHttpResponse(achunks() if world.is_async else chunks())
+
+    with capture_logs() as lines:
+        world.ask([ours(request_logger())], {"users/<int:id>": later(view) if world.is_async else view}, "/users/7")
+    answered, closed = [line for line in lines if "status" in line]
+    assert (answered["status"], answered["template"], closed["bytes"]) == (200, "/users/{id}", 6)
 
 
 def test_tests_with_the_client_of_django_see_it():

@@ -101,18 +101,16 @@ def give(request: Request, native: Any) -> Body | None:
     if ours is not None and ours.is_untouched:
         return None
     again = ours is None or bool(ours.first)  # a call before may have written something else
-    new_url = request.target != _url(native) if again or ours is None else ours.url_changed
-    new_headers = again or ours is None or ours.headers_changed
-    if ours is not None and not again and (new_url or new_headers):
+    if ours is not None and not again and (ours.url_changed or ours.headers_changed):
         ours.first.update(META=native.META.copy(), url=_url(native))
     if request.method != native.method:
         native.method = native.META["REQUEST_METHOD"] = request.method
     if request.peer != native.META.get("REMOTE_ADDR"):
         native.META["REMOTE_ADDR"] = request.peer
-    if new_url:
-        _put_url(native, request.target)
-    if new_headers:
+    if ours is None or again or ours.headers_changed:
         _put_request_headers(native, request.headers)
+    if request.target != _url(native) if ours is None or again else ours.url_changed:
+        _put_url(native, request.target)  # after the headers, for it says the host
     if ours is not None and not ours.body_read:
         return None
     body = request.body
