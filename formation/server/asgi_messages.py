@@ -74,6 +74,8 @@ class AsgiResponse(ServerResponse):
     def head(self) -> Message:
         """Return the message that begins the answer: the app's own, unless something has been changed."""
         message = self.native.message
+        if len(self._came) == 1 and self._status_code == message["status"]:  # nobody has looked
+            return message
         if self.status_changed:
             message = {**message, "status": self.status_code}
         if self.headers_changed:
@@ -103,15 +105,15 @@ def scope_for(request: Request, came: Scope) -> Scope:
     """Return the scope that says what ``request`` says: the one that came, unless somebody has changed something."""
     own = request if isinstance(request, ServerRequest) else None
     changes: Scope = {}
-    if request.method != came.get("method", "GET"):
-        changes["method"] = request.method
     if own is None or own.url_changed:
-        changes |= _place(request, came)
+        changes = _place(request, came)
     if own is None or own.headers_changed or "host" in changes:
         headers = Headers.received(request.headers.items())
         if "host" in changes:
             headers["host"] = changes.pop("host")
         changes["headers"] = encoded(headers)
+    if request.method != came.get("method", "GET"):
+        changes["method"] = request.method
     client = came.get("client")
     if request.peer != (client[0] if client else None):
         changes["client"] = request.peer and (request.peer, 0)

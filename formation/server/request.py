@@ -110,11 +110,17 @@ class ServerRequest(Request):
 
     def __getattr__(self, name: str) -> Any:
         """Fill a slot that is empty."""
-        try:
-            read = _READ[name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name, obj=self) from None
-        made, self._came[name] = read(self)
+        made: Any
+        if name == "_headers":  # what most are after
+            made = self.read_headers()
+            self._came[name] = state(made)
+        else:
+            try:
+                read = _READ[name]
+            except KeyError:
+                said = f"{type(self).__name__!r} has no attribute {name!r}"
+                raise AttributeError(said, name=name, obj=self) from None
+            made, self._came[name] = read(self)
         setattr(self, name, made)
         return made
 
@@ -150,11 +156,6 @@ def _url(request: ServerRequest) -> tuple[str, str]:
     return url, url
 
 
-def _headers(request: ServerRequest) -> tuple[Headers, State]:
-    headers = request.read_headers()
-    return headers, state(headers)
-
-
 def _params(request: ServerRequest) -> tuple[MultiDict[str], State]:
     query = request.url.partition("#")[0].partition("?")[2]
     params = MultiDict(parse_qsl(query, keep_blank_values=True))
@@ -177,7 +178,6 @@ def _body(request: ServerRequest) -> tuple[Body, None]:
 
 _READ: Final[dict[str, Callable[[ServerRequest], tuple[Any, Any]]]] = {
     "_url": _url,
-    "_headers": _headers,
     "_params": _params,
     "_cookies": _cookies,
     "_body": _body,
