@@ -320,17 +320,15 @@ def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[...,
         ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
         opened: list[aiohttp.ClientResponse] = []
         ctx[NATIVE] = {"request": request, "handler": handler, "upload": upload, "responses": opened}
-        made = None
+        left = opened
         try:
-            ctx = await chain(ctx)
-            made = await _returned(ctx, request)
+            made, left = _returned(await chain(ctx), request, opened)
         except errors.FormationError as error:
             theirs = _native_error(error, request)
             raise theirs from (theirs.__cause__ if theirs is error.__cause__ else error)
         finally:
-            for each in opened:
-                if each is not made:
-                    each.close()  # of an attempt that failed, or of a middleware that raised
+            for each in left:
+                each.close()  # of an attempt that failed, or of a middleware that raised
         return made
 
     return formation_middleware
@@ -380,16 +378,21 @@ async def _change(request: aiohttp.ClientRequest, seen: Request, upload: _Native
         await request.update_body(new)
 
 
-async def _returned(ctx: Ctx, request: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
-    """Return the response of aiohttp: the very object, if nobody has changed its body."""
+def _returned(
+    ctx: Ctx, request: aiohttp.ClientRequest, opened: list[aiohttp.ClientResponse]
+) -> tuple[aiohttp.ClientResponse, list[aiohttp.ClientResponse]]:
+    """Return the response of aiohttp, the very object if nobody has changed its body, and those to close."""
     answer: Response = ctx[RES_HTTP]
     made: aiohttp.ClientResponse | None = ctx[NATIVE].get("response")
-    source = answer.body.native
-    if made is None or not isinstance(source, _Stream) or source.native is not made:
-        content = await answer.body.aread()
+    body, source = answer.body, answer.body.native
+    left = [each for each in opened if each is not made]
+    # Whoever waits for the end of the body has to see it.
+    if made is None or not isinstance(source, _Stream) or source.native is not made or body._hooks:  # noqa: SLF001
         answer.headers.popall("Content-Encoding", None)
         answer.headers.popall("Transfer-Encoding", None)
-        made = _response(request, content)
+        made, left = _response(request, body), opened if body.is_bytes else []
+        for each in () if body.is_bytes else opened:
+            body.on_close(lambda *_, each=each: each.close())
     # aiohttp has no way to make or change a response; these attributes have been there since 3.0.
     if made.status != answer.status_code or (made.reason and made.reason != answer.reason):
         made.status, made.reason = answer.status_code, answer.reason
@@ -399,12 +402,12 @@ async def _returned(ctx: Ctx, request: aiohttp.ClientRequest) -> aiohttp.ClientR
         made._raw_headers = tuple((name.encode(), value.encode("latin-1")) for name, value in fields)  # noqa: SLF001
         made._raw_cookie_headers = tuple(answer.headers.getlist("Set-Cookie")) or None  # noqa: SLF001
         made._cache.clear()  # noqa: SLF001
-    return made
+    return made, left
 
 
-def _response(request: aiohttp.ClientRequest, content: bytes) -> aiohttp.ClientResponse:
-    loop, nothing = asyncio.get_running_loop(), _NoConnection()
-    stands_for: Any = nothing
+def _response(request: aiohttp.ClientRequest, body: Body) -> aiohttp.ClientResponse:
+    loop = asyncio.get_running_loop()
+    stands_for: Any = _Connection(body)
     made = aiohttp.ClientResponse(
         request.method,
         request.original_url,
@@ -418,9 +421,13 @@ def _response(request: aiohttp.ClientRequest, content: bytes) -> aiohttp.ClientR
         stream_writer=stands_for,
     )
     made.version = aiohttp.HttpVersion11
-    made.content = aiohttp.StreamReader(stands_for, limit=wire.CHUNK, loop=loop)
-    made.content.feed_data(content)
-    made.content.feed_eof()
+    made.content = _Reader(body, request, stands_for)
+    if body.is_bytes:
+        made.content.feed_data(b"".join(body))  # which its hooks see
+        made.content.feed_eof()
+    else:
+        made._closed, made._connection = False, stands_for  # noqa: SLF001
+        made.content.on_eof(made._response_eof)  # noqa: SLF001
     return made
 
 
@@ -443,12 +450,26 @@ def _native_error(error: errors.FormationError, request: aiohttp.ClientRequest) 
     return aiohttp.ClientError(str(error))
 
 
-class _NoConnection:
-    """What a response asks of its connection, its timer and its request, where there are none."""
+class _Connection:
+    """What a response asks of its connection, its timer and its request, where there is but a body."""
 
     output_size = 0
     connected = True
+    protocol = None
     _reading_paused = False
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Call it at the end."""
+        self.body.on_close(lambda *_: callback())
+
+    def release(self) -> None:
+        """End the body, and so what it is read from."""
+        self.body.close()
+
+    close = release
 
     def pause_reading(self) -> None:
         """Do nothing."""
@@ -459,6 +480,26 @@ class _NoConnection:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class _Reader(aiohttp.StreamReader):
+    """A body of ours, as aiohttp reads one: a piece when somebody waits for it."""
+
+    def __init__(self, body: Body, request: aiohttp.ClientRequest, connection: Any) -> None:
+        super().__init__(connection, limit=wire.CHUNK, loop=asyncio.get_running_loop())
+        self.body, self.request = body, request
+        self.chunks = aiter(body)
+
+    async def _wait(self, func_name: str) -> None:
+        try:
+            chunk = await anext(self.chunks, b"")  # a body has no empty ones
+        except errors.FormationError as error:
+            theirs = _native_error(error, self.request)
+            raise theirs from (theirs.__cause__ if theirs is error.__cause__ else error)
+        if chunk:
+            self.feed_data(chunk)
+        else:
+            self.feed_eof()
 
 
 # Bodies that are sent

@@ -463,6 +463,69 @@ async def test_the_response_can_be_changed(server):
             assert await response.read() == b""
 
 
+def mapping(ctx, call):
+    ctx = call(ctx)
+    ctx[RES_HTTP].body.map(bytes.lower)
+    return ctx
+
+
+@in_loop
+async def test_a_changed_download_through_a_session_is_never_held(server):
+    async with session_with(request_id(), mapping) as session:
+        tracemalloc.start()
+        try:
+            async with session.get(server.url + "/chunks/1500?size=50000") as response:  # 75 MB: more than max_body
+                first = await response.content.readexactly(50_001)
+                rest = sum([len(chunk) async for chunk in response.content.iter_chunked(4096)])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (first, rest) == (b"a" * 50_000 + b"b", 1500 * 50_000 - 50_001)
+        assert peak < 5 * 1024 * 1024
+        async with session.get(server.url + "/lines/3") as response:
+            assert [line async for line in response.content] == [b"line 0\n", b"line 1\n", b"line 2\n"]
+
+
+@in_loop
+async def test_a_changed_download_is_as_good_as_the_session_knows_it(fresh_server):
+    async with session_with(mapping) as session:
+        for _ in range(2):
+            async with session.get(fresh_server.url + "/chunks/3") as response:
+                assert await response.text() == "a" * 10 + "b" * 10 + "c" * 10
+                assert await response.read() == await response.read()
+            assert fresh_server.connections == 1
+        async with session.get(fresh_server.url + "/chunks/1000000") as response:
+            assert await response.content.read(3) == b"aaa"
+            assert not response.closed
+        assert response.closed
+        assert await settles(fresh_server, 0)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with session.get(fresh_server.url + "/close-mid-body") as response:
+                await response.read()
+        limit = aiohttp.ClientTimeout(total=0.1)
+        with pytest.raises(TimeoutError):
+            async with session.get(fresh_server.url + "/hang-body", timeout=limit) as response:
+                await response.read()
+        assert await settles(fresh_server, 0)
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("path", ["/chunks/2", "/reply"])
+@in_loop
+async def test_who_waits_for_the_end_of_a_download_sees_it(server, path, read):
+    ended = []
+
+    def watching(ctx, call):
+        ctx = reply(ctx, 200, body=b"0123456789" * 2) if ctx[REQ_HTTP].path == "/reply" else call(ctx)
+        ctx[RES_HTTP].on_close(lambda count, error: ended.append((count, type(error).__name__)))
+        return ctx
+
+    async with session_with(watching) as session, session.get(server.url + path) as response:
+        if read:
+            assert len(await response.read()) == 20
+    assert ended == [(20, "NoneType") if read or path == "/reply" else (0, "BodyAbandoned")]
+
+
 @in_loop
 async def test_retry_inside_of_a_session_sends_the_whole_request_again(fresh_server, tmp_path):
     path = tmp_path / "upload"
