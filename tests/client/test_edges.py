@@ -323,7 +323,7 @@ def test_a_large_upload_is_never_held(http):
     assert peak < 12 * 1024 * 1024  # of which the server keeps 4
 
 
-def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_again(make, server):
+def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_again(edge, make, server):
     class Mine(Exception):
         pass
 
@@ -338,7 +338,7 @@ def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_ag
         assert echo(client.get("/echo/after"))["path"] == "/echo/after"
     assert caught.value.request.method == "POST"
     assert [each.path for each in seen.requests] == ["/echo", "/echo/after"]
-    assert seen.connections == 2
+    assert seen.connections == edge.connections(2)
 
 
 def test_an_answer_before_the_body_has_been_sent_is_taken_or_is_an_error_of_transport(http):
@@ -766,13 +766,13 @@ def test_a_deadline_bounds_the_connect(make):
         make(base_uri=full.url, middleware=[within(0.2)]).get("/")
 
 
-def test_a_deadline_in_the_distance_changes_nothing_and_leaves_the_connection_usable(make, server):
+def test_a_deadline_in_the_distance_changes_nothing_and_leaves_the_connection_usable(edge, make, server):
     with counted(server, make) as (client, seen):
         for _ in range(3):
             assert len(client.get("/bytes/100000", middleware=[within(30)]).body) == 100_000
             assert echo(client.get("/echo"))["path"] == "/echo"
             assert len(client.get("/chunks/20", middleware=[within(30)]).body) == 200
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 def test_a_deadline_bounds_an_upload(make, server):
@@ -1122,9 +1122,11 @@ def test_a_stream_gives_each_piece_as_it_comes(http, server):
 
     def waiting(connection, seen):
         connection.head(200, [("Transfer-Encoding", "chunked")])
-        connection.send(b"5\r\nfirst\r\n")
-        assert go.wait(10)
-        connection.send(b"4\r\nlast\r\n0\r\n\r\n")
+        connection.chunk(b"first")
+        while not go.is_set():
+            connection.wait(0.01)
+        connection.chunk(b"last")
+        connection.chunk(b"")
 
     with server.route("waiting", waiting), http.stream("/waiting") as result:
         chunks = http.chunks(result)
@@ -1139,7 +1141,8 @@ def test_a_stream_with_a_length_gives_each_piece_as_it_comes(http, server):
     def waiting(connection, seen):
         connection.head(200, [("Content-Length", "9")])
         connection.send(b"first")
-        assert go.wait(10)
+        while not go.is_set():
+            connection.wait(0.01)
         connection.send(b"last")
 
     with server.route("waiting", waiting), http.stream("/waiting") as result:
@@ -1149,7 +1152,7 @@ def test_a_stream_with_a_length_gives_each_piece_as_it_comes(http, server):
         assert b"".join(chunks) == b"last"
 
 
-def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(make, server):
+def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(edge, make, server):
     with counted(server, make) as (client, seen):
         for path in ("/chunks/50?size=2000", "/bytes/200000", "/gzip", "/status/204", "/lines/5"):
             with client.stream(path) as result:
@@ -1159,11 +1162,11 @@ def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(make, server
         with client.stream("/chunks/5") as result:
             assert len(client.content(result)) == 50
         assert len(result.response.content) == 50
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 @pytest.mark.parametrize("leave", ["break", "untouched", "error"])
-def test_a_stream_that_is_left_early_closes_its_connection(make, fresh_server, leave):
+def test_a_stream_that_is_left_early_closes_its_connection(edge, make, fresh_server, leave):
     def read(client):
         with client.stream("/drip?count=1000&delay=0.01") as result:
             if leave == "break":
@@ -1177,7 +1180,7 @@ def test_a_stream_that_is_left_early_closes_its_connection(make, fresh_server, l
             read(client)
         assert fresh_server.settles(0)
         assert client.get("/echo").status_code == 200
-    assert seen.connections == 2
+    assert seen.connections == edge.connections(2)
 
 
 def test_on_close_tells_how_a_stream_ended(make, server):
@@ -1287,7 +1290,7 @@ def test_a_large_download_is_never_held(http):
 # Connections
 
 
-def test_a_connection_is_used_again_after_every_kind_of_answer(make, server):
+def test_a_connection_is_used_again_after_every_kind_of_answer(edge, make, server):
     with counted(server, make) as (client, seen):
         for path in ("/echo", "/status/204", "/status/304", "/status/404", "/gzip", "/chunks/3", "/hops/3", "/bytes/0"):
             client.get(path)
@@ -1297,26 +1300,26 @@ def test_a_connection_is_used_again_after_every_kind_of_answer(make, server):
         client.get("/early-hints")
         for status in (301, 307):
             client.post(f"/redirect/{status}?to=/echo", content=b"x")
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
     assert len(seen.requests) == 8 + 3 + 4 + 4
 
 
-def test_a_connection_that_the_server_has_closed_is_not_used_again(make, fresh_server):
+def test_a_connection_that_the_server_has_closed_is_not_used_again(edge, make, fresh_server):
     for path in ("/close-after", "/drop-idle"):
         client = make(base_uri=fresh_server.url)
         with fresh_server.watch() as seen:
             client.get(path)
             assert fresh_server.settles(0)
             assert client.post("/echo", json={}).status_code == 200
-        assert seen.connections == 2
+        assert seen.connections == edge.connections(2)
         client.close()
         assert fresh_server.settles(0)
 
 
-def test_close_gives_every_connection_back_and_may_be_called_twice(make, fresh_server):
+def test_close_gives_every_connection_back_and_may_be_called_twice(edge, make, fresh_server):
     client = make(base_uri=fresh_server.url)
     client.get("/echo")
-    assert fresh_server.settles(1)
+    assert fresh_server.settles(edge.connections(1))
     client.close()
     client.close()
     assert fresh_server.settles(0)
@@ -1342,7 +1345,7 @@ def test_a_client_closed_while_a_stream_is_read_leaks_nothing(make, fresh_server
     assert fresh_server.settles(0)
 
 
-def test_siblings_share_the_pool_which_is_its_makers_to_close(make, server):
+def test_siblings_share_the_pool_which_is_its_makers_to_close(edge, make, server):
     with counted(server, make) as (client, seen):
         sibling = client.extend(response_as=text_response, headers={"X-A": "1"})
         other = sibling.extend(timeout=3)
@@ -1352,7 +1355,7 @@ def test_siblings_share_the_pool_which_is_its_makers_to_close(make, server):
         sibling.close()
         assert client.get("/data?body=x").body == b"x"
         assert other.get("/echo", response_as=json_response).body["headers"]["x-a"] == "1"
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 def test_a_dropped_client_closes_its_connections(edge, fresh_server):
