@@ -16,7 +16,7 @@ import io
 from email.message import Message
 from errno import ENOENT
 from functools import lru_cache
-from os import environ
+from os import environ, getpid
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -103,7 +103,7 @@ class _Pooled(Endpoint):
     """Connections of our own. What a session reads at each call, proxies and CA bundle, is read once."""
 
     def __init__(self, *, verify: bool | str, cert: Any, proxies: dict[str, str] | None) -> None:
-        self._adapter = _Adapter(pool_maxsize=wire.POOL)
+        self._adapters: dict[int, _Adapter] = {}  # by process: after a fork the parent's are not ours
         bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
         self._tls = {"verify": bundle if verify is True and bundle else verify, "cert": cert}
         for path in (verify, *(cert if isinstance(cert, tuple) else (cert,))):
@@ -126,10 +126,13 @@ class _Pooled(Endpoint):
             prepared.headers.setdefault("Content-Length", str(length))
         proxies = self._proxies_for(origin(request.url)) if self._proxies_for else None
         how: Any = {"timeout": timeout, **self._tls}
-        return self._adapter.send(prepared, stream=True, proxies=proxies, **how)
+        process = getpid()
+        adapter = self._adapters.get(process) or self._adapters.setdefault(process, _Adapter(pool_maxsize=wire.POOL))
+        return adapter.send(prepared, stream=True, proxies=proxies, **how)
 
     def close(self) -> None:
-        self._adapter.close()
+        if (adapter := self._adapters.pop(getpid(), None)) is not None:
+            adapter.close()
 
 
 class _Sessioned(Endpoint):
