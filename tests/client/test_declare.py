@@ -138,7 +138,7 @@ def test_an_unknown_argument_is_a_type_error_that_lists_the_known_ones():
     ) as e:
         Github(base_url=BASE)
     assert "max_redirects" in str(e.value)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"Github\(\) takes settings by name: Github\(base_uri=…\)"):
         Github(BASE)
 
 
