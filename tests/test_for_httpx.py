@@ -854,7 +854,8 @@ def test_where_only_httpx_is_installed_ours_is_made_with_it(server):
         with httpx.Client(transport=Transport()) as mine:
             print(mine.get({server.url + "/echo"!r}).status_code)
         sys.modules["httpx"] = None
-        del sys.modules["formation.for_httpx"]
+        for name in [name for name in sys.modules if name.startswith("formation.for_httpx")]:
+            del sys.modules[name]
         try:
             import formation.for_httpx
         except ImportError as error:
