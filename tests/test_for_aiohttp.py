@@ -130,17 +130,29 @@ async def test_an_endpoint_is_called_with_a_context(server):
     send = wrap(endpoint(), [])
     ctx = await send({REQ_HTTP: Request("POST", server.url + "/echo", params={"q": 1}, content=b"x")})
     assert ctx[RES_HTTP].json()["target"] == "/echo?q=1"
+    native = ctx[NATIVE]["response"]
+    assert (native.status, native.reason, native.version) == (200, "OK", aiohttp.HttpVersion11)
+    assert native.headers["Content-Type"] == "application/json"
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_what_goes_by_way_of_a_session_has_a_response_of_aiohttp(server):
+    send = wrap(endpoint(), [])
+    ctx = await send({REQ_HTTP: Request("POST", server.url + "/echo", content=[b"x"])})
     assert isinstance(ctx[NATIVE]["response"], aiohttp.ClientResponse)
     await send.endpoint.close()
 
 
 @in_loop
-async def test_headers_go_out_and_what_is_not_ascii_goes_as_utf_8(server):
+async def test_headers_go_out_and_what_is_not_ascii_goes_as_latin_1_but_by_a_session_as_utf_8(server):
     async with build(base_uri=server.url, headers={"X-A": "1", "X-B": "2", "User-Agent": "mine"}) as sender:
         seen = echo(await sender.get("/echo", headers={"x-a": "3", "X-B": None, "X-C": "grün"}))["headers"]
+        streamed = echo(await sender.post("/echo", headers={"X-C": "grün"}, content=[b"x"]))["headers"]
     assert (seen["x-a"], seen["user-agent"]) == ("3", "mine")
     assert "x-b" not in seen
-    assert seen["x-c"].encode("latin-1").decode() == "grün"
+    assert seen["x-c"] == "grün"
+    assert streamed["x-c"].encode("latin-1").decode() == "grün"
 
 
 @in_loop
@@ -156,12 +168,12 @@ async def test_a_header_that_comes_is_latin_1_as_on_the_other_edges(server):
 
 
 @in_loop
-async def test_only_delete_says_content_length_without_a_body(server):
+async def test_content_length_is_said_where_a_body_could_be(server):
     async with build(base_uri=server.url) as sender:
         with server.watch() as seen:
             for method in ("POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"):
                 await sender.send(method, "/echo")
-    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, "0"]
+    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, None]
 
 
 # A session that was brought
@@ -659,7 +671,7 @@ async def test_errors_are_those_of_aiohttp(fresh_server):
 
 @in_loop
 async def test_a_body_over_the_limit_that_a_middleware_reads_is_an_error_of_aiohttp(fresh_server, monkeypatch):
-    monkeypatch.setattr(for_aiohttp, "MAX_BODY", 1000)
+    monkeypatch.setattr("formation.for_aiohttp.session.MAX_BODY", 1000)
 
     def read(ctx, call):
         ctx = call(ctx)
@@ -833,7 +845,7 @@ async def test_timeout_of_the_middleware_is_the_one_of_each_wait(server):
 @in_loop
 async def test_a_deadline_is_kept_to_the_millisecond_and_not_rounded_up(server):
     loop = asyncio.get_running_loop()
-    made = for_aiohttp._until(monotonic() + 7.3, 1, 1)
+    made = for_aiohttp.endpoints._until(monotonic() + 7.3, 1, 1)
     timer = aiohttp.client.TimeoutHandle(loop, made.total, ceil_threshold=made.ceil_threshold).start()
     assert timer.when() - loop.time() == pytest.approx(7.3, abs=0.1)
     timer.cancel()
