@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.measure import table
 
-PARTS = ["kernel", "bridge", "client", "aiohttp_client", "httpx_client", "import_time"]
+PARTS = ["kernel", "bridge", "client", "aiohttp_client", "httpx_client", "crowd", "gibibyte", "import_time"]
 """Each is a module of this package with a docstring and a function ``rows()``."""
 
 
