@@ -36,6 +36,12 @@ CHUNK: Final = 64 * 1024
 
 USER_AGENT: Final = f"formation/{__version__}"
 
+INHERITED: Final = (
+    "this event loop comes from the parent process, whose sockets it watches: after a fork run another one, "
+    "as asyncio.run does"
+)
+"""Why a call is refused. Whatever a child does to such a loop, it does to its parent, for they share one epoll."""
+
 Seconds: TypeAlias = "tuple[float | None, float | None]"
 """To connect and to read; ``None``: for ever."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
-from weakref import ref
+from weakref import WeakSet, ref
 
 import aiohttp
 from yarl import URL
@@ -55,10 +56,9 @@ class Endpoint:
         request: Request = ctx[REQ_HTTP]
         deadline: float | None = ctx.get(DEADLINE)
         seconds = wire.timeouts(request, deadline)
-        body = request.body
-        data: Any = body.read() if body.is_bytes else None
+        data: Any = request.in_memory
         if data is None or len(data) > wire.CHUNK:
-            data = Upload(body, seconds[1])
+            data = Upload(request.body, seconds[1])
         started = perf_counter()
         try:
             native = await self._send(request, data or None, seconds, deadline)
@@ -91,6 +91,8 @@ class _Pooled(Endpoint):
         self._verify = verify
         self._proxy_for = _proxies(proxy)
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        self._inherited: dict[asyncio.AbstractEventLoop, _Pool] = {}  # from the parent process
+        _all.add(self)
 
     async def _send(self, request: Request, data: Any, seconds: wire.Seconds, deadline: float | None) -> Native:
         pool = self._pools.get(asyncio.get_running_loop()) or await self._open()
@@ -110,6 +112,8 @@ class _Pooled(Endpoint):
         )
 
     async def _open(self) -> _Pool:
+        if asyncio.get_running_loop() in self._inherited:
+            raise RuntimeError(wire.INHERITED)
         for gone in [each for each in self._pools if each.is_closed()]:
             del self._pools[gone]  # its session, which leads back to it, has been closed with it
         session = aiohttp.ClientSession(
@@ -121,6 +125,14 @@ class _Pooled(Endpoint):
         pool = self._pools[asyncio.get_running_loop()] = _Pool(session, Direct(session, _DEFAULTS), keeper)
         await anext(keeper)  # which does not wait: nobody opens another one meanwhile
         return pool
+
+    def disown(self) -> None:
+        """Leave the parent's connections alone, in a child: to close them here is to have them unwatched there."""
+        for session, _, _ in self._pools.values():
+            session.connector._conns.clear()  # type: ignore[union-attr]  # noqa: SLF001  it closes them when dropped
+            session.detach()
+        self._inherited |= self._pools
+        self._pools = {}
 
     async def close(self) -> None:
         """Close the connections of this event loop; those of others are closed when these run next, or end."""
@@ -140,6 +152,18 @@ async def _keep(session: aiohttp.ClientSession, endpoint: ref[_Pooled]) -> Async
         if (there := endpoint()) is not None:
             there._pools.pop(asyncio.get_running_loop(), None)  # noqa: SLF001
         await session.close()
+
+
+_all: Final[WeakSet[_Pooled]] = WeakSet()
+
+
+def _disown() -> None:
+    for each in list(_all):
+        each.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)
 
 
 class _Sessioned(Endpoint):

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from formation.kernel import Ctx
 
 
+class _Pool(dict[Any, Any]):
+    """Transports, by proxy, and the process whose connections they have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = getpid()
+
+
 class _Sending:
     """What the two have in common: which connections there are, and how a request becomes one of httpx."""
 
@@ -35,7 +43,7 @@ class _Sending:
         self._defaults: list[tuple[str, str]] = []
         self._proxy = proxy
         self._proxies: dict[str, str] = {}
-        self._pools: MutableMapping[Any, dict[str | None, Any]]  # by where they are to be used, and by proxy
+        self._pools: MutableMapping[Any, _Pool]  # by where they are to be used
         if client is None:
             limits = httpx.Limits(max_connections=wire.POOL, max_keepalive_connections=wire.POOL)
             self._how: dict[str, Any] = {"http2": http2, "verify": ssl_context(verify, cert), "limits": limits}
@@ -49,7 +57,9 @@ class _Sending:
         """Return the transport of ours that sends ``made``; it is made on first use."""
         pool, proxy = self._pools.get(where), self._proxy
         if pool is None:
-            pool = self._pools.setdefault(where, {})
+            pool = self._pools.setdefault(where, _Pool())
+        elif pool.process != getpid():
+            raise RuntimeError(wire.INHERITED)
         if self._proxies and not proxy_bypass(made.url.host):
             proxy = self._proxies.get(made.url.scheme) or self._proxies.get("all")
         transport = pool.get(proxy)
@@ -167,7 +177,8 @@ class AsyncEndpoint(_Sending):
 
     async def close(self) -> None:
         """Close the connections of this loop, where they are ours."""
-        for transport in self._pools.pop(running_loop(), {}).values():
+        pool = self._pools.pop(running_loop(), None)
+        for transport in pool.values() if pool is not None and pool.process == getpid() else ():
             await transport.aclose()
 
 
