@@ -114,8 +114,9 @@ class Endpoint(_Sending):
                 native.request = made
             else:
                 native = self._brought.send(made, **self._brought_how(request))
-        response = Received(native, request, perf_counter() - started)
         download = SyncDownload(native, deadline, self._library)
+        response = Received(download, request, perf_counter() - started)
+        response.url = request.target
         try:
             limit = wire.check_length(request, response.headers)
         except BodyTooLarge:
@@ -158,8 +159,9 @@ class AsyncEndpoint(_Sending):
                 native.request = made
             else:
                 native = await within(deadline, self._brought.send, made, **self._brought_how(request))
-        response = Received(native, request, perf_counter() - started)
         download = AsyncDownload(native, deadline, self._library)
+        response = Received(download, request, perf_counter() - started)
+        response.url = request.target
         try:
             limit = wire.check_length(request, response.headers)
         except BodyTooLarge:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from formation.client import wire
-from formation.http import Headers, Request, Response
+from formation.client.settings import MAX_BODY
+from formation.http import UNSET, Body, Headers, Request, Response
+from formation.http.request import check_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from formation.for_httpx.bodies import AsyncDownload, SyncDownload
 
 
 @lru_cache(maxsize=256)  # a client calls few places; httpx takes 10 µs to parse one
@@ -45,41 +50,99 @@ def timeouts(request: Request, deadline: float | None, default: Any) -> dict[str
     return {name: left if limit is None else min(limit, left) for name, limit in limits.items()}
 
 
-_NONE = Headers()
+def patience(native: Any) -> Any:
+    """Return what a request of httpx says about timeouts, as ours has it."""
+    limits = native.extensions.get("timeout")
+    if limits:
+        with suppress(ValueError):  # 0 seconds are httpx's to refuse
+            return check_timeout((limits.get("connect"), limits.get("read")))
+    return UNSET
+
+
+class late:  # noqa: N801  as property is called
+    """An attribute that is made when somebody looks: `functools.cached_property`, without the lock that 3.11 has."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make, self.name = make, make.__name__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        made = instance.__dict__[self.name] = self.make(instance)
+        return made
+
+
+def untouched(message: Request | Response, *names: str) -> bool:
+    """Tell whether nobody has looked at these attributes of a message that was made of one of httpx, or set them."""
+    return isinstance(message, (Seen, Received)) and message.__dict__.keys().isdisjoint(names)
+
+
+class Seen(Request):
+    """A request of httpx. What httpx has checked is not checked again, and converted when somebody looks."""
+
+    # What httpx does not have, or has put into the URL, the headers and the content.
+    _params = _cookies = auth = _data = _json = _files = template = deadline = peer = _body = _typed = None
+
+    def __init__(self, native: Any, content: Any) -> None:
+        self.native, self.given = native, content
+        self._method = native.method
+        self._extensions = {"stream": True}  # the client's caller reads the body
+
+    @late
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The lines, but for a Host that says what the URL does, and so is right even where somebody changes that."""
+        host = self.native.url.netloc
+        return [line for line in self.native.headers.raw if line[1] != host or line[0].lower() != b"host"]
+
+    @late
+    def _headers(self) -> Headers:
+        return Headers.received(decoded(self.fields))
+
+    @late
+    def _url(self) -> str:
+        return str(self.native.url)
+
+    @late
+    def _content(self) -> Any:
+        return self.given or None
+
+    @late
+    def _timeout(self) -> Any:
+        return patience(self.native)
 
 
 class Received(Response):
-    """A response as it came from httpx; its headers are decoded when somebody looks at them."""
+    """A response of httpx, the same way."""
 
-    __slots__ = ("_seen", "raw")
+    history, trailers, _whole = (), None, False
 
-    def __init__(self, native: Any, request: Request, elapsed: float) -> None:
-        self._seen: Headers | None = None
-        super().__init__(
-            native.status_code,
-            reason=native.reason_phrase,
-            request=request,
-            url=request.target,
-            elapsed=elapsed,
-            extensions={"http_version": native.http_version},
-        )
-        self._seen, self.raw = None, native.headers.raw
+    def __init__(self, download: SyncDownload | AsyncDownload, request: Request, elapsed: float) -> None:
+        self.download, self.native = download, download.native
+        self.request, self.elapsed = request, elapsed
+        self._status_code = self.native.status_code
 
-    @property
-    def _headers(self) -> Headers:  # in the place of the attribute, so that all of Response is late
-        if self._seen is None:
-            self._seen = Headers.received(decoded(self.raw))
-        return self._seen
+    @late
+    def _headers(self) -> Headers:
+        return Headers.received(decoded(self.native.headers.raw))
 
-    @_headers.setter
-    def _headers(self, value: Headers) -> None:
-        self._seen = value
+    @late
+    def _reason(self) -> Any:
+        return self.native.reason_phrase
+
+    @late
+    def _extensions(self) -> dict[str, Any]:
+        return {"http_version": self.native.http_version}
+
+    @late
+    def url(self) -> str:
+        """Where it came from."""
+        return str(self.native.request.url)
+
+    @late
+    def _body(self) -> Body:
+        body = Body(self.download, limit=MAX_BODY)
+        body.attach(self)
+        return body
 
     def is_plain(self, limit: int | None) -> bool:
         """Tell whether the body is what comes over the wire, and known not to be over the limit."""
         headers = self.headers
         return "Content-Encoding" not in headers and (limit is None or "Content-Length" in headers)
-
-    def has_headers_as_they_came(self) -> bool:
-        """Tell whether nobody has changed one."""
-        return self._seen is None or encoded(self._seen.items()) == self.raw

@@ -13,24 +13,23 @@ raises.
 
 from __future__ import annotations
 
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from formation import errors
 from formation.client import wire
-from formation.client.settings import MAX_BODY
 from formation.for_httpx.bodies import AsyncDownload, AsyncUpload, Download, SyncDownload, SyncUpload, Upload
 from formation.for_httpx.library import httpx, library_of, translating, within
-from formation.for_httpx.messages import Received, decoded, encoded, timeouts
-from formation.http import Body, Headers, Request
+from formation.for_httpx.messages import Received, Seen, encoded, patience, timeouts, untouched
 from formation.kernel import wrap
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
+    from formation.http import Body, Request, Response
     from formation.kernel import AnyMiddleware, Ctx, Middleware
 
 
@@ -153,90 +152,82 @@ class _Passing:
     """A request of httpx on its way through the middleware of a transport."""
 
     def __init__(self, request: Any, upload: type[Upload]) -> None:
-        self.library = library = library_of(request)
-        self.request = request
+        self.request, self.library = request, library_of(request)
         self.opened: list[Any] = []
-        host = request.url.netloc  # said by the URL, and so right even where a middleware changes it
-        self.raw = [line for line in request.headers.raw if line[1] != host or line[0].lower() != b"host"]
-        self.url = str(request.url)
         try:
             self.content: Any = request.content
-        except library.RequestNotRead:
+        except self.library.RequestNotRead:
             length = request.headers.get("Content-Length", "")
             self.content = upload(request.stream, int(length) if length.isdecimal() else None)
-        seen = Request(
-            request.method,
-            self.url,
-            headers=Headers.received(decoded(self.raw)),
-            content=self.content or None,
-            extensions={"stream": True},  # the client's caller reads the body
-        )
-        self.limits = request.extensions.get("timeout") or {}
-        if self.limits:
-            with suppress(ValueError):  # 0 seconds are httpx's to refuse
-                seen.timeout = (self.limits.get("connect"), self.limits.get("read"))
-        self.timeout = seen.timeout
-        self.ctx = wire.context(seen, {"request": request, "exchange": self})
+        self.seen = Seen(request, self.content)
+        self.ctx = wire.context(self.seen, {"request": request, "exchange": self})
 
     def to_send(self, seen: Request, deadline: float | None, sendable: Callable[[Body], Any]) -> Any:
         """Return the request to send: the client's own, if nobody has changed anything."""
-        request, body, given = self.request, seen.body, self.limits
-        limits = timeouts(seen, deadline, given if seen.timeout == self.timeout else None)
-        fields = encoded(seen.headers.items())
-        same = (body.read() if body.is_bytes else body.native) is self.content
-        if same:
-            if not body.is_bytes:
-                self.content.sent = True
-            if (seen.method, seen.target, fields) == (request.method, self.url, self.raw) and limits == given:
-                return request
-        extensions, url = {**request.extensions, "timeout": limits}, request.url
-        if seen.target != self.url:
-            extensions.pop("target", None)
+        request, url, given = self.request, self.request.url, self.request.extensions.get("timeout") or {}
+        same_body = self._has_the_body(seen)  # which is made before the headers are looked at, for it sets some
+        fields = self.seen.fields if untouched(seen, "_headers") else encoded(seen.headers.items())
+        if not untouched(seen, "_url", "_params") and seen.target != str(url):
             url = self.library.URL(seen.target)
-        if not same:
+        limits = given
+        if deadline is not None or not untouched(seen, "_timeout"):
+            limits = timeouts(seen, deadline, given if seen.timeout == patience(request) else None)
+        is_same = same_body and url is request.url and limits is given and seen.method == request.method
+        if is_same and fields == self.seen.fields:
+            return request
+        extensions = {**request.extensions, "timeout": limits}
+        if url is not request.url:
+            extensions.pop("target", None)
+        if not same_body:
             fields = [line for line in fields if line[0].lower() not in {b"content-length", b"transfer-encoding"}]
-            if body.length is not None:
-                fields.append((b"Content-Length", b"%d" % body.length))
+            if seen.body.length is not None:
+                fields.append((b"Content-Length", b"%d" % seen.body.length))
         if "Host" not in seen.headers:
-            fields.insert(0, (b"Host", url.netloc))
-        how = {"stream": request.stream} if same else {"content": sendable(body)}
+            fields = [(b"Host", url.netloc), *fields]
+        how = {"stream": request.stream} if same_body else {"content": sendable(seen.body)}
         return self.library.Request(seen.method, url, headers=fields, extensions=extensions, **how)
+
+    def _has_the_body(self, seen: Request) -> bool:
+        if not isinstance(self.content, Upload):
+            if untouched(seen, "_content", "_data", "_json", "_files", "_body"):
+                return True
+            return seen.body.is_bytes and seen.body.read() is self.content
+        if seen.body.native is not self.content:
+            return False
+        self.content.sent = True
+        return True
 
     def received(self, ctx: Ctx, download: SyncDownload | AsyncDownload, made: Any, elapsed: float) -> Ctx:
         """Put the response into the context."""
         native = download.native
-        self.opened.append(native)
         native.request = made
-        ctx[RES_HTTP] = response = Received(native, ctx[REQ_HTTP], elapsed)
-        response.receive(Body(download, limit=MAX_BODY))
+        self.opened.append(native)
+        ctx[RES_HTTP] = Received(download, ctx[REQ_HTTP], elapsed)
         ctx[NATIVE]["response"] = native
         return ctx
 
     def returned(self, ctx: Ctx) -> Any:
         """Return the response of httpx: the one that came, if nobody has changed its body."""
         answer, library = wire.answer(ctx), self.library
-        body, source = answer.body, answer.body.native
-        watched = body._hooks  # noqa: SLF001  whoever waits for the end has to see it
-        if isinstance(source, Download) and source.deadline is None and not watched:
-            native = source.native
+        if (native := _came(answer)) is not None:
             if native.status_code != answer.status_code:
                 native.status_code = answer.status_code
                 native.extensions["reason_phrase"] = answer.reason.encode("latin-1")
-            if not (isinstance(answer, Received) and answer.has_headers_as_they_came()):
-                native.headers = library.Headers(encoded(answer.headers.items()))
+            if not untouched(answer, "_headers") and (fields := encoded(answer.headers.items())) != native.headers.raw:
+                native.headers = library.Headers(fields)
             return native
-        fields = list(answer.headers.items())
+        body, lines = answer.body, list(answer.headers.items())
         if answer.has_changeable_body():
             dropped = {"content-encoding", "transfer-encoding"}
             if body.is_bytes or "Content-Encoding" in answer.headers:
                 dropped.add("content-length")
-            fields = [line for line in fields if line[0].lower() not in dropped]
+            lines = [line for line in lines if line[0].lower() not in dropped]
             if body.is_bytes:
-                fields.append(("Content-Length", str(body.length)))
+                lines.append(("Content-Length", str(body.length)))
         extensions = dict(self.opened[-1].extensions) if self.opened else {}
         extensions["reason_phrase"] = answer.reason.encode("latin-1")
         stream = library.ByteStream(body.read()) if body.is_bytes else _returning(library)(self, body)
-        return library.Response(answer.status_code, headers=encoded(fields), stream=stream, extensions=extensions)
+        return library.Response(answer.status_code, headers=encoded(lines), stream=stream, extensions=extensions)
 
     def left(self, made: Any) -> list[Any]:
         """Return the responses to close, if ``made`` is handed out."""
@@ -259,6 +250,17 @@ class _Passing:
         made: Exception = kind(str(error), request=self.request)
         made.__cause__ = error
         return made
+
+
+def _came(answer: Response) -> Any:
+    """Return the response of httpx whose body, as it came, is that of ``answer``; or ``None``."""
+    if isinstance(answer, Received) and untouched(answer, "_body"):
+        download: Any = answer.download
+    elif answer.body._hooks:  # noqa: SLF001  whoever waits for the end has to see it
+        return None
+    else:
+        download = answer.body.native
+    return download.native if isinstance(download, Download) and download.deadline is None else None
 
 
 class _Returned:
