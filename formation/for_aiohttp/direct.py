@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import select
-from contextlib import nullcontext
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -23,6 +23,7 @@ from formation.client import wire
 from formation.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.http import HttpVersion
 
@@ -35,18 +36,6 @@ _ENCODINGS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[aiohttp.hdrs.ACCEPT_EN
 
 _parts = re.compile(r"(https?://[^/?#@]+)([^#]*)").match
 _SITES: Final = 1024  # origins whose names are kept: more than a service talks to
-
-
-def _is_readable(transport: Any) -> bool:
-    """Tell whether something has come on a connection where nothing is due: most likely its end.
-
-    The event loop has not noticed yet if it was busy, or did not run.
-    """
-    if transport is None or not hasattr(select, "poll"):  # Windows
-        return True
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class Answer:
@@ -81,7 +70,7 @@ class Direct:
         self._connector: Any = session.connector
         self._defaults = [*defaults, ("Accept-Encoding", _ENCODINGS)]
         self._sites: dict[str, tuple[aiohttp.ClientRequest, list[tuple[str, str]]]] = {}
-        self._used: WeakSet[Any] = WeakSet()  # the protocols of connections that have served
+        self._kept: WeakSet[Any] = WeakSet()  # the protocols of connections that have served
 
     async def send(
         self, request: Request, content: bytes, limits: aiohttp.ClientTimeout, deadline: float | None
@@ -96,15 +85,21 @@ class Direct:
         head = [f"{request.method} {path if path[:1] == '/' else f'/{path}'} HTTP/1.1"]
         head += [f"{name}: {value}" for name, value in lines]
         sent = "\r\n".join([*head, "\r\n"]).encode("latin-1") + content
-        is_head = request.method == "HEAD"
-        async with nullcontext() if deadline is None else asyncio.timeout(wire.remaining(deadline)):
-            connection = await self._connect(asked, limits)
-            if request.method in REPEATED and connection.protocol in self._used:
-                try:
-                    return await self._exchange(connection, sent, limits.sock_read, is_head=is_head)
-                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                    connection = await self._connect(asked, limits)
-            return await self._exchange(connection, sent, limits.sock_read, is_head=is_head)
+        if deadline is None:
+            return await self._sent(request.method, asked, sent, limits)
+        async with asyncio.timeout(wire.remaining(deadline)):
+            return await self._sent(request.method, asked, sent, limits)
+
+    async def _sent(
+        self, method: str, asked: aiohttp.ClientRequest, sent: bytes, limits: aiohttp.ClientTimeout
+    ) -> Answer:
+        connection, is_kept = await self._connect(asked, limits)
+        if is_kept and method in REPEATED:
+            try:
+                return await _exchange(connection, method, sent, limits.sock_read)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                connection, _ = await self._connect(asked, limits)
+        return await _exchange(connection, method, sent, limits.sock_read)
 
     def _site(self, site: str) -> tuple[aiohttp.ClientRequest, list[tuple[str, str]]]:
         """Make what tells the connector where to connect, and the headers that each request to there has."""
@@ -114,14 +109,18 @@ class Direct:
         made = self._sites[site] = asked, [("Host", asked.headers["Host"]), *self._defaults]
         return made
 
-    async def _connect(self, asked: aiohttp.ClientRequest, limits: aiohttp.ClientTimeout) -> Connection:
+    async def _connect(self, asked: aiohttp.ClientRequest, limits: aiohttp.ClientTimeout) -> tuple[Connection, bool]:
+        """Take a connection; tell, too, whether it has served before."""
         while True:
             try:
                 connection: Connection = await self._connector.connect(asked, [], limits)
             except TimeoutError as error:
                 raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {asked.url}") from error
-            if connection.protocol not in self._used or not _is_readable(connection.transport):
-                return connection
+            if connection.protocol not in self._kept:
+                self._kept.add(connection.protocol)
+                return connection, False
+            if not _is_readable(connection.transport):
+                return connection, True
             try:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)  # the first turn looks for news, the second has heard of it
@@ -129,26 +128,50 @@ class Direct:
                 connection.close()
                 raise
             if not connection.closed:
-                return connection
+                return connection, True
             connection.close()
 
-    async def _exchange(self, connection: Connection, sent: bytes, patience: float | None, *, is_head: bool) -> Answer:
+
+def _is_readable(transport: Any) -> bool:
+    """Tell whether something has come on a connection where nothing is due: most likely its end.
+
+    The event loop has not noticed yet if it was busy, or did not run.
+    """
+    if transport is None or not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _give_up(protocol: ResponseHandler) -> None:
+    protocol.set_exception(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
+
+
+async def _exchange(connection: Connection, method: str, sent: bytes, patience: float | None) -> Answer:
+    """Write a request and read the head of its response; the connection is closed if that fails."""
+    try:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None or transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection was closed meanwhile")  # noqa: TRY301
+        protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True)
+        transport.write(sent)
+        # One timer for the head: the protocol's own is set anew with each piece that comes, which small answers feel.
+        late = None if patience is None else asyncio.get_running_loop().call_later(patience, _give_up, protocol)
         try:
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None or transport.is_closing():
-                raise aiohttp.ClientConnectionResetError("the connection was closed meanwhile")  # noqa: TRY301  as any other
-            protocol.set_response_params(skip_payload=is_head, read_until_eof=True, read_timeout=patience)
-            transport.write(sent)
-            protocol.start_timeout()
-            self._used.add(protocol)
-            code = 100
-            while 100 <= code < 200 and code != 101:
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != HTTPStatus.SWITCHING_PROTOCOLS:
                 message, content = await protocol.read()
-                code = message.code
-            return Answer(connection, message, content)
-        except HttpProcessingError as error:
-            connection.close()
-            raise ProtocolError(f"the response is no HTTP: {error.message}") from error
-        except BaseException:
-            connection.close()
-            raise
+        finally:
+            if late is not None:
+                late.cancel()
+        if not content.is_eof():
+            protocol.read_timeout = patience
+            protocol.start_timeout()
+        return Answer(connection, message, content)
+    except HttpProcessingError as error:
+        connection.close()
+        raise ProtocolError(f"the response is no HTTP: {error.message}") from error
+    except BaseException:
+        connection.close()
+        raise

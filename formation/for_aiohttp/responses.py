@@ -12,6 +12,7 @@ from formation.client import wire
 from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.http import Body, Headers, Request, Response
+from formation.http.response import received as made
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -32,9 +33,7 @@ def received_headers(fields: Any, raw: Iterable[tuple[bytes, bytes]] | None = No
 def head(native: Native, request: Request, elapsed: float) -> Response:
     """Make the response of ours, its body still to come."""
     headers = received_headers(native.headers, native.raw_headers)
-    return Response(
-        native.status, headers, reason=native.reason or "", request=request, url=request.target, elapsed=elapsed
-    )
+    return made(native.status, headers, native.reason or "", request, elapsed)
 
 
 async def received(native: Native, request: Request, deadline: float | None, elapsed: float) -> Response:
