@@ -222,7 +222,7 @@ EDGES = [
     Edge(
         "httpx",
         replaces=100,
-        unlike=HTTPX | {DEADLINE % "/drip-head?delay=0.02": "reads a head that trickles in beyond the deadline"},
+        unlike=HTTPX | {DEADLINE % "/drip-head?delay=0.02": "waits for a head that trickles in, whatever the deadline"},
     ),
     Edge("httpx-async", caller=AsyncCaller, threads=False, prefix="async_", unlike=HTTPX),
     Edge("aiohttp", caller=AsyncCaller, threads=False, unlike=AIOHTTP),

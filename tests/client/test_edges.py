@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from http.cookiejar import CookieJar
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -21,6 +22,7 @@ from formation import errors
 from formation.client.responses import json_response, text_response
 from formation.exchange import reply
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, TEMPLATE
+from tests.client.edges import EDGES
 from tests.servers import Full, refused
 
 SECRETS = {"Authorization": "Bearer s3cret", "Cookie": "sid=s3cret", "Proxy-Authorization": "Basic s3cret"}
@@ -1401,3 +1403,18 @@ def test_a_hundred_threads_share_a_client_for_ten_thousand_calls(edge, make, fre
     assert seen.connections <= 100 + edge.replaces
     client.close()
     assert fresh_server.settles(0)
+
+
+# The page
+
+
+def test_the_page_of_clients_lists_what_an_edge_does_unlike_the_others():
+    _, _, after = (Path(__file__).parents[2] / "docs" / "client.md").read_text().partition("## What the libraries do")
+    rows = [line.strip("| ").split(" | ") for line in after.split("\n\n")[2].splitlines()[2:]]
+    listed = {(name, what) for names, what in rows for name in names.split(", ")}
+    names = {"httpx-async": "async httpx", "requests-wsgi": "WSGI", "aiohttp-asgi": "ASGI"}
+    assert listed == {(names.get(edge.name, edge.name), what) for edge in EDGES for what in edge.unlike.values()}
+
+
+def test_what_an_edge_is_spared_is_a_case_that_there_is():
+    assert {case.partition("[")[0] for edge in EDGES for case in edge.unlike} <= globals().keys()
