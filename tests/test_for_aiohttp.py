@@ -176,6 +176,108 @@ async def test_content_length_is_said_where_a_body_could_be(server):
     assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, None]
 
 
+# The connection itself, without a session
+
+
+def dropping(calls):
+    """A route that ends the connection at the calls with these numbers, and echoes at the others."""
+    seen = []
+
+    def route(connection, request):
+        seen.append(request)
+        if len(seen) in calls:
+            raise Gone
+        connection.answer_json(request, len(seen))
+
+    return route
+
+
+@in_loop
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_kept_connection_that_breaks_is_replaced_once_for_what_may_be_repeated(fresh_server, method):
+    with fresh_server.route("drops", dropping({2})):
+        async with build(base_uri=fresh_server.url, response_as=json_response) as sender:
+            assert (await sender.send(method, "/drops")).body == 1
+            assert (await sender.send(method, "/drops")).body == 3
+
+
+@in_loop
+async def test_what_must_not_be_repeated_is_an_error_and_so_is_a_new_connection_that_breaks(fresh_server):
+    with fresh_server.route("drops", dropping({2, 3, 5, 6})):
+        async with build(base_uri=fresh_server.url, response_as=json_response) as sender:
+            assert (await sender.get("/drops")).body == 1
+            for method in ("POST", "GET"):  # the second on a connection that has just been made
+                with pytest.raises(errors.ProtocolError, match="disconnected"):
+                    await sender.send(method, "/drops")
+            assert (await sender.get("/drops")).body == 4
+            with pytest.raises(errors.ProtocolError, match="disconnected"):  # twice, and no third time
+                await sender.get("/drops")
+
+
+@in_loop
+async def test_a_connection_of_which_the_event_loop_has_not_heard_that_it_ended_is_not_used(fresh_server):
+    async with build(base_uri=fresh_server.url) as sender:
+        with fresh_server.watch() as seen:
+            await sender.get("/drop-idle")
+            assert fresh_server.settles(0)  # which blocks the event loop
+            assert (await sender.post("/echo")).status_code == 200
+        assert seen.connections == 2
+
+
+@in_loop
+async def test_a_call_that_is_cancelled_while_it_takes_a_connection_gives_it_up(fresh_server):
+    async with build(base_uri=fresh_server.url) as sender:
+        await sender.get("/drop-idle")
+        assert fresh_server.settles(0)
+        call = asyncio.create_task(sender.post("/echo"))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await sender.post("/echo")).status_code == 200
+        assert await settles(fresh_server, 1)
+
+
+@in_loop
+async def test_where_nobody_can_ask_whether_a_connection_has_news_the_event_loop_gets_time_to_hear_of_it(
+    fresh_server, monkeypatch
+):
+    monkeypatch.delattr("select.poll")  # as on Windows
+    async with build(base_uri=fresh_server.url) as sender:
+        with fresh_server.watch() as seen:
+            for _ in range(3):
+                await sender.post("/echo")
+        assert seen.connections == 1
+
+
+@in_loop
+async def test_more_origins_than_are_kept_in_mind_work_as_well(server, monkeypatch):
+    monkeypatch.setattr("formation.for_aiohttp.direct._SITES", 1)
+    async with build() as sender:
+        for host in ("127.0.0.1", "localhost", "127.0.0.1"):
+            url = server.url.replace("127.0.0.1", host)
+            assert echo(await sender.get(url + "/echo"))["headers"]["host"] == url.removeprefix("http://")
+
+
+@in_loop
+async def test_what_needs_more_than_one_write_goes_by_way_of_a_session(server):
+    send = wrap(endpoint(), [])
+    request = Request("POST", server.url + "/echo", headers={"Expect": "100-continue"}, content=b"hello")
+    ctx = await send({REQ_HTTP: request})
+    assert isinstance(ctx[NATIVE]["response"], aiohttp.ClientResponse)
+    assert (ctx[RES_HTTP].status_code, ctx[RES_HTTP].json()["body"]) == (200, "hello")
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_a_url_without_a_path_asks_for_the_root(fresh_server):
+    with fresh_server.watch() as seen:
+        async with build() as sender:
+            await sender.get(fresh_server.url + "?q=1")
+            await sender.get(fresh_server.url)
+    assert [each.target for each in seen.requests] == ["/?q=1", "/"]
+
+
 # A session that was brought
 
 
