@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from formation.client import wire
@@ -13,7 +13,7 @@ from formation.http import UNSET, Body, Headers, Request, Response
 from formation.http.request import check_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Set
 
     from formation.for_httpx.bodies import AsyncDownload, SyncDownload
 
@@ -70,9 +70,15 @@ class late:  # noqa: N801  as property is called
         return made
 
 
-def untouched(message: Request | Response, *names: str) -> bool:
-    """Tell whether nobody has looked at these attributes of a message that was made of one of httpx, or set them."""
-    return isinstance(message, (Seen, Received)) and message.__dict__.keys().isdisjoint(names)
+BODY: Final = frozenset({"_content", "_data", "_json", "_files", "_body"})
+"""The attributes that a body is made of."""
+
+_EVERYTHING: Final = BODY | {"_headers", "_url", "_params", "_timeout"}
+
+
+def looked_at(message: Request | Response) -> Set[str]:
+    """Return the attributes that somebody has looked at, or set; all of them, if it was not made of one of httpx."""
+    return message.__dict__.keys() if isinstance(message, (Seen, Received)) else _EVERYTHING
 
 
 class Seen(Request):
@@ -87,14 +93,15 @@ class Seen(Request):
         self._extensions = {"stream": True}  # the client's caller reads the body
 
     @late
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """The lines, but for a Host that says what the URL does, and so is right even where somebody changes that."""
-        host = self.native.url.netloc
-        return [line for line in self.native.headers.raw if line[1] != host or line[0].lower() != b"host"]
+    def before(self) -> Headers:
+        """The headers, but for a Host that says what the URL does, and so is right even where somebody changes that."""
+        raw, host = self.native.headers.raw, self.native.url.netloc
+        return Headers.received(decoded(line for line in raw if line[1] != host or line[0].lower() != b"host"))
 
     @late
     def _headers(self) -> Headers:
-        return Headers.received(decoded(self.fields))
+        before: Headers = self.before
+        return before.copy()
 
     @late
     def _url(self) -> str:

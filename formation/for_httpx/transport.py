@@ -22,12 +22,12 @@ from formation import errors
 from formation.client import wire
 from formation.for_httpx.bodies import AsyncDownload, AsyncUpload, Download, SyncDownload, SyncUpload, Upload
 from formation.for_httpx.library import httpx, library_of, translating, within
-from formation.for_httpx.messages import Received, Seen, encoded, patience, timeouts, untouched
+from formation.for_httpx.messages import BODY, Received, Seen, encoded, looked_at, patience, timeouts
 from formation.kernel import wrap
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 
     from formation.http import Body, Request, Response
     from formation.kernel import AnyMiddleware, Ctx, Middleware
@@ -159,43 +159,43 @@ class _Passing:
         except self.library.RequestNotRead:
             length = request.headers.get("Content-Length", "")
             self.content = upload(request.stream, int(length) if length.isdecimal() else None)
+        self.limits = request.extensions.get("timeout") or {}
         self.seen = Seen(request, self.content)
         self.ctx = wire.context(self.seen, {"request": request, "exchange": self})
 
     def to_send(self, seen: Request, deadline: float | None, sendable: Callable[[Body], Any]) -> Any:
         """Return the request to send: the client's own, if nobody has changed anything."""
-        request, url, given = self.request, self.request.url, self.request.extensions.get("timeout") or {}
-        same_body = self._has_the_body(seen)  # which is made before the headers are looked at, for it sets some
-        fields = self.seen.fields if untouched(seen, "_headers") else encoded(seen.headers.items())
-        if not untouched(seen, "_url", "_params") and seen.target != str(url):
+        request, url, limits = self.request, self.request.url, self.limits
+        looked = looked_at(seen)
+        same_body = self._has_the_body(seen, looked)  # which is made before the headers are compared: it sets some
+        same_headers = "_headers" not in looked or seen.headers == self.seen.before
+        if ("_url" in looked or "_params" in looked) and seen.target != str(url):
             url = self.library.URL(seen.target)
-        limits = given
-        if deadline is not None or not untouched(seen, "_timeout"):
-            limits = timeouts(seen, deadline, given if seen.timeout == patience(request) else None)
-        is_same = same_body and url is request.url and limits is given and seen.method == request.method
-        if is_same and fields == self.seen.fields:
+        if deadline is not None or "_timeout" in looked:
+            limits = timeouts(seen, deadline, limits if seen.timeout == patience(request) else None)
+        unchanged = same_headers and same_body and url is request.url and limits is self.limits
+        if unchanged and seen.method == request.method:
             return request
-        extensions = {**request.extensions, "timeout": limits}
-        if url is not request.url:
-            extensions.pop("target", None)
+        fields = encoded(seen.headers.items())
         if not same_body:
             fields = [line for line in fields if line[0].lower() not in {b"content-length", b"transfer-encoding"}]
             if seen.body.length is not None:
                 fields.append((b"Content-Length", b"%d" % seen.body.length))
         if "Host" not in seen.headers:
-            fields = [(b"Host", url.netloc), *fields]
-        how = {"stream": request.stream} if same_body else {"content": sendable(seen.body)}
+            fields.insert(0, (b"Host", url.netloc))
+        how: dict[str, Any] = {"stream": request.stream} if same_body else {"content": sendable(seen.body)}
+        extensions = {**request.extensions, "timeout": limits}
+        if url is not request.url:
+            extensions.pop("target", None)
         return self.library.Request(seen.method, url, headers=fields, extensions=extensions, **how)
 
-    def _has_the_body(self, seen: Request) -> bool:
-        if not isinstance(self.content, Upload):
-            if untouched(seen, "_content", "_data", "_json", "_files", "_body"):
-                return True
-            return seen.body.is_bytes and seen.body.read() is self.content
-        if seen.body.native is not self.content:
-            return False
-        self.content.sent = True
-        return True
+    def _has_the_body(self, seen: Request, looked: Set[str]) -> bool:
+        if isinstance(self.content, Upload):
+            if seen.body.native is not self.content:
+                return False
+            self.content.sent = True
+            return True
+        return looked.isdisjoint(BODY) or (seen.body.is_bytes and seen.body.read() is self.content)
 
     def received(self, ctx: Ctx, download: SyncDownload | AsyncDownload, made: Any, elapsed: float) -> Ctx:
         """Put the response into the context."""
@@ -213,7 +213,7 @@ class _Passing:
             if native.status_code != answer.status_code:
                 native.status_code = answer.status_code
                 native.extensions["reason_phrase"] = answer.reason.encode("latin-1")
-            if not untouched(answer, "_headers") and (fields := encoded(answer.headers.items())) != native.headers.raw:
+            if "_headers" in looked_at(answer) and (fields := encoded(answer.headers.items())) != native.headers.raw:
                 native.headers = library.Headers(fields)
             return native
         body, lines = answer.body, list(answer.headers.items())
@@ -254,7 +254,7 @@ class _Passing:
 
 def _came(answer: Response) -> Any:
     """Return the response of httpx whose body, as it came, is that of ``answer``; or ``None``."""
-    if isinstance(answer, Received) and untouched(answer, "_body"):
+    if isinstance(answer, Received) and "_body" not in answer.__dict__:
         download: Any = answer.download
     elif answer.body._hooks:  # noqa: SLF001  whoever waits for the end has to see it
         return None
