@@ -13,7 +13,8 @@ from formation.http import UNSET, Body, Headers, Request, Response
 from formation.http.request import check_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from formation.for_httpx.bodies import AsyncDownload, SyncDownload
 
@@ -76,7 +77,7 @@ BODY: Final = frozenset({"_content", "_data", "_json", "_files", "_body"})
 _EVERYTHING: Final = BODY | {"_headers", "_url", "_params", "_timeout"}
 
 
-def looked_at(message: Request | Response) -> Set[str]:
+def looked_at(message: Request | Response) -> AbstractSet[str]:
     """Return the attributes that somebody has looked at, or set; all of them, if it was not made of one of httpx."""
     return message.__dict__.keys() if isinstance(message, (Seen, Received)) else _EVERYTHING
 

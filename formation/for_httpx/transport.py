@@ -27,7 +27,8 @@ from formation.kernel import wrap
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from formation.http import Body, Request, Response
     from formation.kernel import AnyMiddleware, Ctx, Middleware
@@ -189,7 +190,7 @@ class _Passing:
             extensions.pop("target", None)
         return self.library.Request(seen.method, url, headers=fields, extensions=extensions, **how)
 
-    def _has_the_body(self, seen: Request, looked: Set[str]) -> bool:
+    def _has_the_body(self, seen: Request, looked: AbstractSet[str]) -> bool:
         if isinstance(self.content, Upload):
             if seen.body.native is not self.content:
                 return False
