@@ -299,6 +299,14 @@ class Call(Protocol):
     ) -> Result[Any]: ...
 
 
+def refuse_more(method: str, more: tuple[Any, ...]) -> None:
+    """Raise a `TypeError` for what is given by its place, as other clients take their parameters, or the body."""
+    if more:
+        given = f"{method.lower()}() takes the path, got {more[0]!r} as well"
+        message = f"{given}: say what it is, such as params= or json="
+        raise TypeError(message)
+
+
 class Verb:
     """An HTTP method as a method: ``sender.get(path, …)`` is ``sender.send("GET", path, …)``."""
 
@@ -338,10 +346,7 @@ class Sender(BaseSender):
             StatusError: a status that is not in ``expect``.
             DecodeError: a body that is not what ``response_as`` wants.
         """
-        if more:  # as other clients take their parameters, or the body
-            given = f"{method.lower()}() takes the path, got {more[0]!r} as well"
-            message = f"{given}: say what it is, such as params= or json="
-            raise TypeError(message)
+        refuse_more(method, more)
         prepared = self.prepare(method, path, options)
         if options.get("stream"):
             return Streamed(self, prepared)

@@ -25,6 +25,10 @@ class Caller:
     def __init__(self, sender: Any) -> None:
         self.sender = sender
 
+    def wait(self, made: Any) -> Any:
+        """Return what a call has made, or what comes of it."""
+        return made
+
     def send(self, method: str, path: str = "", /, **options: Any) -> Any:
         """Send and wait for the result."""
         return self.sender.send(method, path, **options)
@@ -53,6 +57,10 @@ class Caller:
         """Iterate over the body of a stream."""
         return iter(result.body)
 
+    def pages(self, call: Any, **how: Any) -> Iterator[Any]:
+        """Turn the pages."""
+        return self.sender.pages(call, **how)  # type: ignore[no-any-return]
+
     def extend(self, **settings: Any) -> Caller:
         """Make a sibling."""
         return type(self)(self.sender.extend(**settings))
@@ -67,11 +75,11 @@ class AsyncCaller(Caller):
 
     runner = asyncio.Runner()
 
-    def wait(self, awaitable: Any) -> Any:
-        """Run it."""
+    def wait(self, made: Any) -> Any:
+        """Return what comes of it."""
 
         async def wait() -> Any:
-            return await awaitable
+            return await made
 
         return self.runner.run(wait())
 
@@ -99,6 +107,15 @@ class AsyncCaller(Caller):
                 yield chunk
         finally:
             self.wait(chunks.aclose())
+
+    def pages(self, call: Any, **how: Any) -> Iterator[Any]:
+        """Turn the pages."""
+        pages = self.sender.pages(call, **how)
+        try:
+            while (page := self.wait(anext(pages, None))) is not None:
+                yield page
+        finally:
+            self.wait(pages.aclose())
 
     def content(self, result: Any) -> bytes:
         """Read the body of a stream."""
@@ -133,9 +150,16 @@ class Edge:
 
     def build(self, **settings: Any) -> Caller:
         """Make a sender."""
-        if self.app is not None:
-            settings.setdefault("endpoint", self.app())
-        return self.caller(getattr(self.module, f"{self.prefix}build")(**settings))
+        return self.caller(getattr(self.module, f"{self.prefix}build")(**self.endpoint | settings))
+
+    def client(self, **settings: Any) -> Any:
+        """Make what makes a class a client."""
+        return getattr(self.module, f"{self.prefix}client")(**self.endpoint | settings)
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """The setting, where it is not the library's own."""
+        return {} if self.app is None else {"endpoint": self.app()}
 
     def connections(self, count: int) -> int:
         """Tell how many connections a server sees where that many are right: none in this process."""
