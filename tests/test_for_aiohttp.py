@@ -21,6 +21,7 @@ import pytest
 from formation import bridge, errors, for_aiohttp, wrap
 from formation.exchange import reply
 from formation.for_aiohttp import Client, build, client, client_middleware, endpoint, json_response
+from formation.for_aiohttp.endpoint import _until as until
 from formation.http import Request
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 from formation.middleware import raise_for_status, request_id, retry, timeout
@@ -901,6 +902,62 @@ async def test_a_cancelled_upload_leaves_no_connection_and_closes_its_source(fre
     fresh_server.routes["refuse"] = old
 
 
+@pytest.mark.parametrize("inside", [False, True])
+@in_loop
+async def test_a_call_is_cancelled_while_its_upload_waits_for_more(fresh_server, inside):
+    began, ended = asyncio.Event(), []
+
+    def mapped(ctx, call):
+        ctx[REQ_HTTP].body.map(bytes.upper)
+        return call(ctx)
+
+    async def pieces():
+        try:
+            yield b"some"
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    async with build(base_uri=fresh_server.url) as sender, session_with(mapped) as session:
+        url = fresh_server.url + "/echo"
+        task = asyncio.ensure_future(session.post(url, data=pieces()) if inside else sender.post(url, content=pieces()))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+        assert await settles(fresh_server, 0)
+
+
+@in_loop
+async def test_an_upload_goes_on_when_the_answer_has_begun(fresh_server):
+    answered, ended = asyncio.Event(), []
+
+    def talk(connection, seen):
+        connection.head(200, [("Transfer-Encoding", "chunked")])
+        for piece in connection.chunks(seen):
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        connection.send(b"0\r\n\r\n")
+
+    async def pieces():
+        yield b"first"
+        await answered.wait()
+        yield b"second"
+        ended.append(True)
+
+    old, fresh_server.routes["refuse"] = fresh_server.routes["refuse"], talk
+    async with build(base_uri=fresh_server.url) as sender:
+        async with sender.post("/refuse", content=pieces(), stream=True) as result:
+            answered.set()
+            assert await result.body.aread() == b"firstsecond"
+        assert ended == [True]
+        assert (await sender.get("/echo")).status_code == 200
+        assert fresh_server.connections == 1
+    fresh_server.routes["refuse"] = old
+
+
 @pytest.mark.parametrize("middleware", [[], [lingering]])
 @in_loop
 async def test_a_cancelled_stream_leaves_no_connection(fresh_server, middleware):
@@ -947,7 +1004,7 @@ async def test_timeout_of_the_middleware_is_the_one_of_each_wait(server):
 @in_loop
 async def test_a_deadline_is_kept_to_the_millisecond_and_not_rounded_up(server):
     loop = asyncio.get_running_loop()
-    made = for_aiohttp.endpoints._until(monotonic() + 7.3, 1, 1)
+    made = until(monotonic() + 7.3, 1, 1)
     timer = aiohttp.client.TimeoutHandle(loop, made.total, ceil_threshold=made.ceil_threshold).start()
     assert timer.when() - loop.time() == pytest.approx(7.3, abs=0.1)
     timer.cancel()

@@ -20,7 +20,7 @@ from requests.auth import HTTPDigestAuth
 
 from formation import errors, for_requests, wrap
 from formation.client import wire
-from formation.client.connections import TimedSocket, deadline
+from formation.for_requests.connections import TimedSocket, deadline
 from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
 from formation.http import UNSET, Request, Response

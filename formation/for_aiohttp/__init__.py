@@ -8,8 +8,8 @@ Three ways in:
 
 A pool belongs to its event loop: an endpoint that is used in another loop opens a pool there.
 
-``endpoints.py`` sends: small requests on the connection itself (``direct.py``), others by way of a session.
-``responses.py`` and ``uploads.py`` are what comes and what goes. ``session.py`` is the middleware.
+``endpoint.py`` sends: small requests on the connection itself (``direct.py``), others by way of a session.
+``messages.py`` and ``bodies.py`` are what comes and what goes. ``session.py`` is the middleware.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from formation.client.async_sender import AsyncSender
 from formation.client.declare import AsyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.settings import Settings
-from formation.for_aiohttp.endpoints import Endpoint, endpoint
+from formation.for_aiohttp.endpoint import Endpoint, endpoint
 from formation.for_aiohttp.session import client_middleware
 
 __all__ = [

@@ -13,8 +13,8 @@ from yarl import URL
 from formation import errors
 from formation.client import wire
 from formation.client.settings import MAX_BODY
-from formation.for_aiohttp.responses import Stream, head, received_headers, translated
-from formation.for_aiohttp.uploads import NativeUpload, Upload
+from formation.for_aiohttp.bodies import NativeUpload, Upload
+from formation.for_aiohttp.messages import Stream, head, received_headers, translated
 from formation.http import Body, Request, Response
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE

@@ -17,9 +17,9 @@ from yarl import URL
 
 from formation import errors
 from formation.client import wire
+from formation.for_aiohttp.bodies import Upload
 from formation.for_aiohttp.direct import Direct
-from formation.for_aiohttp.responses import received, translated
-from formation.for_aiohttp.uploads import Upload
+from formation.for_aiohttp.messages import received, translated
 from formation.http import UNSET, Request
 from formation.http.headers import SENSITIVE as SECRETS
 from formation.http.url import origin
@@ -28,7 +28,7 @@ from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from formation.for_aiohttp.responses import Native
+    from formation.for_aiohttp.messages import Native
     from formation.kernel import Ctx
 
 _DEFAULTS: Final = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
