@@ -25,6 +25,7 @@ class Upload(aiohttp.payload.Payload):
         super().__init__(body)
         self.patience = patience
         self.failed: Exception | None = None
+        self.writer: asyncio.Task[Any] | None = None
 
     @property
     def size(self) -> int | None:
@@ -38,6 +39,7 @@ class Upload(aiohttp.payload.Payload):
     async def write_with_length(self, writer: Any, content_length: int | None) -> None:
         """Send it; the length is its own."""
         self._consumed = True
+        self.writer = asyncio.current_task()
         chunks = aiter(self._value)
         try:
             while chunk := await self._next(chunks):
@@ -74,8 +76,11 @@ class Upload(aiohttp.payload.Payload):
         return self._value.read().decode(encoding, errors)  # type: ignore[no-any-return]
 
     async def close(self) -> None:
-        """Let go of it."""
-        await self._value.aclose()
+        """Let go of it; as long as it is written, that is the writer's to do: the answer may have begun before."""
+        if self.writer is None or self.writer.done():
+            await self._value.aclose()
+        elif self.writer.cancelling():
+            await asyncio.wait([self.writer])
 
 
 class NativeUpload:
