@@ -144,5 +144,5 @@ def answer(ctx: Ctx) -> Response:
     """
     response: Response | None = ctx.get(RES_HTTP)
     if response is None:
-        raise LookupError("no response: to answer in the server's place, 'return reply(ctx, status)'")
+        raise LookupError("the chain returned no response: to answer in the server's place, 'return reply(ctx, status)'")
     return response

@@ -15,9 +15,9 @@ from formation.client import wire
 from formation.client.settings import MAX_BODY
 from formation.for_aiohttp.bodies import NativeUpload, Upload
 from formation.for_aiohttp.messages import Stream, head, received_headers, translated
-from formation.http import Body, Request, Response
+from formation.http import Body, Request
 from formation.kernel import wrap
-from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
+from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -43,9 +43,8 @@ def client_middleware(middleware: Iterable[AnyMiddleware] = ()) -> Callable[...,
     async def formation_middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
         upload = NativeUpload(request.body) if request.body else None
         seen = Request(request.method, str(request.url), headers=received_headers(request.headers), content=upload)
-        ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
         opened: list[aiohttp.ClientResponse] = []
-        ctx[NATIVE] = {"request": request, "handler": handler, "upload": upload, "responses": opened}
+        ctx = wire.context(seen, {"request": request, "handler": handler, "upload": upload, "responses": opened})
         left = opened
         try:
             made, left = _returned(await chain(ctx), request, opened)
@@ -108,7 +107,7 @@ def _returned(
     ctx: Ctx, request: aiohttp.ClientRequest, opened: list[aiohttp.ClientResponse]
 ) -> tuple[aiohttp.ClientResponse, list[aiohttp.ClientResponse]]:
     """Return the response of aiohttp, the very object if nobody has changed its body, and those to close."""
-    answer: Response = ctx[RES_HTTP]
+    answer = wire.answer(ctx)
     made: aiohttp.ClientResponse | None = ctx[NATIVE].get("response")
     body, source = answer.body, answer.body.native
     left = [each for each in opened if each is not made]

@@ -17,9 +17,9 @@ from formation.client import wire
 from formation.for_requests import connections
 from formation.for_requests.connections import FinalAdapter
 from formation.for_requests.messages import Stream, header_dict, pairs, received, sendable, translated
-from formation.http import UNSET, Body, Headers, Request, Response
+from formation.http import UNSET, Body, Headers, Request
 from formation.kernel import wrap
-from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
+from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,8 +61,7 @@ class Adapter(FinalAdapter):
         given = how.get("timeout")
         seen.timeout = given if isinstance(given, (int, float, tuple)) else UNSET  # urllib3.Timeout goes along as it is
         seen.extensions["stream"] = how.get("stream", False)
-        ctx: Ctx = {SIDE: "client", KIND: "http", REQ_HTTP: seen, TEMPLATE: seen.path, SENSITIVE: set(), STATE: {}}
-        ctx[NATIVE] = {"request": request, "how": how, "body": seen.body.native}
+        ctx = wire.context(seen, {"request": request, "how": how, "body": seen.body.native})
         try:
             ctx = self.chain(ctx)
         except errors.FormationError as error:
@@ -114,10 +113,7 @@ class Adapter(FinalAdapter):
 
     def _returned(self, ctx: Ctx, request: requests.PreparedRequest) -> requests.Response:
         """Return the response of requests; as it came, if nobody has changed anything."""
-        answer: Response | None = ctx.get(RES_HTTP)
-        if answer is None:
-            message = f"{self.chain!r} returned no response: to answer in its place, 'return reply(ctx, status)'"
-            raise LookupError(message)
+        answer = wire.answer(ctx)
         native: requests.Response | None = ctx[NATIVE].get("response")
         body = answer.body
         if (
