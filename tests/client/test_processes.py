@@ -144,6 +144,24 @@ def test_a_client_that_has_not_been_used_before_the_fork_has_nothing_to_share(ed
     assert seen["parent 1"] == seen["parent 2"] != seen["child 1"] == seen["child 2"]
 
 
+def test_a_fork_in_the_middle_of_a_running_event_loop_does_no_harm(edge, server):
+    if edge.threads:
+        pytest.skip("a sync client needs no event loop")
+    seen = told(
+        edge,
+        server,
+        """
+        async def forking():
+            await main("parent 1")
+            forked(in_turn, "child 1", "child 2")
+            await main("parent 2")
+
+        runner.run(forking())
+        """,
+    )
+    assert seen["parent 1"] == seen["parent 2"] != seen["child 1"] == seen["child 2"]
+
+
 def test_an_event_loop_that_a_child_has_inherited_is_refused(edge, server):
     if edge.threads:
         pytest.skip("a sync client needs no event loop")
