@@ -215,6 +215,7 @@ IN_PROCESS = {
     ON_THE_WIRE % "/bad-status-line-ProtocolError": UNPARSED,
     "test_an_error_says_where_it_comes_from_and_keeps_that_when_pickled": UNPARSED,
     DEADLINE % "/drip-head?delay=0.02": UNPARSED,
+    "test_a_call_that_fails_on_its_way_is_made_again": UNPARSED,
     "test_a_port_where_nobody_listens_is_a_connect_error_and_nothing_was_sent": UNCONNECTED,
     "test_a_connect_that_takes_too_long_is_a_connect_timeout": UNCONNECTED,
     "test_a_deadline_bounds_the_connect": UNCONNECTED,

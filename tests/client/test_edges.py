@@ -31,10 +31,12 @@ from formation.middleware import (
     api_key,
     basic,
     bearer,
+    circuit_breaker,
     content_type,
     oauth2_client_credentials,
     raise_for_status,
     request_logger,
+    retry,
     ua,
 )
 from tests.client.edges import EDGES
@@ -1162,6 +1164,47 @@ def test_a_redirect_to_a_server_that_fails_tells_of_the_hop_and_of_the_call(make
     assert caught.value.__notes__[0] == f"redirect 1, to {nowhere}"
     assert "GET /redirect/302" in caught.value.__notes__[1]
     assert above == ["/redirect/302"]
+
+
+# Attempts
+
+
+def test_a_call_is_made_again_and_its_result_and_its_error_tell_of_the_attempts(make, server, request):
+    client = make(base_uri=server.url, middleware=[retry(3, base=0.001)])
+    result = client.get(f"/flaky/{request.node.name}?fail=2")
+    assert (result.status_code, len(result.attempts)) == (200, 3)
+    assert echo(client.send("PUT", f"/flaky/{request.node.name}-2?fail=2", json=[1]))["body"] == "[1]"
+    with server.watch() as seen:
+        assert client.post("/status/503").status_code == 503  # it may have done something
+        assert len(seen.requests) == 1
+        with pytest.raises(errors.StatusError) as caught:
+            client.get("/flaky/{name}", path={"name": request.node.name + "-3"}, params={"fail": 9}, expect=200)
+        assert len(seen.requests) == 4
+    assert "attempts 3" in caught.value.__notes__[-1]
+
+
+def test_a_call_that_fails_on_its_way_is_made_again(make, server, request):
+    client = make(base_uri=server.url, middleware=[retry(3, base=0.001)])
+    result = client.get(f"/flaky/{request.node.name}?fail=2&status=0")
+    assert [each.error for each in result.attempts] == ["ProtocolError", "ProtocolError", None]
+
+
+def test_a_deadline_bounds_all_attempts_and_the_waits_between_them(make, server):
+    client = make(base_uri=server.url, middleware=[within(0.3), retry(10_000, base=0.01, cap=0.05)])
+    started = monotonic()
+    assert client.get("/status/503").status_code == 503
+    assert monotonic() - started < 5
+
+
+def test_an_open_circuit_sends_nothing(make, server):
+    client = make(base_uri=server.url, middleware=[circuit_breaker(fail_max=2)])
+    with server.watch() as seen, capture_logs():
+        assert [client.get("/status/503").status_code for _ in range(2)] == [503, 503]
+        with pytest.raises(errors.CircuitOpenError) as caught:
+            client.get("/echo/{id}", path={"id": 1})
+    assert len(seen.requests) == 2
+    assert caught.value.request.template == "/echo/{id}"
+    assert caught.value.retry_after > 0
 
 
 # Auth and cookies
