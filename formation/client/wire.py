@@ -123,13 +123,13 @@ async def chunks(body: Body) -> AsyncGenerator[bytes, None]:
             yield piece
 
 
-def context(request: Request, native: dict[str, Any]) -> Ctx:
-    """Make the context of a request of somebody else's client."""
+def context(request: Request, native: dict[str, Any], path: str | None = None) -> Ctx:
+    """Make the context of a request of somebody else's client; its path, if it is known, stands for the template."""
     return {
         SIDE: "client",
         KIND: "http",
         REQ_HTTP: request,
-        TEMPLATE: request.path,
+        TEMPLATE: request.path if path is None else path,
         SENSITIVE: set(),
         STATE: {},
         NATIVE: native,
@@ -144,5 +144,7 @@ def answer(ctx: Ctx) -> Response:
     """
     response: Response | None = ctx.get(RES_HTTP)
     if response is None:
-        raise LookupError("the chain returned no response: to answer in the server's place, 'return reply(ctx, status)'")
+        raise LookupError(
+            "the chain returned no response: to answer in the server's place, 'return reply(ctx, status)'"
+        )
     return response

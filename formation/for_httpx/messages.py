@@ -33,11 +33,6 @@ def encoded(lines: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines]
 
 
-def decoded(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Return header lines of httpx as ours are."""
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines]
-
-
 def timeouts(request: Request, deadline: float | None, default: Any) -> dict[str, float | None]:
     """Return the seconds for each operation: ``default`` if there is one, and never past the deadline."""
     if default is None:
@@ -96,8 +91,14 @@ class Seen(Request):
     @late
     def before(self) -> Headers:
         """The headers, but for a Host that says what the URL does, and so is right even where somebody changes that."""
-        raw, host = self.native.headers.raw, self.native.url.netloc
-        return Headers.received(decoded(line for line in raw if line[1] != host or line[0].lower() != b"host"))
+        host = self.native.url.netloc
+        return Headers.received(
+            [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in self.native.headers.raw
+                if value != host or name.lower() != b"host"
+            ]
+        )
 
     @late
     def _headers(self) -> Headers:
@@ -129,7 +130,8 @@ class Received(Response):
 
     @late
     def _headers(self) -> Headers:
-        return Headers.received(decoded(self.native.headers.raw))
+        raw = self.native.headers.raw
+        return Headers.received([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
 
     @late
     def _reason(self) -> Any:

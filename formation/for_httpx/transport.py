@@ -162,7 +162,8 @@ class _Passing:
             self.content = upload(request.stream, int(length) if length.isdecimal() else None)
         self.limits = request.extensions.get("timeout") or {}
         self.seen = Seen(request, self.content)
-        self.ctx = wire.context(self.seen, {"request": request, "exchange": self})
+        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+        self.ctx = wire.context(self.seen, {"request": request, "exchange": self}, path)
 
     def to_send(self, seen: Request, deadline: float | None, sendable: Callable[[Body], Any]) -> Any:
         """Return the request to send: the client's own, if nobody has changed anything."""
