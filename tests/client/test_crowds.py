@@ -123,7 +123,7 @@ def in_use(pool):
 async def on_aiohttp(url):
     endpoint = for_aiohttp.endpoint()
     async with senders(for_aiohttp.build, url, endpoint) as call:
-        yield call, lambda: sum(len(pool[0].connector._acquired) for pool in endpoint._pools.values())
+        yield call, lambda: sum(len(pool.session.connector._acquired) for pool in endpoint._pools.values())
 
 
 @asynccontextmanager
