@@ -2,6 +2,7 @@
 
 import email
 import gc
+import gzip
 import hashlib
 import io
 import json
@@ -506,6 +507,19 @@ def test_the_answer_to_head_has_headers_and_no_body(http):
 @pytest.mark.parametrize("path", ["/gzip", "/deflate"])
 def test_a_compressed_body_is_unpacked(http, path):
     assert http.get(path, response_as=json_response).body == {path[1:]: True}
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_636, 1_000_000])
+def test_a_compressed_body_of_any_size_is_unpacked(http, server, size):
+    packed = gzip.compress(bytes(size))
+
+    def answer(connection, seen):
+        connection.answer(seen, 200, packed, headers=[("Content-Encoding", "gzip")])
+
+    with server.route("packed", answer):
+        assert http.get("/packed").response.content == bytes(size)
+        with http.stream("/packed") as result:
+            assert sum(map(len, http.chunks(result))) == size
 
 
 def test_lines_of_one_header_stay_apart(http):
