@@ -612,6 +612,42 @@ def test_a_request_may_go_elsewhere_with_another_method_body_and_timeout(library
 
 
 @LIBRARIES
+def test_headers_that_a_middleware_adds_replaces_or_removes_go_out_so_and_the_clients_own_stay(library, server):
+    def change(ctx, call):
+        how, headers = req(ctx).path.rpartition("/")[2], req(ctx).headers
+        if how == "add":
+            headers["X-New"] = "1"
+        elif how == "twice":
+            headers.add("X-New", "1")
+            headers.add("x-new", "2")
+        elif how == "latin":
+            headers["X-New"] = "caf\xe9"
+        elif how == "replace":
+            headers["X-Old"] = "new"
+        elif how == "more":
+            headers.add("X-Old", "more")
+        else:
+            del headers["X-Old"]
+        return call(ctx)
+
+    with sync_client(library, middleware=[change]) as mine, server.watch() as seen:
+        for how in ("add", "twice", "latin", "replace", "more", "remove"):
+            response = mine.get(f"{server.url}/echo/{how}", headers={"X-Old": "old"})
+            assert response.request.headers.get_list("X-Old") == ["old"]
+            assert "X-New" not in response.request.headers
+    mine = [[line for line in each.headers if line[0].lower() in {"x-old", "x-new"}] for each in seen.requests]
+    assert mine == [
+        [("X-Old", "old"), ("X-New", "1")],
+        [("X-Old", "old"), ("X-New", "1"), ("x-new", "2")],
+        [("X-Old", "old"), ("X-New", "caf\xe9")],
+        [("X-Old", "new")],
+        [("X-Old", "old"), ("X-Old", "more")],
+        [],
+    ]
+    assert all(sum(name.lower() == "host" for name, _ in each.headers) == 1 for each in seen.requests)
+
+
+@LIBRARIES
 def test_a_stream_is_mapped_on_its_way_up_and_down(library, server):
     ends = []
 

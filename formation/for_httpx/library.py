@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -49,11 +49,20 @@ def library_of(thing: Any) -> Any:
     Raises:
         TypeError: it is of neither.
     """
-    for each in type(thing).__mro__:
+    kind: Any = type(thing)
+    library = _library_of(kind)
+    if library is None:
+        raise TypeError(f"expected something of httpx2 or httpx, got {thing!r}")
+    return library
+
+
+@lru_cache(maxsize=64)  # classes of clients and requests, of which a program has a handful
+def _library_of(kind: type) -> Any:
+    for each in kind.__mro__:
         library = sys.modules.get(each.__module__.partition(".")[0])
         if hasattr(library, "AsyncBaseTransport"):
             return library
-    raise TypeError(f"expected something of httpx2 or httpx, got {thing!r}")
+    return None
 
 
 def checked(client: Any, kind: str) -> Any:

@@ -33,6 +33,15 @@ def encoded(lines: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines]
 
 
+def added(before: Headers, now: Headers) -> list[tuple[str, str]] | None:
+    """Return the lines that ``now`` has more, if each has a name of its own, and all else is as it was."""
+    old, new = list(before.items()), list(now.items())
+    more = new[len(old) :]
+    if new[: len(old)] != old or len({name.lower() for name, _ in more}) < len(more):
+        return None
+    return more if all(name not in before and value.isascii() for name, value in more) else None
+
+
 def timeouts(request: Request, deadline: float | None, default: Any) -> dict[str, float | None]:
     """Return the seconds for each operation: ``default`` if there is one, and never past the deadline."""
     if default is None:
