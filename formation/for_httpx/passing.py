@@ -67,7 +67,7 @@ class Passing:
             extensions.pop("target", None)
         how: dict[str, Any] = {"stream": request.stream} if same_body else {"content": sendable(seen.body)}
         if same_body and url is request.url and (more := added(self.seen.before, seen.headers)) is not None:
-            # The usual change. Copied headers take a fifth of the time that httpx needs to make them anew.
+            # The usual change, and a copy of the headers takes httpx two thirds of the time of new ones.
             made = self.library.Request(seen.method, url, headers=request.headers, extensions=extensions, **how)
             for name, value in more:
                 made.headers[name] = value
