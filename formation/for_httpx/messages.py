@@ -33,13 +33,18 @@ def encoded(lines: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines]
 
 
-def added(before: Headers, now: Headers) -> list[tuple[str, str]] | None:
+def decoded(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return header lines of httpx as ours are."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines]
+
+
+def added(before: list[tuple[str, str]], now: Headers) -> list[tuple[str, str]] | None:
     """Return the lines that ``now`` has more, if each has a name of its own, and all else is as it was."""
-    old, new = list(before.items()), list(now.items())
-    more = new[len(old) :]
-    if new[: len(old)] != old or len({name.lower() for name, _ in more}) < len(more):
+    lines, count = list(now.items()), len(before)
+    if lines[:count] != before:
         return None
-    return more if all(name not in before and value.isascii() for name, value in more) else None
+    more = lines[count:]
+    return more if all(value.isascii() and len(now.getall(name)) == 1 for name, value in more) else None
 
 
 def timeouts(request: Request, deadline: float | None, default: Any) -> dict[str, float | None]:
@@ -98,21 +103,13 @@ class Seen(Request):
         self._extensions = {"stream": True}  # the client's caller reads the body
 
     @late
-    def before(self) -> Headers:
-        """The headers, but for a Host that says what the URL does, and so is right even where somebody changes that."""
-        host = self.native.url.netloc
-        return Headers.received(
-            [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in self.native.headers.raw
-                if value != host or name.lower() != b"host"
-            ]
-        )
+    def before(self) -> list[tuple[str, str]]:
+        """The header lines as they came."""
+        return decoded(self.native.headers.raw)
 
     @late
     def _headers(self) -> Headers:
-        before: Headers = self.before
-        return before.copy()
+        return Headers.received(self.before)
 
     @late
     def _url(self) -> str:
@@ -139,8 +136,7 @@ class Received(Response):
 
     @late
     def _headers(self) -> Headers:
-        raw = self.native.headers.raw
-        return Headers.received([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        return Headers.received(decoded(self.native.headers.raw))
 
     @late
     def _reason(self) -> Any:
