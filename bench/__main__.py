@@ -7,7 +7,19 @@ from importlib import import_module
 
 from bench.measure import table
 
-PARTS = ["kernel", "bridge", "client", "aiohttp_client", "wsgi_edge", "asgi_edge", "django_edge", "import_time"]
+PARTS = [
+    "kernel",
+    "bridge",
+    "client",
+    "aiohttp_client",
+    "httpx_client",
+    "wsgi_edge",
+    "asgi_edge",
+    "django_edge",
+    "crowd",
+    "gibibyte",
+    "import_time",
+]
 """Each is a module of this package with a docstring and a function ``rows()``."""
 
 

@@ -77,6 +77,7 @@ def rounds(candidates: Mapping[K, Callable[[int], float]], count: int = ROUNDS) 
 
 def _size(timer: Callable[[int], float]) -> int:
     """How many calls make a round; getting there also warms up."""
+    timer(1)  # the first call connects, loads and compiles: it says nothing about the others
     size = 1
     while (seconds := timer(size)) < ROUND / 4:
         size *= 4

@@ -6,7 +6,7 @@ It prints its port, and ends when its standard input does: with the benchmark, w
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 BODY = b'{"id": 1, "name": "ann", "teams": ["red", "blue"]}'
@@ -29,19 +29,19 @@ class Answer(asyncio.Protocol):
             self.transport.write(HEAD + BODY)  # type: ignore[attr-defined]
 
 
-async def serve() -> None:
+async def serve(protocol: Callable[[], asyncio.Protocol]) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Answer, "127.0.0.1", 0)
+    server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Start the server; the value is its URL."""
-    command = [sys.executable, "-m", "bench.server"]
+def running(module: str = "bench.server") -> Iterator[str]:
+    """Start this server, or that of another module; the value is its URL."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -50,4 +50,4 @@ def running() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(Answer))

@@ -1,9 +1,11 @@
 """Middleware inside of an SDK that knows nothing of it: give it an httpx client with our `Transport`.
 
-The SDK is OpenAI's, with its own retries off; the server is on this machine, and busy at first. What tries again, and
-prints a line for each try, stands in the transport.
+The SDK is OpenAI's, sync and async, with its own retries off; the server is on this machine, and busy at first. What
+tries again, keeps away from a server that fails, and prints a line for each try stands in the transport, the same list
+for both.
 """
 
+import asyncio
 import json
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,11 @@ import httpx2
 import openai
 
 from formation import req, res
-from formation.for_httpx import Transport
-from formation.middleware import retry
+from formation.errors import CircuitOpenError
+from formation.for_httpx import AsyncTransport, Transport
+from formation.middleware import circuit_breaker, retry
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 def tell(ctx, call):
@@ -24,20 +29,41 @@ def tell(ctx, call):
     return ctx
 
 
+def around():
+    return [retry(idempotent=True, base=0.01), circuit_breaker(fail_max=3), tell]
+
+
 def main():
     with service() as url:
-        transport = Transport(middleware=[retry(idempotent=True, base=0.01), tell])
-        http_client = httpx2.Client(transport=transport)
+        http_client = httpx2.Client(transport=Transport(middleware=around()))
         with openai.OpenAI(base_url=url, api_key="none", http_client=http_client, max_retries=0) as sdk:
-            messages = [{"role": "user", "content": "Hello"}]
-            answer = sdk.chat.completions.create(model="small", messages=messages)
+            answer = sdk.chat.completions.create(model="small", messages=MESSAGES)
             print(answer.choices[0].message.content)
-            for piece in sdk.chat.completions.create(model="small", messages=messages, stream=True):
+            for piece in sdk.chat.completions.create(model="small", messages=MESSAGES, stream=True):
                 print(piece.choices[0].delta.content)
             try:
                 sdk.models.retrieve("large")
             except openai.NotFoundError as error:  # the SDK's errors are what they were
                 print(f"openai.NotFoundError: {error.status_code}")
+        Chat.busy = 2
+        asyncio.run(amain(url))
+
+
+async def amain(url):
+    print("the same, async")
+    http_client = httpx2.AsyncClient(transport=AsyncTransport(middleware=around()))
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", http_client=http_client, max_retries=0) as sdk:
+        async for piece in await sdk.chat.completions.create(model="small", messages=MESSAGES, stream=True):
+            print(piece.choices[0].delta.content)
+        Chat.busy = 3
+        with suppress(openai.InternalServerError):  # three times in a row: the circuit opens
+            await sdk.chat.completions.create(model="small", messages=MESSAGES)
+        try:
+            await sdk.chat.completions.create(model="small", messages=MESSAGES)
+        except openai.APIConnectionError as error:  # nothing has been sent
+            refused = error.__cause__.__cause__
+            assert isinstance(refused, CircuitOpenError)
+            print(f"openai.APIConnectionError, by {type(refused).__name__}")
 
 
 class Chat(BaseHTTPRequestHandler):

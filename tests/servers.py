@@ -66,8 +66,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     import ssl
@@ -220,15 +221,22 @@ class Connection:
         while self.until(b"\r\n"):
             pass
 
-    def head(self, status: int, headers: Iterable[tuple[str, str | bytes]] = (), reason: str | None = None) -> None:
-        """Send the head of a response."""
-        if reason is None:
-            with suppress(ValueError):
-                reason = HTTPStatus(status).phrase
-        lines = [f"HTTP/1.1 {status} {reason or ''}".encode("latin-1")]
+    def head(
+        self,
+        status: int,
+        headers: Iterable[tuple[str, str | bytes]] = (),
+        reason: str | None = None,
+        body: bytes = b"",
+    ) -> None:
+        """Send the head of a response, and, in the same packet, what there is of the body."""
+        head = f"HTTP/1.1 {status} {_phrase(status) if reason is None else reason}".encode("latin-1")
         for name, value in headers:
-            lines.append(name.encode() + b": " + (value if isinstance(value, bytes) else value.encode("latin-1")))
-        self.send(b"\r\n".join(lines) + b"\r\n\r\n")
+            head += b"\r\n" + name.encode() + b": " + (value if isinstance(value, bytes) else value.encode("latin-1"))
+        self.send(head + b"\r\n\r\n" + body)
+
+    def chunk(self, piece: bytes) -> None:
+        """Send a chunk, where the head has said so; the empty one is the last."""
+        self.send(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def answer(
         self,
@@ -239,16 +247,13 @@ class Connection:
         headers: Iterable[tuple[str, str | bytes]] = (),
     ) -> None:
         """Send a whole response; no body where there is none."""
-        lines = [f"HTTP/1.1 {status} {_phrase(status)}"]
+        lines: list[tuple[str, str | bytes]] = []
         if status not in {204, 304}:
-            lines += [f"Content-Length: {len(body)}", f"Content-Type: {content_type}"]
+            lines += [("Content-Length", str(len(body))), ("Content-Type", content_type)]
         if not self.keep:
-            lines.append("Connection: close")
-        head = "\r\n".join(lines).encode("latin-1")
-        for name, value in headers:
-            head += b"\r\n" + name.encode() + b": " + (value if isinstance(value, bytes) else value.encode("latin-1"))
+            lines.append(("Connection", "close"))
         bare = seen.method == "HEAD" or status in {204, 304}
-        self.send(head + b"\r\n\r\n" + (b"" if bare else body))
+        self.head(status, [*lines, *headers], body=b"" if bare else body)
 
     def answer_json(self, seen: Seen, value: Any, status: int = 200, **kwargs: Any) -> None:
         """Send JSON."""
@@ -362,11 +367,15 @@ class _Listener:
 class Server(_Listener):
     """The server with the routes above. ``routes`` takes more of them: the first segment, to a function."""
 
+    running: ClassVar[WeakValueDictionary[int, Server]] = WeakValueDictionary()
+    """By their ports, for `tests.apps`."""
+
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.watches: list[Watch] = []
         self.routes: dict[str, Route] = dict(ROUTES)
         self.calls: dict[str, int] = defaultdict(int)
         super().__init__(tls)
+        self.running[self.port] = self
 
     def accepted(self) -> None:
         """Count."""
@@ -401,25 +410,28 @@ class Server(_Listener):
             return self.calls[name]
 
     def serve(self, connection: Connection) -> None:
-        """Answer by the routes until the client goes."""
+        """Answer until the client goes."""
         while connection.keep:
-            seen = connection.request()
-            name = seen.path.split("/")[1] if "/" in seen.path else ""
-            if name != "refuse":
-                connection.read_body(seen)
-            if self.watches:
-                with self.changed:
-                    for each in self.watches:
-                        each.requests.append(seen)
-            if seen.method == "CONNECT":
-                _tunnel(connection, seen)
-                return
-            if name == "flaky":
-                _flaky(connection, seen, self.calls_of(seen.path))
-            elif name in self.routes:
-                self.routes[name](connection, seen)
-            else:
-                connection.answer(seen, 404, b"no such route")
+            self.respond(connection, connection.request())
+
+    def respond(self, connection: Connection, seen: Seen) -> None:
+        """Answer a request by the routes."""
+        name = seen.path.split("/")[1] if "/" in seen.path else ""
+        if name != "refuse":
+            connection.read_body(seen)
+        if self.watches:
+            with self.changed:
+                for each in self.watches:
+                    each.requests.append(seen)
+        if seen.method == "CONNECT":
+            _tunnel(connection, seen)
+            raise Gone
+        if name == "flaky":
+            _flaky(connection, seen, self.calls_of(seen.path))
+        elif name in self.routes:
+            self.routes[name](connection, seen)
+        else:
+            connection.answer(seen, 404, b"no such route")
 
 
 class Scripted(_Listener):
@@ -565,8 +577,8 @@ def _bytes(connection: Connection, seen: Seen) -> None:
 def _chunked(connection: Connection, pieces: Iterable[bytes], headers: Iterable[tuple[str, str]] = ()) -> None:
     connection.head(200, [("Transfer-Encoding", "chunked"), *headers])
     for piece in pieces:
-        connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-    connection.send(b"0\r\n\r\n")
+        connection.chunk(piece)
+    connection.chunk(b"")
 
 
 def _chunks(connection: Connection, seen: Seen) -> None:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import textwrap
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,10 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_demo_prints() -> None:
         assert shown in printed or shown in textwrap.dedent(printed)
 
 
-def test_the_map_of_the_readme_has_each_part_of_the_package() -> None:
-    parts = {file.name for file in PACKAGE.glob("*.py") if not file.name.startswith("_")}
-    parts |= {f"{folder.name}/" for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
-    parts |= {f"{folder}/" for folder in ("docs", "tests", "examples", "bench")}
-    missing = [part for part in parts - {"version.py"} if f"`{part}`" not in text(README).replace("formation/", "")]
-    assert not missing
+def test_the_readme_tells_of_each_part_of_the_package() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed"))} - {"version"}
+    parts |= {"docs", "tests", "examples", "bench"}
+    assert not [part for part in parts if not re.search(rf"`(formation[./])?{part}(\.py|/)?`", text(README))]
 
 
 # --- the pages ---
@@ -142,9 +141,11 @@ def public_names(module: str) -> list[str]:
     return sorted(name for name in own if not name.startswith("_"))
 
 
+EDGES = [f"formation.{file.stem}" for file in sorted(PACKAGE.glob("for_*"))]
+MODULES = [f"formation.{name}" for name in ("errors", "http", "middleware", "testing")]
 PUBLIC = [
     (module, name)
-    for module in ("formation", "formation.errors", "formation.for_requests", "formation.middleware")
+    for module in ("formation", *MODULES, *EDGES)
     for name in public_names(module) + (["CircuitOpenError"] if module == "formation.errors" else [])
 ]
 
@@ -153,6 +154,32 @@ PUBLIC = [
 def test_every_public_name_is_somewhere_in_the_documentation(module: str, name: str) -> None:
     said = re.compile(rf"(?<![\w/]){name}(?!\w|\.md)")
     assert [page.name for page in PAGES if said.search(text(page))]
+
+
+def bare(snippet: str) -> str:
+    """A program without what may differ from edge to edge: imports, what is awaited, the app in place of a server."""
+    imports = r"(?m)^(?:import asyncio|from .+)\n"
+    awaiting = r"async |await |asyncio\.run(?=\()|endpoint=endpoint\(\w+\)"
+    return re.sub(awaiting, "", re.sub(imports, "", snippet)).replace("(main())", "main()")
+
+
+def test_the_tabs_of_the_page_on_edges_show_one_client_on_every_edge_that_sends() -> None:
+    (tabs,) = re.findall(r"(?ms)^<!-- tabs -->$.*^<!-- end of tabs -->$", text(DOCS / "edges.md"))
+    snippets = re.findall(r"(?ms)^```python\n(.*?)^```$", tabs)
+    assert len(snippets) == len(re.findall(r"(?m)^### ", tabs))
+    assert {bare(snippet) for snippet in snippets} == {bare(snippets[0])}
+    sending = [edge for edge in EDGES if hasattr(importlib.import_module(edge), "endpoint")]
+    assert [edge for edge in sending if f"from {edge} import" in tabs] == sending
+
+
+def test_every_dependency_is_told_of_with_the_month_of_its_release() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    always = [project["build-system"]["requires"], project["project"]["dependencies"]]
+    lists = [*always, *extras.values(), *groups.values()]
+    needed = {re.split(r"[^\w.-]", requirement)[0] for each in lists for requirement in each} - {"formation"}
+    dated = re.findall(r"(?m)^\| (.+) \|.* \d[\w.]*, [A-Z][a-z]+ 20\d\d.*\|$", text(DOCS / "libraries.md"))
+    assert not needed - {name for row in dated for cell in row.split(" | ")[:2] for name in cell.split(", ")}
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:

@@ -21,6 +21,7 @@ import pytest
 from formation import bridge, errors, for_aiohttp, wrap
 from formation.exchange import reply
 from formation.for_aiohttp import Client, build, client, client_middleware, endpoint, json_response
+from formation.for_aiohttp.endpoint import _until as until
 from formation.http import Request
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 from formation.middleware import raise_for_status, request_id, retry, timeout
@@ -130,17 +131,29 @@ async def test_an_endpoint_is_called_with_a_context(server):
     send = wrap(endpoint(), [])
     ctx = await send({REQ_HTTP: Request("POST", server.url + "/echo", params={"q": 1}, content=b"x")})
     assert ctx[RES_HTTP].json()["target"] == "/echo?q=1"
+    native = ctx[NATIVE]["response"]
+    assert (native.status, native.reason, native.version) == (200, "OK", aiohttp.HttpVersion11)
+    assert native.headers["Content-Type"] == "application/json"
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_what_goes_by_way_of_a_session_has_a_response_of_aiohttp(server):
+    send = wrap(endpoint(), [])
+    ctx = await send({REQ_HTTP: Request("POST", server.url + "/echo", content=[b"x"])})
     assert isinstance(ctx[NATIVE]["response"], aiohttp.ClientResponse)
     await send.endpoint.close()
 
 
 @in_loop
-async def test_headers_go_out_and_what_is_not_ascii_goes_as_utf_8(server):
+async def test_headers_go_out_and_what_is_not_ascii_goes_as_latin_1_but_by_a_session_as_utf_8(server):
     async with build(base_uri=server.url, headers={"X-A": "1", "X-B": "2", "User-Agent": "mine"}) as sender:
         seen = echo(await sender.get("/echo", headers={"x-a": "3", "X-B": None, "X-C": "grün"}))["headers"]
+        streamed = echo(await sender.post("/echo", headers={"X-C": "grün"}, content=[b"x"]))["headers"]
     assert (seen["x-a"], seen["user-agent"]) == ("3", "mine")
     assert "x-b" not in seen
-    assert seen["x-c"].encode("latin-1").decode() == "grün"
+    assert seen["x-c"] == "grün"
+    assert streamed["x-c"].encode("latin-1").decode() == "grün"
 
 
 @in_loop
@@ -156,12 +169,114 @@ async def test_a_header_that_comes_is_latin_1_as_on_the_other_edges(server):
 
 
 @in_loop
-async def test_only_delete_says_content_length_without_a_body(server):
+async def test_content_length_is_said_where_a_body_could_be(server):
     async with build(base_uri=server.url) as sender:
         with server.watch() as seen:
             for method in ("POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"):
                 await sender.send(method, "/echo")
-    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, "0"]
+    assert [each.header("Content-Length") for each in seen.requests] == ["0", "0", "0", None, None, None]
+
+
+# The connection itself, without a session
+
+
+def dropping(calls):
+    """A route that ends the connection at the calls with these numbers, and echoes at the others."""
+    seen = []
+
+    def route(connection, request):
+        seen.append(request)
+        if len(seen) in calls:
+            raise Gone
+        connection.answer_json(request, len(seen))
+
+    return route
+
+
+@in_loop
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_kept_connection_that_breaks_is_replaced_once_for_what_may_be_repeated(fresh_server, method):
+    with fresh_server.route("drops", dropping({2})):
+        async with build(base_uri=fresh_server.url, response_as=json_response) as sender:
+            assert (await sender.send(method, "/drops")).body == 1
+            assert (await sender.send(method, "/drops")).body == 3
+
+
+@in_loop
+async def test_what_must_not_be_repeated_is_an_error_and_so_is_a_new_connection_that_breaks(fresh_server):
+    with fresh_server.route("drops", dropping({2, 3, 5, 6})):
+        async with build(base_uri=fresh_server.url, response_as=json_response) as sender:
+            assert (await sender.get("/drops")).body == 1
+            for method in ("POST", "GET"):  # the second on a connection that has just been made
+                with pytest.raises(errors.ProtocolError, match="disconnected"):
+                    await sender.send(method, "/drops")
+            assert (await sender.get("/drops")).body == 4
+            with pytest.raises(errors.ProtocolError, match="disconnected"):  # twice, and no third time
+                await sender.get("/drops")
+
+
+@in_loop
+async def test_a_connection_of_which_the_event_loop_has_not_heard_that_it_ended_is_not_used(fresh_server):
+    async with build(base_uri=fresh_server.url) as sender:
+        with fresh_server.watch() as seen:
+            await sender.get("/drop-idle")
+            assert fresh_server.settles(0)  # which blocks the event loop
+            assert (await sender.post("/echo")).status_code == 200
+        assert seen.connections == 2
+
+
+@in_loop
+async def test_a_call_that_is_cancelled_while_it_takes_a_connection_gives_it_up(fresh_server):
+    async with build(base_uri=fresh_server.url) as sender:
+        await sender.get("/drop-idle")
+        assert fresh_server.settles(0)
+        call = asyncio.create_task(sender.post("/echo"))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await sender.post("/echo")).status_code == 200
+        assert await settles(fresh_server, 1)
+
+
+@in_loop
+async def test_where_nobody_can_ask_whether_a_connection_has_news_the_event_loop_gets_time_to_hear_of_it(
+    fresh_server, monkeypatch
+):
+    monkeypatch.delattr("select.poll")  # as on Windows
+    async with build(base_uri=fresh_server.url) as sender:
+        with fresh_server.watch() as seen:
+            for _ in range(3):
+                await sender.post("/echo")
+        assert seen.connections == 1
+
+
+@in_loop
+async def test_more_origins_than_are_kept_in_mind_work_as_well(server, monkeypatch):
+    monkeypatch.setattr("formation.for_aiohttp.direct._SITES", 1)
+    async with build() as sender:
+        for host in ("127.0.0.1", "localhost", "127.0.0.1"):
+            url = server.url.replace("127.0.0.1", host)
+            assert echo(await sender.get(url + "/echo"))["headers"]["host"] == url.removeprefix("http://")
+
+
+@in_loop
+async def test_what_needs_more_than_one_write_goes_by_way_of_a_session(server):
+    send = wrap(endpoint(), [])
+    request = Request("POST", server.url + "/echo", headers={"Expect": "100-continue"}, content=b"hello")
+    ctx = await send({REQ_HTTP: request})
+    assert isinstance(ctx[NATIVE]["response"], aiohttp.ClientResponse)
+    assert (ctx[RES_HTTP].status_code, ctx[RES_HTTP].json()["body"]) == (200, "hello")
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_a_url_without_a_path_asks_for_the_root(fresh_server):
+    with fresh_server.watch() as seen:
+        async with build() as sender:
+            await sender.get(fresh_server.url + "?q=1")
+            await sender.get(fresh_server.url)
+    assert [each.target for each in seen.requests] == ["/?q=1", "/"]
 
 
 # A session that was brought
@@ -463,6 +578,69 @@ async def test_the_response_can_be_changed(server):
             assert await response.read() == b""
 
 
+def mapping(ctx, call):
+    ctx = call(ctx)
+    ctx[RES_HTTP].body.map(bytes.lower)
+    return ctx
+
+
+@in_loop
+async def test_a_changed_download_through_a_session_is_never_held(server):
+    async with session_with(request_id(), mapping) as session:
+        tracemalloc.start()
+        try:
+            async with session.get(server.url + "/chunks/1500?size=50000") as response:  # 75 MB: more than max_body
+                first = await response.content.readexactly(50_001)
+                rest = sum([len(chunk) async for chunk in response.content.iter_chunked(4096)])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (first, rest) == (b"a" * 50_000 + b"b", 1500 * 50_000 - 50_001)
+        assert peak < 5 * 1024 * 1024
+        async with session.get(server.url + "/lines/3") as response:
+            assert [line async for line in response.content] == [b"line 0\n", b"line 1\n", b"line 2\n"]
+
+
+@in_loop
+async def test_a_changed_download_is_as_good_as_the_session_knows_it(fresh_server):
+    async with session_with(mapping) as session:
+        for _ in range(2):
+            async with session.get(fresh_server.url + "/chunks/3") as response:
+                assert await response.text() == "a" * 10 + "b" * 10 + "c" * 10
+                assert await response.read() == await response.read()
+            assert fresh_server.connections == 1
+        async with session.get(fresh_server.url + "/chunks/1000000") as response:
+            assert await response.content.read(3) == b"aaa"
+            assert not response.closed
+        assert response.closed
+        assert await settles(fresh_server, 0)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with session.get(fresh_server.url + "/close-mid-body") as response:
+                await response.read()
+        limit = aiohttp.ClientTimeout(total=0.1)
+        with pytest.raises(TimeoutError):
+            async with session.get(fresh_server.url + "/hang-body", timeout=limit) as response:
+                await response.read()
+        assert await settles(fresh_server, 0)
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("path", ["/chunks/2", "/reply"])
+@in_loop
+async def test_who_waits_for_the_end_of_a_download_sees_it(server, path, read):
+    ended = []
+
+    def watching(ctx, call):
+        ctx = reply(ctx, 200, body=b"0123456789" * 2) if ctx[REQ_HTTP].path == "/reply" else call(ctx)
+        ctx[RES_HTTP].on_close(lambda count, error: ended.append((count, type(error).__name__)))
+        return ctx
+
+    async with session_with(watching) as session, session.get(server.url + path) as response:
+        if read:
+            assert len(await response.read()) == 20
+    assert ended == [(20, "NoneType") if read or path == "/reply" else (0, "BodyAbandoned")]
+
+
 @in_loop
 async def test_retry_inside_of_a_session_sends_the_whole_request_again(fresh_server, tmp_path):
     path = tmp_path / "upload"
@@ -596,7 +774,7 @@ async def test_errors_are_those_of_aiohttp(fresh_server):
 
 @in_loop
 async def test_a_body_over_the_limit_that_a_middleware_reads_is_an_error_of_aiohttp(fresh_server, monkeypatch):
-    monkeypatch.setattr(for_aiohttp, "MAX_BODY", 1000)
+    monkeypatch.setattr("formation.for_aiohttp.session.MAX_BODY", 1000)
 
     def read(ctx, call):
         ctx = call(ctx)
@@ -724,6 +902,62 @@ async def test_a_cancelled_upload_leaves_no_connection_and_closes_its_source(fre
     fresh_server.routes["refuse"] = old
 
 
+@pytest.mark.parametrize("inside", [False, True])
+@in_loop
+async def test_a_call_is_cancelled_while_its_upload_waits_for_more(fresh_server, inside):
+    began, ended = asyncio.Event(), []
+
+    def mapped(ctx, call):
+        ctx[REQ_HTTP].body.map(bytes.upper)
+        return call(ctx)
+
+    async def pieces():
+        try:
+            yield b"some"
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    async with build(base_uri=fresh_server.url) as sender, session_with(mapped) as session:
+        url = fresh_server.url + "/echo"
+        task = asyncio.ensure_future(session.post(url, data=pieces()) if inside else sender.post(url, content=pieces()))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+        assert await settles(fresh_server, 0)
+
+
+@in_loop
+async def test_an_upload_goes_on_when_the_answer_has_begun(fresh_server):
+    answered, ended = asyncio.Event(), []
+
+    def talk(connection, seen):
+        connection.head(200, [("Transfer-Encoding", "chunked")])
+        for piece in connection.chunks(seen):
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        connection.send(b"0\r\n\r\n")
+
+    async def pieces():
+        yield b"first"
+        await answered.wait()
+        yield b"second"
+        ended.append(True)
+
+    old, fresh_server.routes["refuse"] = fresh_server.routes["refuse"], talk
+    async with build(base_uri=fresh_server.url) as sender:
+        async with sender.post("/refuse", content=pieces(), stream=True) as result:
+            answered.set()
+            assert await result.body.aread() == b"firstsecond"
+        assert ended == [True]
+        assert (await sender.get("/echo")).status_code == 200
+        assert fresh_server.connections == 1
+    fresh_server.routes["refuse"] = old
+
+
 @pytest.mark.parametrize("middleware", [[], [lingering]])
 @in_loop
 async def test_a_cancelled_stream_leaves_no_connection(fresh_server, middleware):
@@ -770,7 +1004,7 @@ async def test_timeout_of_the_middleware_is_the_one_of_each_wait(server):
 @in_loop
 async def test_a_deadline_is_kept_to_the_millisecond_and_not_rounded_up(server):
     loop = asyncio.get_running_loop()
-    made = for_aiohttp._until(monotonic() + 7.3, 1, 1)
+    made = until(monotonic() + 7.3, 1, 1)
     timer = aiohttp.client.TimeoutHandle(loop, made.total, ceil_threshold=made.ceil_threshold).start()
     assert timer.when() - loop.time() == pytest.approx(7.3, abs=0.1)
     timer.cancel()

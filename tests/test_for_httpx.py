@@ -27,6 +27,7 @@ import httpx
 import httpx2
 import openai
 import pytest
+import structlog
 import trio
 
 from formation import await_, errors, in_async_chain, reply, req, res, sleep, wrap
@@ -46,7 +47,7 @@ from formation.for_httpx import (
 )
 from formation.http import Request, Response
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP
-from formation.middleware.retry import retry
+from formation.middleware import circuit_breaker, request_logger, retry
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
@@ -356,6 +357,68 @@ def test_cancelled_calls_leave_nothing_behind(fresh_server):
     assert fresh_server.settles(0)
 
 
+# Calls that are cancelled
+
+MOMENTS = pytest.mark.parametrize("moment", ["before", "head", "after", "body"])
+PATHS = {"head": "/hang", "body": "/hang-body"}
+
+
+def stopping():
+    """Make two middlewares, one of each colour, that wait for ever where the path says so."""
+
+    def plain(ctx, call):
+        if req(ctx).path == "/stop/before":
+            sleep(60)
+        return call(ctx)
+
+    async def after(ctx, call):
+        ctx = await call(ctx)
+        if req(ctx).path == "/stop/after":
+            await asyncio.sleep(60)
+        return ctx
+
+    return [plain, after]
+
+
+@LIBRARIES
+@MOMENTS
+def test_a_cancelled_call_of_a_transport_leaves_its_connection_to_the_next(library, moment, fresh_server):
+    path = fresh_server.url + PATHS.get(moment, f"/stop/{moment}")
+
+    async def main():
+        limits = library.Limits(max_connections=1, max_keepalive_connections=1)
+        transport = AsyncTransport(stopping(), limits=limits)
+        async with library.AsyncClient(transport=transport, timeout=10) as mine:
+            for _ in range(5):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await mine.get(path)
+                assert (await mine.get(fresh_server.url + "/echo")).status_code == 200
+            assert fresh_server.settles(1)
+
+    with fresh_server.route("stop", lambda connection, seen: connection.answer(seen)):
+        asyncio.run(main())
+    assert fresh_server.settles(0)
+
+
+@MOMENTS
+def test_a_cancelled_call_of_an_endpoint_leaves_its_connection_to_the_next(moment, fresh_server):
+    path = PATHS.get(moment, f"/stop/{moment}")
+
+    async def main():
+        async with async_build(base_uri=fresh_server.url, middleware=stopping()) as sender:
+            for _ in range(5):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await sender.get(path)
+                assert (await sender.get("/echo")).status_code == 200
+            assert fresh_server.settles(1)
+
+    with fresh_server.route("stop", lambda connection, seen: connection.answer(seen)):
+        asyncio.run(main())
+    assert fresh_server.settles(0)
+
+
 # HTTP/2
 
 
@@ -546,6 +609,42 @@ def test_a_request_may_go_elsewhere_with_another_method_body_and_timeout(library
     ]
     assert seen.requests[0].header("Host") == other_server.url.removeprefix("http://")
     assert inner.sent[0].extensions["timeout"] == {"connect": 5, "read": 7, "write": 7, "pool": 7}
+
+
+@LIBRARIES
+def test_headers_that_a_middleware_adds_replaces_or_removes_go_out_so_and_the_clients_own_stay(library, server):
+    def change(ctx, call):
+        how, headers = req(ctx).path.rpartition("/")[2], req(ctx).headers
+        if how == "add":
+            headers["X-New"] = "1"
+        elif how == "twice":
+            headers.add("X-New", "1")
+            headers.add("x-new", "2")
+        elif how == "latin":
+            headers["X-New"] = "caf\xe9"
+        elif how == "replace":
+            headers["X-Old"] = "new"
+        elif how == "more":
+            headers.add("X-Old", "more")
+        else:
+            del headers["X-Old"]
+        return call(ctx)
+
+    with sync_client(library, middleware=[change]) as mine, server.watch() as seen:
+        for how in ("add", "twice", "latin", "replace", "more", "remove"):
+            response = mine.get(f"{server.url}/echo/{how}", headers={"X-Old": "old"})
+            assert response.request.headers.get_list("X-Old") == ["old"]
+            assert "X-New" not in response.request.headers
+    mine = [[line for line in each.headers if line[0].lower() in {"x-old", "x-new"}] for each in seen.requests]
+    assert mine == [
+        [("X-Old", "old"), ("X-New", "1")],
+        [("X-Old", "old"), ("X-New", "1"), ("x-new", "2")],
+        [("X-Old", "old"), ("X-New", "caf\xe9")],
+        [("X-Old", "new")],
+        [("X-Old", "old"), ("X-Old", "more")],
+        [],
+    ]
+    assert all(sum(name.lower() == "host" for name, _ in each.headers) == 1 for each in seen.requests)
 
 
 @LIBRARIES
@@ -777,53 +876,154 @@ def test_arguments_of_a_transport_are_the_librarys_and_refused_where_they_are_gi
 # Inside of an SDK
 
 
-def chat(connection, seen):
-    """Answer as a chat API does, once it is well: 503 first."""
-    connection.tries = getattr(connection, "tries", 0) + 1
-    if seen.header("X-Attempt") is None:
-        connection.answer(seen, 503, b'{"error": {"message": "busy"}}', "application/json")
-    elif json.loads(seen.body).get("stream"):
-        pieces = [{"id": "1", "choices": [{"index": 0, "delta": {"content": word}}]} for word in ("Good ", "day")]
-        body = "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces) + "data: [DONE]\n\n"
-        connection.answer(seen, 200, body.encode(), "text/event-stream")
-    else:
-        message = {"role": "assistant", "content": "Good day"}
-        answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-        answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        connection.answer(seen, 200, json.dumps(answer).encode(), "application/json")
+class Chat:
+    """Answers as a chat API does, once it is well: 503 first. A stream goes on when its first word has been heard."""
+
+    def __init__(self, *, is_well=True):
+        self.is_well, self.heard = is_well, threading.Event()
+
+    def __call__(self, connection, seen):
+        if not self.is_well or seen.header("X-Attempt") is None:
+            connection.answer(seen, 503, b'{"error": {"message": "busy"}}', "application/json")
+        elif json.loads(seen.body).get("stream"):
+            connection.head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+            for word in ("Good ", "day"):
+                piece = {"id": "1", "choices": [{"index": 0, "delta": {"content": word}}]}
+                connection.chunk(f"data: {json.dumps(piece)}\n\n".encode())
+                assert self.heard.wait(20)
+            connection.chunk(b"data: [DONE]\n\n")
+            connection.chunk(b"")
+        else:
+            message = {"role": "assistant", "content": "Good day"}
+            answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+            answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            connection.answer_json(seen, answer)
 
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-MENDING = {"sleep": lambda _: None, "idempotent": True, "attempt_header": "X-Attempt"}
+
+
+class Sdk:
+    """An SDK with a client of ours inside, as its user calls it."""
+
+    def __init__(self, library, url, middleware):
+        http_client = library.Client(transport=Transport(middleware))
+        self.sdk = openai.OpenAI(base_url=url, api_key="k", http_client=http_client, max_retries=0)
+
+    def ask(self):
+        return self.sdk.chat.completions.create(**ASK).choices[0].message.content
+
+    def stream(self, heard):
+        words = []
+        with self.sdk.chat.completions.create(**ASK, stream=True) as stream:
+            for piece in stream:
+                words.append(piece.choices[0].delta.content)
+                heard.set()
+        return words
+
+    def look_for(self, model):
+        self.sdk.models.retrieve(model)
+
+    def close(self):
+        self.sdk.close()
+
+
+class AsyncSdk:
+    """The same, awaited."""
+
+    def __init__(self, library, url, middleware):
+        self.runner = asyncio.Runner()
+        http_client = library.AsyncClient(transport=AsyncTransport(middleware))
+        self.sdk = openai.AsyncOpenAI(base_url=url, api_key="k", http_client=http_client, max_retries=0)
+
+    def ask(self):
+        async def ask():
+            return (await self.sdk.chat.completions.create(**ASK)).choices[0].message.content
+
+        return self.runner.run(ask())
+
+    def stream(self, heard):
+        async def stream():
+            words = []
+            async with await self.sdk.chat.completions.create(**ASK, stream=True) as stream:
+                async for piece in stream:
+                    words.append(piece.choices[0].delta.content)
+                    heard.set()
+            return words
+
+        return self.runner.run(stream())
+
+    def look_for(self, model):
+        async def look_for():
+            await self.sdk.models.retrieve(model)
+
+        self.runner.run(look_for())
+
+    def close(self):
+        self.runner.run(self.sdk.close())
+        self.runner.close()
+
+
+SDKS = pytest.mark.parametrize("kind", [Sdk, AsyncSdk])
+
+
+@pytest.fixture
+def log():
+    """A logger, and the lines that it was told."""
+    capture = structlog.testing.LogCapture()
+    return structlog.wrap_logger(None, processors=[capture]), capture.entries
 
 
 @LIBRARIES
-def test_an_sdk_gets_retry_without_knowing(library, fresh_server):
-    with (
-        fresh_server.route("chat", chat),
-        library.Client(transport=Transport([retry(**MENDING)])) as mine,
-        openai.OpenAI(base_url=fresh_server.url, api_key="k", http_client=mine, max_retries=0) as sdk,
-    ):
-        assert sdk.chat.completions.create(**ASK).choices[0].message.content == "Good day"
-        with sdk.chat.completions.create(**ASK, stream=True) as stream:
-            assert "".join(piece.choices[0].delta.content for piece in stream) == "Good day"
+@SDKS
+def test_an_sdk_gets_retry_a_breaker_and_a_log_without_knowing(library, kind, fresh_server, log):
+    logger, lines = log
+    tries = retry(logger=logger, sleep=lambda _: None, idempotent=True, attempt_header="X-Attempt")
+    chat = Chat()
+    with fresh_server.route("chat", chat), fresh_server.watch() as seen:
+        sdk = kind(library, fresh_server.url, [request_logger(logger), tries, circuit_breaker(logger)])
+        assert sdk.ask() == "Good day"
+        assert sdk.stream(chat.heard) == ["Good ", "day"]
         with pytest.raises(openai.NotFoundError):
-            sdk.models.retrieve("none")
+            sdk.look_for("none")
+        sdk.close()
+    told = [(line["event"], line.get("status"), line.get("attempts")) for line in lines if line["log_level"] != "debug"]
+    once = [("request.http", None, None), ("retry.scheduled", 503, None), ("response.http", 200, 2)]
+    assert told == [*once, *once, ("request.http", None, None), ("response.http", 404, 1)]
+    ends = [line for line in lines if line["event"] == "response.http.closed"]
+    assert [line["bytes"] > 0 for line in ends] == [True] * 3  # of a stream; the SDK hangs up at [DONE]
+    assert len(seen.requests) == 5
     assert fresh_server.settles(0)
 
 
 @LIBRARIES
-def test_an_async_sdk_gets_retry_without_knowing(library, fresh_server):
-    async def main():
-        mine = library.AsyncClient(transport=AsyncTransport([retry(**MENDING)]))
-        async with openai.AsyncOpenAI(base_url=fresh_server.url, api_key="k", http_client=mine, max_retries=0) as sdk:
-            answer = await sdk.chat.completions.create(**ASK)
-            assert answer.choices[0].message.content == "Good day"
-            pieces = [piece async for piece in await sdk.chat.completions.create(**ASK, stream=True)]
-            assert "".join(piece.choices[0].delta.content for piece in pieces) == "Good day"
+@SDKS
+def test_a_breaker_keeps_an_sdk_from_a_server_that_fails_and_lets_it_back_later(library, kind, fresh_server, log):
+    logger, lines = log
+    now = [0.0]
+    breaker = circuit_breaker(logger, fail_max=2, reset_timeout=60, clock=lambda: now[0])
+    chat = Chat(is_well=False)
 
-    with fresh_server.route("chat", chat):
-        asyncio.run(main())
+    def second(ctx, call):  # as if it had been tried before
+        req(ctx).headers["X-Attempt"] = "2"
+        return call(ctx)
+
+    with fresh_server.route("chat", chat), fresh_server.watch() as seen:
+        sdk = kind(library, fresh_server.url, [breaker, second])
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError, match="busy"):
+                sdk.ask()
+        with pytest.raises(openai.APIConnectionError) as caught:
+            sdk.ask()
+        refused = caught.value.__cause__
+        assert type(refused) is library.ConnectError
+        assert type(refused.__cause__) is errors.CircuitOpenError
+        assert len(seen.requests) == 2
+        now[0], chat.is_well = 61.0, True
+        assert sdk.ask() == "Good day"
+        sdk.close()
+    events = ["breaker.opened", "breaker.rejected", "breaker.half_open", "breaker.closed"]
+    assert [line["event"] for line in lines] == events
     assert fresh_server.settles(0)
 
 
@@ -854,7 +1054,8 @@ def test_where_only_httpx_is_installed_ours_is_made_with_it(server):
         with httpx.Client(transport=Transport()) as mine:
             print(mine.get({server.url + "/echo"!r}).status_code)
         sys.modules["httpx"] = None
-        del sys.modules["formation.for_httpx"]
+        for name in [name for name in sys.modules if name.startswith("formation.for_httpx")]:
+            del sys.modules[name]
         try:
             import formation.for_httpx
         except ImportError as error:

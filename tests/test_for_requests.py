@@ -20,9 +20,9 @@ from requests.auth import HTTPDigestAuth
 
 from formation import errors, for_requests, wrap
 from formation.client import wire
-from formation.client.connections import TimedSocket, deadline
 from formation.exchange import reply
 from formation.for_requests import Adapter, Client, build, client, endpoint, json_response
+from formation.for_requests.connections import TimedSocket, deadline
 from formation.http import UNSET, Request, Response
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
 from formation.middleware.retry import retry

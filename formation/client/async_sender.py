@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from formation.client.pages import MAX_PAGES, Turning, link_header
-from formation.client.sender import BaseSender
+from formation.client.sender import BaseSender, refuse_more
 from formation.errors import FormationError
 from formation.keys import RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
-    from typing import Self, Unpack
+    from typing import Never, Self, Unpack
 
     from formation.client.responses import Result
     from formation.client.sender import Prepared
@@ -89,7 +89,7 @@ class AsyncSender(BaseSender):
     patch = AsyncVerb("PATCH")
     delete = AsyncVerb("DELETE")
 
-    def send(self, method: str, path: str = "", /, **options: Any) -> Any:
+    def send(self, method: str, path: str = "", /, *more: Never, **options: Any) -> Any:
         """Send a request by any method; to be awaited. A bad argument is refused at once, before anything is awaited.
 
         Raises:
@@ -100,6 +100,7 @@ class AsyncSender(BaseSender):
             StatusError: a status that is not in ``expect``.
             DecodeError: a body that is not what ``response_as`` wants.
         """
+        refuse_more(method, more)
         prepared = self.prepare(method, path, options)
         if options.get("stream"):
             return AsyncStreamed(self, prepared)

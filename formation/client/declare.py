@@ -63,6 +63,9 @@ class ClientType(ABCMeta):
         given = {name: kwargs.pop(name) for name in NAMES if name in kwargs and name not in wanted}
         if construct is object.__init__:
             refuse_unknown(kwargs, NAMES, cls.__name__ + "()")
+            if args:
+                message = f"{cls.__name__}() takes settings by name: {cls.__name__}(base_uri=…)"
+                raise TypeError(message)
         instance: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]  # of this class, too
         object.__setattr__(instance, "_given", given)  # not stopped by a frozen class
         construct(instance, *args, **kwargs)

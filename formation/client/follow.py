@@ -37,10 +37,11 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
     """
 
     def follow_redirects(ctx: Ctx, call: Call[Ctx]) -> Ctx:
+        history: list[Response] = []
         first: Request = ctx[REQ_HTTP]
-        if is_middleware(first.auth):
+        if first.auth is not None and is_middleware(first.auth):
             return _authorized(ctx, lambda ctx: follow_redirects(ctx, call))
-        request, history = first, list[Any]()
+        request = first
         try:
             while True:
                 authorize(request)

@@ -12,9 +12,8 @@ from formation.errors import ProtocolError
 from formation.http.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from formation.http.body import Body
     from formation.http.headers import Headers
     from formation.http.request import Request
 
@@ -125,19 +124,27 @@ class Tally:
         return ProtocolError(f"the app announced {self.announced} bytes by its Content-Length and sent {self.count}")
 
 
-def decode(body: Body, headers: Headers) -> Body:
-    """Undo the content encoding, as every edge does, if it is one of the standard library's; return ``body``."""
+def unpacking(headers: Headers) -> Callable[[bytes], Iterator[bytes]]:
+    """Return what undoes the content encoding, as every edge does, if it is one of the standard library's.
+
+    It makes of a chunk pieces that are no larger than `wire.CHUNK`, however much they unpack to; of ``b""``, the end.
+    """
     encoding = headers.get("Content-Encoding", "").strip().lower()
-    return body.map(*_inflating()) if encoding in {"gzip", "x-gzip", "deflate"} else body
-
-
-def _inflating() -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        return lambda chunk: iter((chunk,) if chunk else ())
     inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
-    def fn(chunk: bytes) -> bytes:
+    def unpack(chunk: bytes) -> Iterator[bytes]:
         try:
-            return inflate.decompress(chunk)
+            for at in range(0, len(chunk), wire.CHUNK):
+                rest = chunk[at : at + wire.CHUNK]  # what is left of a larger one would be copied for each piece
+                while rest:
+                    if piece := inflate.decompress(rest, wire.CHUNK):
+                        yield piece
+                    rest = inflate.unconsumed_tail
+            if not chunk and (piece := inflate.flush()):
+                yield piece
         except zlib.error as error:
             raise ProtocolError(f"the body is not what Content-Encoding says: {error}") from error
 
-    return fn, inflate.flush
+    return unpack

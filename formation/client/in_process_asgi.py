@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from weakref import WeakKeyDictionary
 
 from formation.client import wire
-from formation.client.in_process import Tally, check_prefix, decode, failed, has_body, logger, respond, target
+from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target, unpacking
 from formation.errors import ConnectError, DeadlineExceeded, ProtocolError, ReadTimeout
 from formation.http import UNSET, Body, Headers, Request, Response
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
@@ -192,6 +192,7 @@ class _Exchange:
         self._debug: Any = None
         self._has_trailers = False
         self._tally: Tally | None = None  # None: there is no body to send
+        self._unpack: Callable[[bytes], Iterator[bytes]]
         self._chunk: bytes | None = None
         self._free = asyncio.Event()  # there is room for a chunk
         self._free.set()
@@ -254,7 +255,7 @@ class _Exchange:
         except BaseException:
             await self._stop()
             raise
-        body = decode(Body(self, limit=limit), response.headers)
+        body = Body(self, limit=limit)
         if request.extensions.get("stream"):
             response.receive(body)
         else:
@@ -266,10 +267,13 @@ class _Exchange:
             if self._chunk is not None:
                 chunk, self._chunk = self._chunk, None
                 self._free.set()
-                yield chunk
+                for piece in self._unpack(chunk):
+                    yield piece
             elif self._task.done():
                 self._check_upload()
                 self._check_end()
+                for piece in self._unpack(b""):
+                    yield piece
                 return
             else:
                 self._check_upload()
@@ -313,10 +317,10 @@ class _Exchange:
         try:
             async with asyncio.timeout(min(limits, default=None)):
                 await self._news
-        except TimeoutError:
+        except TimeoutError as error:
             if self._deadline is not None and monotonic() >= self._deadline:
-                raise DeadlineExceeded("the deadline has passed while the app was at work") from None
-            raise ReadTimeout(f"nothing came from the app for {self._read} s") from None
+                raise DeadlineExceeded("the deadline has passed while the app was at work") from error
+            raise ReadTimeout(f"nothing came from the app for {self._read} s") from error
         finally:
             self._news = None
 
@@ -434,6 +438,7 @@ class _Exchange:
         if has_body(self._request, response):
             self._tally = Tally(response.headers)
         self._has_trailers = message.get("trailers", False)
+        self._unpack = unpacking(response.headers)
         self._response = response
         self._tell()
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.client import wire
-from formation.client.in_process import Tally, check_prefix, decode, failed, has_body, logger, respond, target
+from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target, unpacking
 from formation.errors import ProtocolError
 from formation.http import Body, Headers, Request, Response
 from formation.introspection import is_coroutine_callable
@@ -185,6 +185,7 @@ class _Answer:
         self._iterable: Any = None
         self._chunks: Iterator[Any] = iter(())
         self._tally: Tally
+        self._unpack: Callable[[bytes], Iterator[bytes]]
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
@@ -232,7 +233,8 @@ class _Answer:
         except BaseException:
             self.close()
             raise
-        body = decode(Body(self, limit=limit), headers)
+        self._unpack = unpacking(headers)
+        body = Body(self, limit=limit)
         response.receive(body if request.extensions.get("stream") else body.read())
         return response
 
@@ -241,9 +243,11 @@ class _Answer:
             more = True
             while more or self._ready:
                 ready, self._ready = self._ready, []
-                yield from ready
+                for chunk in ready:
+                    yield from self._unpack(chunk)
                 more = more and self._pull()
             self._tally.end()
+            yield from self._unpack(b"")
         except ProtocolError:
             raise
         except Exception as error:

@@ -33,7 +33,7 @@ from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
 from formation.http.query import split
 from formation.http.request import Request
-from formation.http.url import expand, origin, pathname, resolve, same_origin
+from formation.http.url import locate, origin, pathname, same_origin
 from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from http.cookiejar import CookieJar
     from types import TracebackType, UnionType
     from typing import Never, Self, Unpack
+
+    from formation.http.headers import Headers
 
 T = TypeVar("T")
 
@@ -101,6 +103,7 @@ class BaseSender:
         self._transport = pool or Transport(connect if settings.endpoint is None else lambda: settings.endpoint)
         self._chain: BaseChain[Any] | None = None
         self._jar: CookieJar | None = settings.cookies if hasattr(settings.cookies, "extract_cookies") else None
+        self._decode = decoder(settings.response_as)
         self._cookies: Mapping[str, str] = {} if self._jar is not None else settings.cookies or {}
         # What would be refused at the first call is refused now.
         wrap(settings.endpoint or _body, [*settings.middleware, *settings.per_hop], is_async=self.is_async)
@@ -144,20 +147,22 @@ class BaseSender:
         params, values = split(get("params"), settings.params_encoder) if "params" in options else ([], {})
         if "path" in options:
             values = {**values, **check_mapping("path", options["path"])}
-        url = resolve(base, expand(path, values), absolute=get("absolute", False), allow_origins=settings.allow_origins)
+        url = locate(base, path, values, absolute=get("absolute", False), allow_origins=settings.allow_origins)
         home = base is None or "://" not in path or same_origin(base, url)  # only an absolute path leads away
 
         headers = settings.headers.copy()
         if not home:
             for name in SENSITIVE_HEADERS:
                 headers.popall(name, None)
-        if given := options.get("headers"):
-            lines = list(given.items() if isinstance(given, Mapping) else given)
-            for name, _ in lines:
-                headers.popall(name, None)
-            for name, value in lines:
-                if value is not None:
-                    headers.add(name, value)
+        if "headers" in options:
+            _outdo(headers, options["headers"])
+        cookies = self._cookies if home else {}
+        if "cookies" in options:
+            cookies = {**cookies, **check_mapping("cookies", options["cookies"])}
+        decode = decoder(check_response_as(options["response_as"])) if "response_as" in options else self._decode
+        chain = self.chain
+        if "middleware" in options or "without" in options:
+            chain = _edited(chain, get("middleware"), get("without"))
         extensions = {"stream": get("stream", False), "max_body": settings.max_body}
         if not home:
             extensions["away"] = True
@@ -166,11 +171,11 @@ class BaseSender:
             url,
             headers=headers,
             params=params,
-            cookies={**(self._cookies if home else {}), **check_mapping("cookies", get("cookies"))},
+            cookies=cookies,
             auth=check_auth(options["auth"]) if "auth" in options else settings.auth if home else None,
             content=get("content"),
             data=get("data"),
-            json=unstructured(get("json")),
+            json=unstructured(options["json"]) if "json" in options else None,
             files=get("files"),
             timeout=get("timeout", settings.timeout),
             extensions=extensions,
@@ -180,10 +185,12 @@ class BaseSender:
             SIDE: "client",
             KIND: "http",
             REQ_HTTP: request,
-            SESSION: dict(check_mapping("session_context", get("session_context"))),
+            SESSION: dict(check_mapping("session_context", options["session_context"]))
+            if "session_context" in options
+            else {},
             TEMPLATE: request.template,
             SENSITIVE: set(),
-            STATE: {"endpoint": self._transport()},  # bare, for a middleware that has to ask for a token
+            STATE: {"endpoint": chain.endpoint},  # bare, for a middleware that has to ask for a token
             NATIVE: {},
         }
         inherit(ctx)
@@ -191,9 +198,9 @@ class BaseSender:
             method,
             options,
             ctx,
-            self._edited(get("middleware"), get("without")),
-            _body if get("stream") else decoder(check_response_as(get("response_as", settings.response_as))),
-            check_expect(get("expect")),
+            chain,
+            _body if get("stream") else decode,
+            check_expect(options["expect"]) if "expect" in options else None,
             started,
         )
 
@@ -235,13 +242,25 @@ class BaseSender:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.settings.base_uri or 'no base_uri'}>"
 
-    def _edited(self, middleware: Iterable[Any] | None, without: Iterable[str] | None) -> BaseChain[Any]:
-        chain = self.chain
-        for layer in Composed(middleware).middleware if middleware else ():
-            chain = chain.with_(layer, before="follow_redirects")
-        for name in [without] if isinstance(without, str) else without or ():
-            chain = chain.without(name)
-        return chain
+
+def _outdo(headers: Headers, given: Any) -> None:
+    """Let the headers of a call replace those of its client, by the name; ``None`` removes one."""
+    lines = list(given.items() if isinstance(given, Mapping) else given or ())
+    for name, _ in lines:
+        headers.popall(name, None)
+    for name, value in lines:
+        if value is not None:
+            headers.add(name, value)
+
+
+def _edited(
+    chain: BaseChain[Any], middleware: Iterable[Any] | None, without: str | Iterable[str] | None
+) -> BaseChain[Any]:
+    for layer in Composed(middleware).middleware if middleware else ():
+        chain = chain.with_(layer, before="follow_redirects")
+    for name in [without] if isinstance(without, str) else without or ():
+        chain = chain.without(name)
+    return chain
 
 
 class Call(Protocol):
@@ -280,6 +299,14 @@ class Call(Protocol):
         expect: int | Iterable[int] | None = ...,
         **options: Unpack[Options],
     ) -> Result[Any]: ...
+
+
+def refuse_more(method: str, more: tuple[Any, ...]) -> None:
+    """Raise a `TypeError` for what is given by its place, as other clients take their parameters, or the body."""
+    if more:
+        given = f"{method.lower()}() takes the path, got {more[0]!r} as well"
+        message = f"{given}: say what it is, such as params= or json="
+        raise TypeError(message)
 
 
 class Verb:
@@ -321,10 +348,7 @@ class Sender(BaseSender):
             StatusError: a status that is not in ``expect``.
             DecodeError: a body that is not what ``response_as`` wants.
         """
-        if more:  # as other clients take their parameters, or the body
-            given = f"{method.lower()}() takes the path, got {more[0]!r} as well"
-            message = f"{given}: say what it is, such as params= or json="
-            raise TypeError(message)
+        refuse_more(method, more)
         prepared = self.prepare(method, path, options)
         if options.get("stream"):
             return Streamed(self, prepared)

@@ -1,7 +1,11 @@
-"""What every client edge does with a request before it sends it, and with the head of a response."""
+"""What every client edge does with a request before it sends it, and with the head of a response.
+
+Those that put middleware inside of somebody else's client begin with `context` and end with `answer`.
+"""
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation import ambient
@@ -9,12 +13,16 @@ from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
 from formation.http.request import UNSET
-from formation.keys import REQ_HTTP, TRACE
+from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE, TRACE
 from formation.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from formation.http.body import Body
     from formation.http.headers import Headers
     from formation.http.request import Request
+    from formation.http.response import Response
     from formation.kernel import Ctx
 
 TIMEOUT: Final = (5.0, 30.0)
@@ -28,6 +36,12 @@ CHUNK: Final = 64 * 1024
 """Bytes read at a time."""
 
 USER_AGENT: Final = f"formation/{__version__}"
+
+INHERITED: Final = (
+    "this event loop comes from the parent process, whose sockets it watches: after a fork run another one, "
+    "as asyncio.run does"
+)
+"""Why a call is refused. Whatever a child does to such a loop, it does to its parent, for they share one epoll."""
 
 Seconds: TypeAlias = "tuple[float | None, float | None]"
 """To connect and to read; ``None``: for ever."""
@@ -93,3 +107,54 @@ def check_length(request: Request, headers: Headers) -> int | None:
     if announced.isdecimal() and int(announced) > limit:
         raise BodyTooLarge(limit=limit, got=int(announced))
     return limit
+
+
+def sendable(body: Body) -> bytes | Iterator[bytes]:
+    """Return what a library without async sends.
+
+    Raises:
+        TypeError: it can only be had by ``async for``.
+    """
+    if body.is_async:
+        raise TypeError(f"{body!r} can only be sent by an async client")
+    return body.read() if body.is_bytes else iter(body)
+
+
+def async_sendable(body: Body) -> bytes | AsyncGenerator[bytes, None]:
+    """Return what an async library sends."""
+    return body.read() if body.is_bytes else chunks(body)
+
+
+async def chunks(body: Body) -> AsyncGenerator[bytes, None]:
+    """Iterate over a body, which is closed with this generator."""
+    pieces: Any = body.__aiter__()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+
+
+def context(request: Request, native: dict[str, Any], path: str | None = None) -> Ctx:
+    """Make the context of a request of somebody else's client; its path, if it is known, stands for the template."""
+    return {
+        SIDE: "client",
+        KIND: "http",
+        REQ_HTTP: request,
+        TEMPLATE: request.path if path is None else path,
+        SENSITIVE: set(),
+        STATE: {},
+        NATIVE: native,
+    }
+
+
+def answer(ctx: Ctx) -> Response:
+    """Return the response that a chain has come back with.
+
+    Raises:
+        LookupError: there is none.
+    """
+    response: Response | None = ctx.get(RES_HTTP)
+    if response is None:
+        raise LookupError(
+            "the chain returned no response: to answer in the server's place, 'return reply(ctx, status)'"
+        )
+    return response

@@ -302,6 +302,13 @@ class Request:
         self._change(content=value)
 
     @property
+    def in_memory(self) -> bytes | None:
+        """All of the body, if it is in memory; ``None`` if it is a stream."""
+        if self._body is None and self._content is self._data is self._json is self._files is None:
+            return b""  # nearly always, and without making a `Body`
+        return self.body.read() if self.body.is_bytes else None
+
+    @property
     def content(self) -> bytes:
         """All of the body, within its limit. Assigning takes what the argument ``content`` takes."""
         return self.body.read()

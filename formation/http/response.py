@@ -22,6 +22,8 @@ from formation.http.url import redact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_json = json.JSONDecoder().decode
+
 BODILESS: Final = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
 _DIGESTS: Final = ("Content-MD5", "Digest", "Content-Digest", "Repr-Digest")
@@ -212,9 +214,12 @@ class Response:
         """
         content = self.content
         try:
-            return json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise self.undecodable(str(error)) from error
+            return _json(content.decode())  # nearly always: JSON is UTF-8 (RFC 8259, 8.1)
+        except (ValueError, RecursionError):
+            try:
+                return json.loads(content)  # which guesses other encodings, and tells what is wrong
+            except (ValueError, RecursionError) as error:
+                raise self.undecodable(str(error)) from error
 
     def undecodable(self, *problems: str) -> DecodeError:
         """Make the error that says what is wrong with this body."""
@@ -233,6 +238,18 @@ class Response:
         """
         self._whole = isinstance(body, bytes)
         self._take(body)
+
+    def _got(self, status_code: int, headers: Headers, reason: str, request: Request, elapsed: float) -> None:
+        """Fill an empty response with what a transport has got, which is neither checked nor copied again."""
+        self._status_code = status_code
+        self._headers = headers
+        self._reason = reason
+        self.request = request
+        self.url = request.target
+        self.elapsed = elapsed
+        self.history = ()
+        self.trailers = self._extensions = None
+        self.receive(b"")
 
     def _take(self, body: bytes | Body) -> None:
         self._body = body
@@ -282,6 +299,13 @@ class Response:
             "history": self.history,
         }
         return _restore, (self._status_code, more)
+
+
+def received(status_code: int, headers: Headers, reason: str, request: Request, elapsed: float) -> Response:
+    """Make the response that a transport has got, its body still to come (`Response.receive`)."""
+    response: Response = Response.__new__(Response)
+    response._got(status_code, headers, reason, request, elapsed)  # noqa: SLF001
+    return response
 
 
 def _restore(status_code: int, more: dict[str, Any]) -> Response:

@@ -116,8 +116,10 @@ def expand(template: str, values: Mapping[str, object]) -> str:
     if "{" not in template and ":" not in template and "}" not in template:
         return template
     literal, tokens = _parse(template)
-    if not tokens:
-        return template
+    return _filled(literal, tokens, values) if tokens else template
+
+
+def _filled(literal: str, tokens: Iterable[_Token], values: Mapping[str, object]) -> str:
     parts = [literal]
     for name, slashes, after in tokens:
         try:
@@ -309,6 +311,38 @@ def resolve(base: str | None, path: str, *, absolute: bool = False, allow_origin
     if home is None or found:
         return path[:site] + (rest if query is None else f"{rest}?{query}")
     return _join(home, rest, query)
+
+
+def locate(
+    base: str | None,
+    template: str,
+    values: Mapping[str, object],
+    *,
+    absolute: bool = False,
+    allow_origins: Collection[str] = (),
+) -> str:
+    """Fill a template and join it to a base: `expand`, then `resolve`, in one step for most templates.
+
+    A value is encoded, so it cannot change what its template is joined to. That is found out once for each template.
+
+    >>> locate("https://api.example.com/v1", "/users/{id}", {"id": "a b"})
+    'https://api.example.com/v1/users/a%20b'
+    """
+    if base is not None and type(template) is str and (known := _located(base, template)) is not None:
+        start, tokens = known
+        return _filled(start, tokens, values) if tokens else start
+    return resolve(base, expand(template, values), absolute=absolute, allow_origins=allow_origins)
+
+
+@lru_cache(maxsize=1024)  # as _parse
+def _located(base: str, template: str) -> tuple[str, tuple[_Token, ...]] | None:
+    """The URL up to the first parameter, and the parameters; ``None`` where it takes a closer look at each URL."""
+    home = _base(base)
+    literal, tokens = _parse(template)
+    sample = "".join([literal, *(f"x{token.after}" for token in tokens)])
+    if home.query is not None or not _plain(sample) or "/." in sample:
+        return None
+    return _join(home, literal, None) if literal or not tokens else f"{home.stem}/", tokens
 
 
 def _check_origin(

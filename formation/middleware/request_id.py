@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from os import urandom
 from typing import Any, Final
-from uuid import uuid4
 
 from formation.http.headers import check_name
 from formation.kernel import Call, Ctx, Middleware
@@ -14,7 +14,21 @@ from formation.keys import REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 MAX_LENGTH: Final = 128
 """Characters of an id from outside: room for three UUIDs and their hyphens, and a log line stays a line."""
 
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+
 _valid = re.compile(f"[!-~]{{1,{MAX_LENGTH}}}").fullmatch  # visible ASCII
+
+
+def uuid4() -> str:
+    """Return a random UUID (RFC 9562, 5.4), as ``str(uuid.uuid4())`` does in three times the time.
+
+    >>> import uuid
+    >>> uuid.UUID(uuid4()).version
+    4
+    """
+    digits = urandom(16).hex()
+    variant = _VARIANTS[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def request_id(key: str = "x-request-id", idgen: Callable[[], Any] = uuid4) -> Middleware[Ctx]:

@@ -21,9 +21,9 @@ def runner() -> Iterator[None]:
 def edge(request: pytest.FixtureRequest) -> Edge:
     """Each edge."""
     found: Edge = request.param
-    for name in (request.node.name, request.node.originalname):
-        if name in found.unlike:
-            pytest.skip(found.unlike[name])
+    for case, reason in found.unlike.items():
+        if case.format(found.name) in {request.node.name, request.node.originalname}:
+            pytest.skip(reason)
     return found
 
 

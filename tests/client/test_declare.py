@@ -138,7 +138,7 @@ def test_an_unknown_argument_is_a_type_error_that_lists_the_known_ones():
     ) as e:
         Github(base_url=BASE)
     assert "max_redirects" in str(e.value)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"Github\(\) takes settings by name: Github\(base_uri=…\)"):
         Github(BASE)
 
 
@@ -792,7 +792,7 @@ def test_a_sibling_with_an_endpoint_of_its_own_has_no_part_in_the_pool():
 
 def test_a_sibling_of_a_class_with_an_endpoint_may_go_back_to_the_librarys_own():
     sibling = Client(base_uri=BASE, endpoint=record).extend(endpoint=None)
-    assert sibling.request.chain.endpoint.__class__.__module__ == "formation.for_requests"
+    assert sibling.request.chain.endpoint.__class__.__module__ == "formation.for_requests.endpoint"
     sibling.close()
 
 

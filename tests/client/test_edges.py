@@ -2,6 +2,7 @@
 
 import email
 import gc
+import gzip
 import hashlib
 import io
 import json
@@ -11,16 +12,35 @@ import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from http.cookiejar import CookieJar
+from pathlib import Path
 from time import monotonic
 
 import pytest
-from attrs import define
+from attrs import define, field
+from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from formation import errors
-from formation.client.responses import json_response, text_response
+from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.exchange import reply
-from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, TEMPLATE
+from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, TEMPLATE
+from formation.middleware import (
+    accept,
+    api_key,
+    basic,
+    bearer,
+    circuit_breaker,
+    content_type,
+    oauth2_client_credentials,
+    raise_for_status,
+    request_logger,
+    retry,
+    ua,
+)
+from tests.client.edges import EDGES
 from tests.servers import Full, refused
 
 SECRETS = {"Authorization": "Bearer s3cret", "Cookie": "sid=s3cret", "Proxy-Authorization": "Basic s3cret"}
@@ -37,6 +57,14 @@ def within(seconds):
         return call(ctx)
 
     return within
+
+
+def header(name, value):
+    def header(ctx, call):
+        ctx[REQ_HTTP].headers[name] = value
+        return call(ctx)
+
+    return header
 
 
 @contextmanager
@@ -158,6 +186,28 @@ def test_without_a_base_a_call_names_an_absolute_url(make, server):
         client.get("/echo/x")
 
 
+def test_any_class_with_fields_is_a_query(http, server):
+    @define
+    class Page:
+        number: int = field(metadata={"to": ["page"]})
+        size: int | None = None
+
+    @dataclass
+    class Query:
+        owner: str = dataclass_field(metadata={"to": [":owner"]})
+        words: list[str] = dataclass_field(metadata={"to": ["q"]})
+        page: Page
+
+    class Named:
+        def to_dict(self):
+            return {":owner": "bob", "sort": "stars"}
+
+    with server.watch() as seen:
+        http.get("/{owner}", params=Query("ann", ["x", "y"], Page(2)))
+        http.get("/{owner}", params=Named())
+    assert [each.target for each in seen.requests] == ["/ann?q=x&q=y&page=2", "/bob?sort=stars"]
+
+
 # Headers and method
 
 
@@ -202,6 +252,83 @@ def test_any_method_goes_out_in_upper_case(http, server, method):
 def test_a_method_that_is_none_is_refused(http, method):
     with pytest.raises(ValueError, match="HTTP method"):
         http.send(method, "/echo")
+
+
+# Settings and calls
+
+
+def test_the_same_class_body_is_a_client_of_every_edge(edge, server):
+    class Api:
+        base_uri = server.url
+        headers = (("X-A", "1"),)
+        middleware = (header("X-M", "class"),)
+        response_as = json_response
+
+        def __init__(self, tag):
+            assert self.request is not None
+            self.tag = tag
+
+        def echo(self, name):
+            return self.request.get("/echo/{name}", path={"name": name}, headers={"X-Tag": self.tag})
+
+    declared = edge.client()(Api)
+
+    class Special(declared):
+        headers = (("X-A", "2"),)
+
+    for cls, a in ((declared, "1"), (Special, "2")):
+        api = cls("blue")
+        caller = edge.caller(api.request)
+        with caller.entering(api):
+            body, status, _ = caller.wait(api.echo("x"))
+            assert (status, body["path"]) == (200, "/echo/x")
+            assert [body["headers"][name] for name in ("x-a", "x-m", "x-tag")] == [a, "class", "blue"]
+            sibling = api.extend(headers={"X-A": "3"})
+            assert caller.wait(sibling.echo("y")).body["headers"]["x-a"] == "3"
+        with pytest.raises(RuntimeError, match="closed"):
+            caller.wait(api.echo("x"))
+
+
+def test_what_a_call_says_outdoes_the_client_and_its_middleware_is_innermost(make, server):
+    ran = []
+
+    def outer(ctx, call):
+        ran.append("outer")
+        return call(ctx)
+
+    def inner(ctx, call):
+        ran.append(ctx[SESSION])
+        return call(ctx)
+
+    client = make(
+        base_uri=server.url, middleware=[outer], headers={"X-A": "1"}, timeout=0.05, response_as=text_response
+    )
+    client.get("/echo", middleware=[inner], session_context={"uid": 7})
+    client.get("/echo", middleware=[inner], without=["outer"])
+    assert ran == ["outer", {"uid": 7}, {}]
+    assert client.get("/data?body=x").body == "x"
+    assert client.get("/data?body=x", response_as=raw_response).body == b"x"
+
+
+def test_a_middleware_fills_what_nobody_has_set_and_no_more(make, server):
+    client = make(base_uri=server.url, middleware=[accept("text/csv"), ua("mine"), content_type("text/csv")])
+    fills = echo(client.post("/echo", content=b"x"))["headers"]
+    assert (fills["accept"], fills["user-agent"], fills["content-type"]) == ("text/csv", "mine", "text/csv")
+    said = echo(client.post("/echo", headers={"Accept": "a/b", "User-Agent": "call", "Content-Type": "c/d"}))["headers"]
+    assert (said["accept"], said["user-agent"], said["content-type"]) == ("a/b", "call", "c/d")
+
+
+def test_an_argument_that_nobody_knows_is_refused_and_nothing_is_sent(http, make, server):
+    with server.watch() as seen:
+        with pytest.raises(TypeError, match="unknown argument 'parms'; did you mean 'params'"):
+            http.get("/echo", parms={})
+        with pytest.raises(TypeError, match=r"takes the path, got {} as well: say what it is"):
+            http.sender.get("/echo", {})
+        with pytest.raises(TypeError, match="base_url"):
+            http.extend(base_url=server.url)
+        with pytest.raises(TypeError, match="base_url"):
+            make(base_url=server.url)
+    assert not seen.requests
 
 
 # Bodies that are sent
@@ -323,7 +450,7 @@ def test_a_large_upload_is_never_held(http):
     assert peak < 12 * 1024 * 1024  # of which the server keeps 4
 
 
-def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_again(make, server):
+def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_again(edge, make, server):
     class Mine(Exception):
         pass
 
@@ -338,7 +465,7 @@ def test_an_error_of_the_body_itself_comes_out_and_the_connection_is_not_used_ag
         assert echo(client.get("/echo/after"))["path"] == "/echo/after"
     assert caught.value.request.method == "POST"
     assert [each.path for each in seen.requests] == ["/echo", "/echo/after"]
-    assert seen.connections == 2
+    assert seen.connections == edge.connections(2)
 
 
 def test_an_answer_before_the_body_has_been_sent_is_taken_or_is_an_error_of_transport(http):
@@ -382,6 +509,19 @@ def test_a_compressed_body_is_unpacked(http, path):
     assert http.get(path, response_as=json_response).body == {path[1:]: True}
 
 
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_636, 1_000_000])
+def test_a_compressed_body_of_any_size_is_unpacked(http, server, size):
+    packed = gzip.compress(bytes(size))
+
+    def answer(connection, seen):
+        connection.answer(seen, 200, packed, headers=[("Content-Encoding", "gzip")])
+
+    with server.route("packed", answer):
+        assert http.get("/packed").response.content == bytes(size)
+        with http.stream("/packed") as result:
+            assert sum(map(len, http.chunks(result))) == size
+
+
 def test_lines_of_one_header_stay_apart(http):
     headers = http.get("/cookies/set?a=1&b=2").headers
     assert [line.partition(";")[0] for line in headers.getlist("set-cookie")] == ["a=1", "b=2"]
@@ -413,6 +553,54 @@ def test_a_structure_that_does_not_fit_names_the_field(http):
     with pytest.raises(errors.DecodeError, match="name") as caught:
         http.get('/data?type=application/json&body=[{"name":"a"},{"nome":"b"}]', response_as=list[User])
     assert any("body[1]" in problem for problem in caught.value.problems)
+
+
+@dataclass
+class Person:
+    name: str
+
+
+class Model(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("response_as", "query", "body"),
+    [
+        (json_response, 'type=application/json&body={"name":"ann"}', {"name": "ann"}),
+        (text_response, "body=gr%C3%BCn", "grün"),
+        (raw_response, 'type=application/json&body={"name":"ann"}', b'{"name":"ann"}'),
+        (xmltodict_response, "type=text/xml&body=<a><b>1</b></a>", {"a": {"b": "1"}}),
+        (lambda ctx: html_response(ctx).xpath("//b/text()"), "type=text/html&body=<b>1</b>", ["1"]),
+        (lambda ctx: len(ctx[RES_HTTP].content), "body=four", 4),
+        (User, 'type=application/json&body={"name":"ann"}', User("ann")),
+        (Person, 'type=application/json&body={"name":"ann"}', Person("ann")),
+        (Model, 'type=application/json&body={"name":"ann"}', Model(name="ann")),
+        (list[User], 'type=application/json&body=[{"name":"ann"}]', [User("ann")]),
+        (dict[str, int], 'type=application/json&body={"a":1}', {"a": 1}),
+        (None, 'type=application/json&body={"name":"ann"}', b'{"name":"ann"}'),
+    ],
+)
+def test_a_body_becomes_what_the_class_the_client_or_the_call_says(edge, make, server, response_as, query, body):  # noqa: PLR0917
+    class Api:
+        base_uri = server.url
+
+    Api.response_as = staticmethod(response_as) if callable(response_as) else response_as
+    api = edge.client()(Api)()
+    caller = edge.caller(api.request)
+    with caller.entering(api):
+        results = [caller.get(f"/data?{query}")]
+    results.append(make(base_uri=server.url, response_as=response_as).get(f"/data?{query}"))
+    results.append(make(base_uri=server.url, response_as=text_response).get(f"/data?{query}", response_as=response_as))
+    assert [result.body for result in results] == [body] * 3
+
+
+def test_raise_for_status_raises_where_a_call_does_not_say_what_it_expects(make, server):
+    client = make(base_uri=server.url, middleware=[raise_for_status()])
+    assert client.get("/status/204").status_code == 204
+    with pytest.raises(errors.StatusError, match="404") as caught:
+        client.get("/status/{code}", path={"code": 404})
+    assert (caught.value.response.text, caught.value.request.template) == ("Status 404", "/status/{code}")
 
 
 def test_expect_raises_for_any_other_status_and_the_error_has_the_answer(http):
@@ -766,13 +954,13 @@ def test_a_deadline_bounds_the_connect(make):
         make(base_uri=full.url, middleware=[within(0.2)]).get("/")
 
 
-def test_a_deadline_in_the_distance_changes_nothing_and_leaves_the_connection_usable(make, server):
+def test_a_deadline_in_the_distance_changes_nothing_and_leaves_the_connection_usable(edge, make, server):
     with counted(server, make) as (client, seen):
         for _ in range(3):
             assert len(client.get("/bytes/100000", middleware=[within(30)]).body) == 100_000
             assert echo(client.get("/echo"))["path"] == "/echo"
             assert len(client.get("/chunks/20", middleware=[within(30)]).body) == 200
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 def test_a_deadline_bounds_an_upload(make, server):
@@ -992,6 +1180,47 @@ def test_a_redirect_to_a_server_that_fails_tells_of_the_hop_and_of_the_call(make
     assert above == ["/redirect/302"]
 
 
+# Attempts
+
+
+def test_a_call_is_made_again_and_its_result_and_its_error_tell_of_the_attempts(make, server, request):
+    client = make(base_uri=server.url, middleware=[retry(3, base=0.001)])
+    result = client.get(f"/flaky/{request.node.name}?fail=2")
+    assert (result.status_code, len(result.attempts)) == (200, 3)
+    assert echo(client.send("PUT", f"/flaky/{request.node.name}-2?fail=2", json=[1]))["body"] == "[1]"
+    with server.watch() as seen:
+        assert client.post("/status/503").status_code == 503  # it may have done something
+        assert len(seen.requests) == 1
+        with pytest.raises(errors.StatusError) as caught:
+            client.get("/flaky/{name}", path={"name": request.node.name + "-3"}, params={"fail": 9}, expect=200)
+        assert len(seen.requests) == 4
+    assert "attempts 3" in caught.value.__notes__[-1]
+
+
+def test_a_call_that_fails_on_its_way_is_made_again(make, server, request):
+    client = make(base_uri=server.url, middleware=[retry(3, base=0.001)])
+    result = client.get(f"/flaky/{request.node.name}?fail=2&status=0")
+    assert [each.error for each in result.attempts] == ["ProtocolError", "ProtocolError", None]
+
+
+def test_a_deadline_bounds_all_attempts_and_the_waits_between_them(make, server):
+    client = make(base_uri=server.url, middleware=[within(0.3), retry(10_000, base=0.01, cap=0.05)])
+    started = monotonic()
+    assert client.get("/status/503").status_code == 503
+    assert monotonic() - started < 5
+
+
+def test_an_open_circuit_sends_nothing(make, server):
+    client = make(base_uri=server.url, middleware=[circuit_breaker(fail_max=2)])
+    with server.watch() as seen, capture_logs():
+        assert [client.get("/status/503").status_code for _ in range(2)] == [503, 503]
+        with pytest.raises(errors.CircuitOpenError) as caught:
+            client.get("/echo/{id}", path={"id": 1})
+    assert len(seen.requests) == 2
+    assert caught.value.request.template == "/echo/{id}"
+    assert caught.value.retry_after > 0
+
+
 # Auth and cookies
 
 
@@ -1003,6 +1232,69 @@ def test_a_pair_is_basic_authentication_and_a_function_does_what_it_likes(make, 
 
     seen = echo(make(base_uri=server.url, auth=sign).post("/echo", params={"a": 1}, content=b"123"))
     assert seen["headers"]["x-signature"] == f"POST {server.url}/echo?a=1 3"
+
+
+@pytest.mark.parametrize("how", ["middleware", "auth"])
+@pytest.mark.parametrize(
+    ("made", "sent"),
+    [
+        (lambda: basic("me", "s3cret"), "Basic bWU6czNjcmV0"),
+        (lambda: bearer("s3cret"), "Bearer s3cret"),
+        (lambda: bearer(lambda: "s3cret"), "Bearer s3cret"),
+        (lambda: api_key("s3cret", "X-Key"), "s3cret"),
+        (lambda: api_key("s3cret", "key", place="query"), "/redirect/302?to={}&key=s3cret"),
+        (lambda: api_key("s3cret", "key", place="cookie"), "key=s3cret"),
+    ],
+    ids=["basic", "bearer", "bearer by a function", "header", "query", "cookie"],
+)
+def test_the_auth_middlewares_say_who_it_is_at_home_and_nowhere_else(make, server, other_server, how, made, sent):  # noqa: PLR0917
+    client = make(base_uri=server.url, **{how: [made()] if how == "middleware" else made()})
+    with server.watch() as home, other_server.watch() as away, capture_logs() as lines:
+        to = other_server.url + "/echo"
+        client.get(f"/redirect/302?to={to}", middleware=[request_logger()])
+    assert sent.format(to) in [home.requests[0].target, *(value for _, value in home.requests[0].headers)]
+    assert "s3cret" not in str(away.requests)
+    assert "bWU6" not in str(away.requests)
+    if how == "middleware":
+        assert "s3cret" not in str(lines)
+        assert "bWU6" not in str(lines)
+
+
+@pytest.mark.parametrize("how", ["middleware", "auth"])
+def test_a_token_is_fetched_once_and_once_more_when_it_is_refused(make, server, how):
+    issued, good = [], 1
+
+    def token(connection, seen):
+        issued.append(seen)
+        said = {"access_token": f"t{len(issued)}", "token_type": "bearer", "expires_in": 3600}
+        connection.answer_json(seen, said)
+
+    def api(connection, seen):
+        fits = seen.header("Authorization") == f"Bearer t{good}"
+        connection.answer(seen, 200 if fits else 401, seen.body)
+
+    with server.route("token", token) as url, server.route("api", api):
+        made = oauth2_client_credentials(url, "id", "s3cret")
+        client = make(base_uri=server.url, **{how: [made] if how == "middleware" else made})
+        assert [client.get("/api").status_code for _ in range(3)] == [200] * 3
+        assert len(issued) == 1
+        good = 2  # the first one has been revoked
+        assert tuple(client.post("/api", content=b"again"))[:2] == (b"again", 200)
+        assert len(issued) == 2
+        good = 0
+        assert client.get("/api").status_code == 401
+        assert len(issued) == 3
+    assert issued[0].method == "POST"
+    assert b"grant_type=client_credentials" in issued[0].body
+
+
+def test_netrc_is_not_read(make, server, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client = make(base_uri=server.url)
+    assert "authorization" not in echo(client.get("/echo"))["headers"]
+    assert echo(client.get("/echo", headers={"Authorization": "mine"}))["headers"]["authorization"] == "mine"
 
 
 def test_an_authorization_header_outdoes_a_pair(make, server):
@@ -1106,6 +1398,61 @@ def test_the_librarys_own_response_is_there_for_whoever_must_escape(http):
     assert natives[0] is not None
 
 
+# Pages
+
+
+@contextmanager
+def numbers(server, last=3, after="/numbers?page={}"):
+    """A route of pages, each with its number; gives the URL."""
+
+    def page(connection, seen):
+        number = int(seen.arg("page", "1"))
+        links = [("Link", f'<{after.format(number + 1)}>; rel="next"')] if number < last else []
+        connection.answer_json(seen, [number], headers=links)
+
+    with server.route("numbers", page) as url:
+        yield url
+
+
+def test_pages_follow_the_link_header(make, server):
+    client = make(base_uri=server.url, response_as=json_response)
+    with numbers(server), server.watch() as seen:
+        pages = client.pages(lambda: client.sender.get("/numbers", headers={"X-A": "1"}))
+        assert [page.body for page in pages] == [[1], [2], [3]]
+        assert [each.header("X-A") for each in seen.requests] == ["1"] * 3
+        one_by_one = client.pages(lambda: client.sender.get("/numbers"), items=lambda body: body)
+        assert next(one_by_one) == 1
+        assert len(seen.requests) == 4
+        one_by_one.close()
+        assert len(seen.requests) == 4
+
+
+def test_pages_follow_whatever_says_what_comes_next(make, server):
+    client = make(base_uri=server.url, response_as=json_response)
+    with numbers(server):
+        turned = client.pages(
+            lambda: client.sender.get("/numbers"),
+            next=lambda page: f"?page={page.body[0] + 1}" if page.body[0] < 5 else None,
+        )
+        assert [page.body[0] for page in turned] == [1, 2, 3, 4, 5]
+
+
+def test_pages_end_where_they_would_go_round_go_on_or_go_elsewhere(make, server, other_server):
+    client = make(base_uri=server.url, response_as=json_response, auth=("me", "s3cret"))
+
+    def turned(**how):
+        return [page.body for page in client.pages(lambda: client.sender.get("/numbers"), **how)]
+
+    with numbers(server, after="/numbers?page=1"), pytest.raises(errors.PagesError, match="already"):
+        turned()
+    with numbers(server, last=9), pytest.raises(errors.PagesError, match="2"):
+        turned(max_pages=2)
+    elsewhere = other_server.url + "/numbers?page={}"
+    with numbers(server, after=elsewhere), other_server.watch() as away, pytest.raises(errors.ForeignURLError):
+        turned()
+    assert not away.requests
+
+
 # Streams
 
 
@@ -1122,9 +1469,11 @@ def test_a_stream_gives_each_piece_as_it_comes(http, server):
 
     def waiting(connection, seen):
         connection.head(200, [("Transfer-Encoding", "chunked")])
-        connection.send(b"5\r\nfirst\r\n")
-        assert go.wait(10)
-        connection.send(b"4\r\nlast\r\n0\r\n\r\n")
+        connection.chunk(b"first")
+        while not go.is_set():
+            connection.wait(0.01)
+        connection.chunk(b"last")
+        connection.chunk(b"")
 
     with server.route("waiting", waiting), http.stream("/waiting") as result:
         chunks = http.chunks(result)
@@ -1139,7 +1488,8 @@ def test_a_stream_with_a_length_gives_each_piece_as_it_comes(http, server):
     def waiting(connection, seen):
         connection.head(200, [("Content-Length", "9")])
         connection.send(b"first")
-        assert go.wait(10)
+        while not go.is_set():
+            connection.wait(0.01)
         connection.send(b"last")
 
     with server.route("waiting", waiting), http.stream("/waiting") as result:
@@ -1149,7 +1499,7 @@ def test_a_stream_with_a_length_gives_each_piece_as_it_comes(http, server):
         assert b"".join(chunks) == b"last"
 
 
-def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(make, server):
+def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(edge, make, server):
     with counted(server, make) as (client, seen):
         for path in ("/chunks/50?size=2000", "/bytes/200000", "/gzip", "/status/204", "/lines/5"):
             with client.stream(path) as result:
@@ -1159,11 +1509,11 @@ def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(make, server
         with client.stream("/chunks/5") as result:
             assert len(client.content(result)) == 50
         assert len(result.response.content) == 50
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 @pytest.mark.parametrize("leave", ["break", "untouched", "error"])
-def test_a_stream_that_is_left_early_closes_its_connection(make, fresh_server, leave):
+def test_a_stream_that_is_left_early_closes_its_connection(edge, make, fresh_server, leave):
     def read(client):
         with client.stream("/drip?count=1000&delay=0.01") as result:
             if leave == "break":
@@ -1177,7 +1527,7 @@ def test_a_stream_that_is_left_early_closes_its_connection(make, fresh_server, l
             read(client)
         assert fresh_server.settles(0)
         assert client.get("/echo").status_code == 200
-    assert seen.connections == 2
+    assert seen.connections == edge.connections(2)
 
 
 def test_on_close_tells_how_a_stream_ended(make, server):
@@ -1287,7 +1637,7 @@ def test_a_large_download_is_never_held(http):
 # Connections
 
 
-def test_a_connection_is_used_again_after_every_kind_of_answer(make, server):
+def test_a_connection_is_used_again_after_every_kind_of_answer(edge, make, server):
     with counted(server, make) as (client, seen):
         for path in ("/echo", "/status/204", "/status/304", "/status/404", "/gzip", "/chunks/3", "/hops/3", "/bytes/0"):
             client.get(path)
@@ -1297,26 +1647,26 @@ def test_a_connection_is_used_again_after_every_kind_of_answer(make, server):
         client.get("/early-hints")
         for status in (301, 307):
             client.post(f"/redirect/{status}?to=/echo", content=b"x")
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
     assert len(seen.requests) == 8 + 3 + 4 + 4
 
 
-def test_a_connection_that_the_server_has_closed_is_not_used_again(make, fresh_server):
+def test_a_connection_that_the_server_has_closed_is_not_used_again(edge, make, fresh_server):
     for path in ("/close-after", "/drop-idle"):
         client = make(base_uri=fresh_server.url)
         with fresh_server.watch() as seen:
             client.get(path)
             assert fresh_server.settles(0)
             assert client.post("/echo", json={}).status_code == 200
-        assert seen.connections == 2
+        assert seen.connections == edge.connections(2)
         client.close()
         assert fresh_server.settles(0)
 
 
-def test_close_gives_every_connection_back_and_may_be_called_twice(make, fresh_server):
+def test_close_gives_every_connection_back_and_may_be_called_twice(edge, make, fresh_server):
     client = make(base_uri=fresh_server.url)
     client.get("/echo")
-    assert fresh_server.settles(1)
+    assert fresh_server.settles(edge.connections(1))
     client.close()
     client.close()
     assert fresh_server.settles(0)
@@ -1342,7 +1692,7 @@ def test_a_client_closed_while_a_stream_is_read_leaks_nothing(make, fresh_server
     assert fresh_server.settles(0)
 
 
-def test_siblings_share_the_pool_which_is_its_makers_to_close(make, server):
+def test_siblings_share_the_pool_which_is_its_makers_to_close(edge, make, server):
     with counted(server, make) as (client, seen):
         sibling = client.extend(response_as=text_response, headers={"X-A": "1"})
         other = sibling.extend(timeout=3)
@@ -1352,7 +1702,7 @@ def test_siblings_share_the_pool_which_is_its_makers_to_close(make, server):
         sibling.close()
         assert client.get("/data?body=x").body == b"x"
         assert other.get("/echo", response_as=json_response).body["headers"]["x-a"] == "1"
-    assert seen.connections == 1
+    assert seen.connections == edge.connections(1)
 
 
 def test_a_dropped_client_closes_its_connections(edge, fresh_server):
@@ -1398,3 +1748,18 @@ def test_a_hundred_threads_share_a_client_for_ten_thousand_calls(edge, make, fre
     assert seen.connections <= 100 + edge.replaces
     client.close()
     assert fresh_server.settles(0)
+
+
+# The page
+
+
+def test_the_page_of_clients_lists_what_an_edge_does_unlike_the_others():
+    _, _, after = (Path(__file__).parents[2] / "docs" / "client.md").read_text().partition("## What the libraries do")
+    rows = [line.strip("| ").split(" | ") for line in after.split("\n\n")[2].splitlines()[2:]]
+    listed = {(name, what) for names, what in rows for name in names.split(", ")}
+    names = {"httpx-async": "async httpx", "requests-wsgi": "WSGI", "aiohttp-asgi": "ASGI"}
+    assert listed == {(names.get(edge.name, edge.name), what) for edge in EDGES for what in edge.unlike.values()}
+
+
+def test_what_an_edge_is_spared_is_a_case_that_there_is():
+    assert {case.partition("[")[0] for edge in EDGES for case in edge.unlike} <= globals().keys()

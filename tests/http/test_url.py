@@ -18,6 +18,7 @@ from formation.http.url import (
     check_base,
     expand,
     is_downgrade,
+    locate,
     merge_query,
     names,
     origin,
@@ -785,6 +786,33 @@ def test_resolving_what_was_resolved_changes_nothing(path):
         return
     assert resolve(BASE, url) == url
     assert resolve(None, url) == url
+
+
+templates = st.lists(
+    st.sampled_from(
+        ["/", "{a}", "{+b}", ":a", "users", ".", "..", "x.y", "?q=1", "#f", "//", "https://h.example", "%2e", " "]
+    ),
+    max_size=5,
+).map("".join)
+
+
+@given(
+    st.sampled_from([None, BASE, BASE + "/", "https://h.example", "https://h.example/v1?key=1"]),
+    templates,
+    st.sampled_from(["1", ".x", "a/b", "..", "", "%2e", "ä b"]),
+)
+@example(BASE, "{a}", "1")
+@example(BASE, "/{a}{a}", ".x")
+def test_locating_a_template_is_filling_it_and_resolving_it(base, template, value):
+    def outcome(make):
+        try:
+            return make()
+        except (ValueError, TypeError) as error:
+            return type(error)
+
+    values = {"a": value, "b": value}
+    expected = outcome(lambda: resolve(base, expand(template, values)))
+    assert outcome(lambda: locate(base, template, values)) == expected
 
 
 # --- merging queries ---

@@ -80,7 +80,9 @@ def _by_name(name, functions):
     return pytest.mark.parametrize(name, [pytest.param(fn, id=fn.__name__) for fn in functions])
 
 
-every_world = _by_name("world", map(_outcome, [direct, sync_chain, async_chain, async_neighbours]))
+WORLDS = [_outcome(world) for world in (direct, sync_chain, async_chain, async_neighbours)]
+
+every_world = _by_name("world", WORLDS)
 every_lift = _by_name("lifted", [lifted, lifted_async])
 
 

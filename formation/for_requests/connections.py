@@ -1,7 +1,4 @@
-"""What the connections of http.client and urllib3 lack: the right answer after informational ones, and a deadline.
-
-Used by the edges that are built on urllib3, which is loaded here and nowhere else in this package.
-"""
+"""What the connections of http.client and urllib3 lack: the right answer after informational ones, and a deadline."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from time import monotonic
 from typing import Any, Final, cast
 
 import urllib3
+from requests.adapters import HTTPAdapter
 
-deadline: Final[ContextVar[float | None]] = ContextVar("formation.client.connections.deadline", default=None)
+deadline: Final[ContextVar[float | None]] = ContextVar("formation.for_requests.connections.deadline", default=None)
 """Monotonic time by which the answer to the request that is being sent has to be read to its end."""
 
 
@@ -123,3 +121,26 @@ class HTTPSPool(urllib3.HTTPSConnectionPool):
 
 POOLS: Final = {"http": HTTPPool, "https": HTTPSPool}
 """For ``PoolManager.pool_classes_by_scheme``."""
+
+
+class FinalAdapter(HTTPAdapter):
+    """An adapter that takes no informational response for the final one, and that closes its connections at once."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the pools for a proxy."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def close(self) -> None:
+        """Close every connection."""
+        # urllib3 2 leaves that to the garbage collector, which waits for the last response that anybody keeps.
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for pool in filter(None, map(manager.pools.get, manager.pools.keys())):
+                pool.close()
+        super().close()

@@ -1,0 +1,107 @@
+"""Bodies: those of responses as they come from httpx, and those of requests that httpx made and sends itself."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from formation.client import wire
+from formation.for_httpx.library import translating, within
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterator
+
+
+class Download:
+    """The body of a response as it comes from the connection, decoded from its content encoding."""
+
+    def __init__(self, native: Any, deadline: float | None, library: Any) -> None:
+        self.native, self.deadline, self.library = native, deadline, library
+
+
+class SyncDownload(Download):
+    """The same, to be iterated."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with translating(self.library, self.deadline):
+            for chunk in self.native.iter_bytes():
+                yield chunk
+                if self.deadline is not None:
+                    wire.remaining(self.deadline)
+
+    def whole(self) -> bytes:
+        """Return all of it, where nothing is to be decoded."""
+        try:
+            with translating(self.library, self.deadline):
+                return b"".join(self.native.stream)
+        finally:
+            self.native.close()
+
+    def close(self) -> None:
+        """Give the connection back if the body is through, else close it."""
+        self.native.close()
+
+
+class AsyncDownload(Download):
+    """The same, to be awaited."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with translating(self.library, self.deadline):
+            async with aclosing(self.native.aiter_bytes()) as chunks:
+                while (chunk := await within(self.deadline, anext, chunks, None)) is not None:
+                    yield chunk
+
+    async def whole(self) -> bytes:
+        """Return all of it, where nothing is to be decoded."""
+        try:
+            with translating(self.library, self.deadline):
+                return await within(self.deadline, self._joined)  # type: ignore[no-any-return]
+        finally:
+            await self.native.aclose()
+
+    async def _joined(self) -> bytes:
+        async with aclosing(self.native.stream.__aiter__()) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    def close(self) -> Awaitable[None]:
+        """Give the connection back if the body is through, else close it."""
+        return _Closing(self.native)
+
+
+class _Closing:
+    """Closes a response once it is awaited, and does not complain if nobody can."""
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+
+    def __await__(self) -> Any:
+        return self.native.aclose().__await__()
+
+
+class Upload:
+    """The body of a request of httpx, which sends it itself unless somebody looks at it here."""
+
+    replayable = False
+
+    def __init__(self, stream: Any, length: int | None) -> None:
+        self.stream, self.length, self.sent = stream, length, False
+
+    def rewind(self) -> bool:
+        """Tell whether it is still at its start."""
+        return not self.sent
+
+
+class SyncUpload(Upload):
+    """The same, of a sync client."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.sent = True
+        return iter(self.stream)
+
+
+class AsyncUpload(Upload):
+    """The same, of an async client."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.sent = True
+        return self.stream.__aiter__()  # type: ignore[no-any-return]
