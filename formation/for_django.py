@@ -29,6 +29,7 @@ there at the latest, and the deadline is taken back. A response that is dropped 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import ambient
@@ -49,6 +50,7 @@ try:
     from formation.server.django import (
         DjangoRequest,
         DjangoResponse,
+        at_the_end,
         close_with,
         drop,
         give,
@@ -145,14 +147,16 @@ class FormationMiddleware:
         layers = wrap(_unused, middleware).middleware
         if not layers:
             raise MiddlewareNotUsed("there is no middleware in the list")
+        self.max_body = max_body
         self.is_async: bool = iscoroutinefunction(get_response)
         neighbour = getattr(get_response, "__wrapped__", None)
-        if isinstance(neighbour, FormationMiddleware):  # right inside of this one: one chain, one look at the messages
+        if (
+            isinstance(neighbour, FormationMiddleware) and neighbour.max_body == max_body
+        ):  # right inside of this one: one chain, one look at the messages
             layers, get_response = (*layers, *neighbour.middleware), neighbour.get_response
         self.get_response: Callable[[Any], Any] = get_response
         self.middleware: tuple[Any, ...] = layers
         self.catch = _errors(catch)
-        self.max_body = max_body
         if self.catch:  # and only then, for Django registers what it finds
             self.process_exception = self._catch
         if self.is_async:
@@ -178,22 +182,25 @@ class FormationMiddleware:
         bag = ctx[NATIVE]
         try:
             return self._answer(self._chain(ctx), bag)
-        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
-            return _failed(bag, error)
+        except BaseException as error:
+            if (answer := _failed(bag, error)) is None:
+                raise
+            return answer
 
     async def _acall(self, request: Any) -> Any:
         ctx = _begun(request, self.max_body)
         bag = ctx[NATIVE]
         try:
             return self._answer(await self._chain(ctx), bag)
-        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
-            return _failed(bag, error)
+        except BaseException as error:
+            if (answer := _failed(bag, error)) is None:
+                raise
+            return answer
 
     # What the chain calls
 
     def _enter(self, ctx: Ctx) -> Ctx:
-        native = ctx[NATIVE]["request"]
-        vars(native).pop(_FAILURE, None)  # of a call before
+        native = _request_of(ctx)
         if (body := give(ctx[REQ_HTTP], native)) is not None:
             put_body(native, body.read())
         published = ambient.publish(ctx)
@@ -206,8 +213,7 @@ class FormationMiddleware:
         return self._take(ctx, response, around if published is not None else None)
 
     async def _aenter(self, ctx: Ctx) -> Ctx:
-        native = ctx[NATIVE]["request"]
-        vars(native).pop(_FAILURE, None)  # of a call before
+        native = _request_of(ctx)
         if (body := give(ctx[REQ_HTTP], native)) is not None:
             put_body(native, await body.aread())
         published = ambient.publish(ctx)
@@ -228,7 +234,10 @@ class FormationMiddleware:
         failure = getattr(bag["request"], _FAILURE, None)
         if failure is not None and native.status_code >= 500:  # else somebody inside has answered it
             failure.response = native
-            raise failure.error
+            try:
+                raise failure.error
+            finally:
+                del failure  # or the error, its traceback and this frame hold each other
         if around is not None:
             go_on(native, around)
         bag["response"] = native
@@ -246,10 +255,10 @@ class FormationMiddleware:
 
     def _answer(self, ctx: Ctx, bag: dict[str, Any]) -> Any:
         """Return what Django gets for the response in ``ctx``."""
-        response = ctx.get(RES_HTTP)
+        response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
         if not isinstance(response, Response):
             raise TypeError(
-                f"{self!r} expected a response in ctx[{RES_HTTP!r}], got {response!r}: "
+                f"{self!r} expected a context with a response in {RES_HTTP!r}, got {ctx!r}: "
                 "return call(ctx), or answer by reply(ctx, status)"
             )
         vars(bag["request"]).pop(_FAILURE, None)
@@ -280,6 +289,16 @@ def _begun(native: Any, limit: int | None) -> Ctx:
     return ctx
 
 
+def _request_of(ctx: Ctx) -> Any:
+    """Return Django's request, with nothing left of a call before."""
+    try:
+        native = ctx[NATIVE]["request"]
+    except (TypeError, LookupError):
+        raise TypeError(f"expected call(ctx) with the context that came, got {ctx!r}") from None
+    vars(native).pop(_FAILURE, None)
+    return native
+
+
 class _Failure:
     """An error inside, and the response that Django has made of it."""
 
@@ -298,14 +317,17 @@ def _note(request: Any = None, **more: object) -> None:
 
 
 def _failed(bag: dict[str, Any], error: BaseException) -> Any:
-    """Return the 500 that Django has made of ``error``, or raise it."""
-    if (dropped := bag.get("response")) is not None:
+    """Return what is answered to an error that comes out of the chain: the 500 of Django, a 413, or nothing."""
+    request, dropped = bag["request"], bag.get("response")
+    if dropped is not None:
         drop(dropped)
-    failure = getattr(bag["request"], _FAILURE, None)
-    if failure is None and isinstance(error, BodyTooLarge) and error.request is None and dropped is None:
-        return HttpResponse("Content Too Large", status=413, content_type="text/plain")
-    if failure is None or failure.error is not error or not failure.is_reported or failure.response is None:
-        raise  # noqa: PLE0704  it is being handled out there
+    failure = getattr(request, _FAILURE, None)
+    if failure is None:
+        is_ours = isinstance(error, BodyTooLarge) and error.request is None and dropped is None
+        return HttpResponse("Content Too Large", status=413, content_type="text/plain") if is_ours else None
+    if failure.error is not error or not failure.is_reported or failure.response is None:
+        return None
+    at_the_end(failure.response, partial(vars(request).pop, _FAILURE, None))  # one further out may ask for it
     return failure.response
 
 

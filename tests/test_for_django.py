@@ -1,12 +1,14 @@
 """The edge for Django: real stacks of Django, sync and async, called by its handlers for WSGI and ASGI."""
 
 import asyncio
+import gc
 import io
 import itertools
 import logging
 import subprocess
 import sys
 import threading
+import weakref
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -1224,6 +1226,17 @@ def test_a_chain_without_a_response_is_told_so(world, reported, wrong):
     assert "return call(ctx), or answer by reply(ctx, status)" in str(reported[0])
 
 
+@pytest.mark.parametrize("wrong", [{}, 7])
+def test_a_layer_that_calls_on_with_something_else_is_told_so(world, reported, wrong):
+    assert world.ask([ours(lambda ctx, call: call(wrong))]).status == 500
+    assert f"expected call(ctx) with the context that came, got {wrong}" in str(reported[0])
+
+
+def test_a_layer_that_returns_something_else_is_told_so(world, reported):
+    assert world.ask([ours(lambda ctx, call: 7)]).status == 500
+    assert "expected a context with a response in 'fmtn.res.http', got 7" in str(reported[0])
+
+
 def test_a_layer_that_forgets_its_return_is_named(world, reported):
     def forgets(ctx, call):
         call(ctx)
@@ -1660,6 +1673,25 @@ def test_the_log_tells_the_bytes_and_the_template(world):
         world.ask([ours(request_logger())], {"users/<int:id>": later(view) if world.is_async else view}, "/users/7")
     answered, closed = [line for line in lines if "status" in line]
     assert (answered["status"], answered["template"], closed["bytes"]) == (200, "/users/{id}", 6)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_request_is_freed_without_the_garbage_collector(world, is_stream):
+    seen = []
+
+    def view(request):
+        seen.append(weakref.ref(request))
+        if is_stream:
+            return StreamingHttpResponse(achunks() if world.is_async else chunks())
+        return ok(request)
+
+    gc.collect()
+    gc.disable()
+    try:
+        world.ask([ours(request_id(), shout), neighbour], view)
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_tests_with_the_client_of_django_see_it():
