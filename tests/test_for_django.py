@@ -1110,6 +1110,38 @@ def test_the_deadline_is_taken_back_once_the_answer_is_sent(world):
     assert seen[0].deadline is None
 
 
+def test_the_deadline_is_taken_back_after_an_error_as_well(world):
+    seen = []
+
+    def deadline(ctx, call):
+        ctx["fmtn.deadline"] = 12.0
+        return call(ctx)
+
+    def view(request):
+        seen.append(ambient.current.get())
+        raise ValueError("no")
+
+    for layers in ([deadline], [lambda ctx, call: reply(ctx, 503) if call_fails(ctx, call) else ctx, deadline]):
+        world.ask([ours(*layers)], view)
+        assert seen.pop().deadline is None
+
+
+def call_fails(ctx, call):
+    try:
+        call(ctx)
+    except ValueError:
+        return True
+    return False
+
+
+def test_a_signal_that_others_send_without_an_error_is_none_of_ours(world):
+    def view(request):
+        got_request_exception.send(sender=None, request=request)
+        return HttpResponse("served", status=500)
+
+    assert world.ask([ours()], view).body == b"served"
+
+
 # D10 and D12: how it is named
 
 
@@ -1218,6 +1250,12 @@ def test_a_list_that_is_none_is_refused_where_it_is_given(wrong):
 def test_a_catch_that_is_no_list_of_errors_is_refused_where_it_is_given(wrong):
     with pytest.raises(TypeError, match="expected classes of errors in catch"):
         for_django.middleware([plain], catch=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "1"])
+def test_a_max_body_that_is_no_number_of_bytes_is_refused_where_it_is_given(wrong):
+    with pytest.raises(ValueError, match="expected max_body as a number of bytes, or None, got"):
+        for_django.middleware([plain], max_body=wrong)
 
 
 @pytest.mark.parametrize("wrong", [{}, {"fmtn.res.http": "no"}])
