@@ -29,6 +29,7 @@ there at the latest, and the deadline is taken back. A response that is dropped 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import ambient
@@ -49,6 +50,7 @@ try:
     from formation.server.django import (
         DjangoRequest,
         DjangoResponse,
+        at_the_end,
         close_with,
         drop,
         give,
@@ -95,12 +97,14 @@ def middleware(
     Raises:
         TypeError: a middleware is none, or ``catch`` holds something else than classes of errors. When Django builds
             its stack: a middleware is async, and the stack is sync.
+        ValueError: ``max_body`` is no number of bytes.
 
     >>> from formation.middleware import request_duration, request_id
     >>> formation = middleware([request_id(), request_duration()])  # in shop/middleware.py
     >>> MIDDLEWARE = ["shop.middleware.formation", "django.middleware.common.CommonMiddleware"]  # in the settings
     """
     layers, errors = wrap(_unused, middleware).middleware, _errors(catch)
+    _check_limit(max_body)
 
     def formation(get_response: Callable[[Any], Any]) -> FormationMiddleware:
         return FormationMiddleware(get_response, layers, catch=errors, max_body=max_body)
@@ -125,7 +129,7 @@ class FormationMiddleware:
     Raises:
         ImproperlyConfigured: the settings do not say it, or not so.
         MiddlewareNotUsed: there is no middleware in the list, so Django leaves this layer out.
-        TypeError: as for `middleware`.
+        TypeError, ValueError: as for `middleware`.
     """
 
     sync_capable = True
@@ -145,16 +149,17 @@ class FormationMiddleware:
         layers = wrap(_unused, middleware).middleware
         if not layers:
             raise MiddlewareNotUsed("there is no middleware in the list")
-        self.is_async: bool = iscoroutinefunction(get_response)
-        neighbour = getattr(get_response, "__wrapped__", None)
-        if isinstance(neighbour, FormationMiddleware):  # right inside of this one: one chain, one look at the messages
-            layers, get_response = (*layers, *neighbour.middleware), neighbour.get_response
-        self.get_response: Callable[[Any], Any] = get_response
-        self.middleware: tuple[Any, ...] = layers
         self.catch = _errors(catch)
-        self.max_body = max_body
         if self.catch:  # and only then, for Django registers what it finds
             self.process_exception = self._catch
+        _check_limit(max_body)
+        self.max_body = max_body
+        self.is_async: bool = iscoroutinefunction(get_response)
+        inner = getattr(get_response, "__wrapped__", None)
+        if isinstance(inner, FormationMiddleware) and inner.max_body == max_body:  # one chain, one look at the messages
+            layers, get_response = (*layers, *inner.middleware), inner.get_response
+        self.get_response: Callable[[Any], Any] = get_response
+        self.middleware: tuple[Any, ...] = layers
         if self.is_async:
             markcoroutinefunction(self)
             self._chain: Any = wrap(self._aenter, layers)
@@ -178,22 +183,25 @@ class FormationMiddleware:
         bag = ctx[NATIVE]
         try:
             return self._answer(self._chain(ctx), bag)
-        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
-            return _failed(bag, error)
+        except BaseException as error:
+            if (answer := _failed(bag, error)) is None:
+                raise
+            return answer
 
     async def _acall(self, request: Any) -> Any:
         ctx = _begun(request, self.max_body)
         bag = ctx[NATIVE]
         try:
             return self._answer(await self._chain(ctx), bag)
-        except BaseException as error:  # noqa: BLE001  it is raised again, unless Django has answered it
-            return _failed(bag, error)
+        except BaseException as error:
+            if (answer := _failed(bag, error)) is None:
+                raise
+            return answer
 
     # What the chain calls
 
     def _enter(self, ctx: Ctx) -> Ctx:
-        native = ctx[NATIVE]["request"]
-        vars(native).pop(_FAILURE, None)  # of a call before
+        native = _request_of(ctx)
         if (body := give(ctx[REQ_HTTP], native)) is not None:
             put_body(native, body.read())
         published = ambient.publish(ctx)
@@ -206,8 +214,7 @@ class FormationMiddleware:
         return self._take(ctx, response, around if published is not None else None)
 
     async def _aenter(self, ctx: Ctx) -> Ctx:
-        native = ctx[NATIVE]["request"]
-        vars(native).pop(_FAILURE, None)  # of a call before
+        native = _request_of(ctx)
         if (body := give(ctx[REQ_HTTP], native)) is not None:
             put_body(native, await body.aread())
         published = ambient.publish(ctx)
@@ -225,13 +232,16 @@ class FormationMiddleware:
         template = template_of(bag["request"])
         if template is not None:
             ctx[TEMPLATE] = request.template = template
-        failure = getattr(bag["request"], _FAILURE, None)
-        if failure is not None and native.status_code >= 500:  # else somebody inside has answered it
-            failure.response = native
-            raise failure.error
         if around is not None:
             go_on(native, around)
         bag["response"] = native
+        failure = getattr(bag["request"], _FAILURE, None)
+        if failure is not None and native.status_code >= 500:  # else somebody inside has answered it
+            failure.response = native
+            try:
+                raise failure.error
+            finally:
+                del failure  # or the error, its traceback and this frame hold each other
         ctx[RES_HTTP] = DjangoResponse(native, request, is_async=self.is_async, limit=self.max_body)
         return ctx
 
@@ -246,10 +256,10 @@ class FormationMiddleware:
 
     def _answer(self, ctx: Ctx, bag: dict[str, Any]) -> Any:
         """Return what Django gets for the response in ``ctx``."""
-        response = ctx.get(RES_HTTP)
+        response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
         if not isinstance(response, Response):
             raise TypeError(
-                f"{self!r} expected a response in ctx[{RES_HTTP!r}], got {response!r}: "
+                f"{self!r} expected a context with a response in {RES_HTTP!r}, got {ctx!r}: "
                 "return call(ctx), or answer by reply(ctx, status)"
             )
         vars(bag["request"]).pop(_FAILURE, None)
@@ -280,12 +290,22 @@ def _begun(native: Any, limit: int | None) -> Ctx:
     return ctx
 
 
+def _request_of(ctx: Ctx) -> Any:
+    """Return Django's request, with nothing left of a call before."""
+    try:
+        native = ctx[NATIVE]["request"]
+    except (TypeError, LookupError):
+        raise TypeError(f"expected call(ctx) with the context that came, got {ctx!r}") from None
+    vars(native).pop(_FAILURE, None)
+    return native
+
+
 class _Failure:
     """An error inside, and the response that Django has made of it."""
 
     __slots__ = ("error", "is_reported", "response")
 
-    def __init__(self, error: BaseException | None, *, is_reported: bool) -> None:
+    def __init__(self, error: BaseException, *, is_reported: bool) -> None:
         self.error = error
         self.is_reported = is_reported
         self.response: Any = None
@@ -293,20 +313,23 @@ class _Failure:
 
 def _note(request: Any = None, **more: object) -> None:
     """Note the error of which Django is about to make a 500."""
-    if request is not None:
-        setattr(request, _FAILURE, _Failure(sys.exc_info()[1], is_reported=True))
+    error = sys.exc_info()[1]
+    if request is not None and error is not None:  # others may send the signal, too
+        setattr(request, _FAILURE, _Failure(error, is_reported=True))
 
 
 def _failed(bag: dict[str, Any], error: BaseException) -> Any:
-    """Return the 500 that Django has made of ``error``, or raise it."""
-    if (dropped := bag.get("response")) is not None:
-        drop(dropped)
-    failure = getattr(bag["request"], _FAILURE, None)
-    if failure is None and isinstance(error, BodyTooLarge) and error.request is None and dropped is None:
+    """Return what is answered to an error that comes out of the chain: the 500 of Django, a 413, or nothing."""
+    request, came = bag["request"], bag.get("response")
+    failure = getattr(request, _FAILURE, None)
+    if failure is not None and failure.error is error and failure.is_reported and failure.response is not None:
+        at_the_end(failure.response, partial(vars(request).pop, _FAILURE, None))  # until then for those further out
+        return failure.response
+    if came is not None:
+        drop(came)
+    elif failure is None and isinstance(error, BodyTooLarge) and error.request is None:
         return HttpResponse("Content Too Large", status=413, content_type="text/plain")
-    if failure is None or failure.error is not error or not failure.is_reported or failure.response is None:
-        raise  # noqa: PLE0704  it is being handled out there
-    return failure.response
+    return None
 
 
 # How
@@ -323,6 +346,11 @@ def _errors(catch: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
         if not isinstance(each, type) or not issubclass(each, Exception):
             raise TypeError(f"expected classes of errors in catch, such as [OutOfStock], got {each!r}")
     return errors
+
+
+def _check_limit(max_body: object) -> None:
+    if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
+        raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
 
 
 def _from_settings() -> dict[str, Any]:

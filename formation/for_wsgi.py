@@ -122,7 +122,7 @@ class FormationMiddleware:
         ctx: Ctx = {
             SIDE: "server",
             KIND: "http",
-            REQ_HTTP: WsgiRequest(exchange.came),
+            REQ_HTTP: WsgiRequest(exchange),
             STATE: {},
             SESSION: {},
             SENSITIVE: set(),
@@ -134,7 +134,7 @@ class FormationMiddleware:
             return exchange.send(self._chain(ctx))
         except BaseException as error:
             exchange.drop(error)
-            if exchange.came.is_too_large(error):
+            if exchange.is_too_large(error):
                 return exchange.send({RES_HTTP: Response(413, {"Content-Type": "text/plain"}, b"Content Too Large")})
             raise
 
@@ -148,22 +148,22 @@ class FormationMiddleware:
         return ctx
 
 
-class _Exchange:
-    """A request, the calls of the app that it has led to, and the way back to the server."""
+class _Exchange(Came):
+    """What came, the calls of the app that it has led to, and the way back to the server."""
 
-    __slots__ = ("calls", "came", "edge", "start_response")
+    __slots__ = ("calls", "edge", "start_response")
 
     def __init__(self, edge: FormationMiddleware, environ: Environ, start_response: Any) -> None:
+        super().__init__(environ, edge.max_body)
         self.edge = edge
-        self.came = Came(environ, edge.max_body)
         self.start_response = start_response
         self.calls: list[Call] = []
 
     def call(self, ctx: Ctx, request: Request) -> WsgiResponse:
         """Call the app for ``request``: the one that came, a fork of it, or another one."""
-        environ, calls = self.came.live, self.calls
+        environ, calls = self.live, self.calls
         if calls or type(request) is not WsgiRequest or request.is_changed:
-            write_back(request, self.came, again=bool(calls))
+            write_back(request, self, again=bool(calls))
         call = Call(environ)
         calls.append(call)
         published = publish(ctx)
@@ -203,9 +203,7 @@ class _Exchange:
             if call.is_paused:
                 call.hand_over(self.start_response)
                 call.go_on(write if body is None else lambda data: write(body.push(data)))
-        stays = (
-            call.ambient is None or not call.is_lazy or type(call.iterable) is self.came.live.get("wsgi.file_wrapper")
-        )
+        stays = call.ambient is None or not call.is_lazy or type(call.iterable) is self.live.get("wsgi.file_wrapper")
         if body is None and stays and not call.is_begun:
             return call.release(self.start_response)  # type: ignore[no-any-return]
         call.hand_over(self.start_response)
@@ -215,7 +213,8 @@ class _Exchange:
         """Send a body that is not, or no longer, what an app yields."""
         body = response._body  # noqa: SLF001  bytes, unless somebody has made a Body of it
         if is_bodiless(response):
-            response.close()
+            if not isinstance(body, bytes):
+                body.end()
             self.drop()
             self._start(response)
             return []

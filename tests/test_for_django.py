@@ -1,12 +1,14 @@
 """The edge for Django: real stacks of Django, sync and async, called by its handlers for WSGI and ASGI."""
 
 import asyncio
+import gc
 import io
 import itertools
 import logging
 import subprocess
 import sys
 import threading
+import weakref
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -1108,6 +1110,38 @@ def test_the_deadline_is_taken_back_once_the_answer_is_sent(world):
     assert seen[0].deadline is None
 
 
+def test_the_deadline_is_taken_back_after_an_error_as_well(world):
+    seen = []
+
+    def deadline(ctx, call):
+        ctx["fmtn.deadline"] = 12.0
+        return call(ctx)
+
+    def view(request):
+        seen.append(ambient.current.get())
+        raise ValueError("no")
+
+    for layers in ([deadline], [lambda ctx, call: reply(ctx, 503) if call_fails(ctx, call) else ctx, deadline]):
+        world.ask([ours(*layers)], view)
+        assert seen.pop().deadline is None
+
+
+def call_fails(ctx, call):
+    try:
+        call(ctx)
+    except ValueError:
+        return True
+    return False
+
+
+def test_a_signal_that_others_send_without_an_error_is_none_of_ours(world):
+    def view(request):
+        got_request_exception.send(sender=None, request=request)
+        return HttpResponse("served", status=500)
+
+    assert world.ask([ours()], view).body == b"served"
+
+
 # D10 and D12: how it is named
 
 
@@ -1218,10 +1252,27 @@ def test_a_catch_that_is_no_list_of_errors_is_refused_where_it_is_given(wrong):
         for_django.middleware([plain], catch=wrong)
 
 
+@pytest.mark.parametrize("wrong", [-1, True, "1"])
+def test_a_max_body_that_is_no_number_of_bytes_is_refused_where_it_is_given(wrong):
+    with pytest.raises(ValueError, match="expected max_body as a number of bytes, or None, got"):
+        for_django.middleware([plain], max_body=wrong)
+
+
 @pytest.mark.parametrize("wrong", [{}, {"fmtn.res.http": "no"}])
 def test_a_chain_without_a_response_is_told_so(world, reported, wrong):
     assert world.ask([ours(lambda ctx, call: {**ctx, **wrong})]).status == 500
     assert "return call(ctx), or answer by reply(ctx, status)" in str(reported[0])
+
+
+@pytest.mark.parametrize("wrong", [{}, 7])
+def test_a_layer_that_calls_on_with_something_else_is_told_so(world, reported, wrong):
+    assert world.ask([ours(lambda ctx, call: call(wrong))]).status == 500
+    assert f"expected call(ctx) with the context that came, got {wrong}" in str(reported[0])
+
+
+def test_a_layer_that_returns_something_else_is_told_so(world, reported):
+    assert world.ask([ours(lambda ctx, call: 7)]).status == 500
+    assert "expected a context with a response in 'fmtn.res.http', got 7" in str(reported[0])
 
 
 def test_a_layer_that_forgets_its_return_is_named(world, reported):
@@ -1660,6 +1711,25 @@ def test_the_log_tells_the_bytes_and_the_template(world):
         world.ask([ours(request_logger())], {"users/<int:id>": later(view) if world.is_async else view}, "/users/7")
     answered, closed = [line for line in lines if "status" in line]
     assert (answered["status"], answered["template"], closed["bytes"]) == (200, "/users/{id}", 6)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_request_is_freed_without_the_garbage_collector(world, is_stream):
+    seen = []
+
+    def view(request):
+        seen.append(weakref.ref(request))
+        if is_stream:
+            return StreamingHttpResponse(achunks() if world.is_async else chunks())
+        return ok(request)
+
+    gc.collect()
+    gc.disable()
+    try:
+        world.ask([ours(request_id(), shout), neighbour], view)
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_tests_with_the_client_of_django_see_it():

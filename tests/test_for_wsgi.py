@@ -1023,6 +1023,14 @@ def test_wm9_a_hook_hears_of_what_a_middleware_answers_too():
     assert log == [(3, None)]
 
 
+@pytest.mark.parametrize("body", [b"abc", iter([b"abc"])], ids=["bytes", "a stream"])
+def test_an_answer_to_head_has_no_body_and_that_is_no_error(body):
+    log = []
+    answers = wrapped(answering([]), hooked(log), lambda ctx, call: reply(ctx, 200, {"Content-Length": "3"}, body))
+    served = Served(answers, environ_of(Sent(method="HEAD"))).run()
+    assert (served.headers, served.body, log) == ([("Content-Length", "3")], b"", [(0, None)])
+
+
 def test_the_content_can_be_read_and_replaced():
     def changes(ctx, call):
         ctx = call(ctx)

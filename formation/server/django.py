@@ -24,7 +24,7 @@ from formation.server.request import ServerRequest
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from formation.ambient import Ambient
     from formation.http.request import Request
@@ -238,6 +238,11 @@ class DjangoResponse(ServerResponse):
         drop(self.native)
 
 
+def at_the_end(native: Any, do: Callable[[], object]) -> None:
+    """Have Django call ``do`` when it closes the response."""
+    native._resource_closers.append(do)
+
+
 def close_with(native: Any, came: Any) -> None:
     """Close ``came``, in whose place ``native`` goes out, together with that one."""
     native._resource_closers += came._resource_closers
@@ -294,7 +299,7 @@ def _put_content(native: Any, body: Body) -> None:
             body.push(native.content)
             body.end()
 
-        native._resource_closers.append(sent)
+        at_the_end(native, sent)
 
 
 def _put_stream(native: Any, body: Body, *, is_async: bool) -> None:
@@ -307,7 +312,7 @@ def _put_stream(native: Any, body: Body, *, is_async: bool) -> None:
                 body._count = int(native.headers.get("Content-Length", 0))
                 body.end()
 
-        native._resource_closers.append(sent)
+        at_the_end(native, sent)
     native.streaming_content = _AsyncChunks(body) if is_async or body.is_async else _Chunks(body)
     if file is not None and not is_mapped:
         native.file_to_stream = file
@@ -412,7 +417,7 @@ class _Threaded:
 
 def go_on(native: Any, around: Ambient) -> None:
     """Let what has been published hold until the response is closed, also for those who make a stream."""
-    native._resource_closers.append(around.answered)
+    at_the_end(native, around.answered)
     if native.streaming and getattr(native, "file_to_stream", None) is None:
         within = _AsyncWithin if native.is_async else _Within
         native.streaming_content = within(native.streaming_content, around)
