@@ -191,7 +191,7 @@ class Connection:
             message = await self._from_server()
             if message["type"] == "websocket.disconnect":
                 self._end(message.get("code", 1005), message.get("reason") or "")
-            elif self._incoming is not None or self._hooks:
+            elif message["type"] == "websocket.receive" and (self._incoming is not None or self._hooks):
                 await self._let_in(message)
                 continue
             return message

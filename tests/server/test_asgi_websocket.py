@@ -434,6 +434,20 @@ def test_message_middleware_sees_each_message_in_each_direction(serve, extra):
     assert host.sent == [ACCEPT, goes("a"), goes(b"b")]
 
 
+def test_what_is_no_message_passes_as_it_is(serve):
+    other, seen = {"type": "websocket.other"}, []
+
+    async def app(scope, receive, send):
+        await receive()
+        seen.append(await receive())
+        await send(ACCEPT)
+        await send(other)
+
+    host = serve(FormationMiddleware(app, [], [noting([])]), host=socket(other))
+    assert seen[0] is other
+    assert host.sent[1] is other
+
+
 def test_a_message_of_the_chain_has_what_the_connection_has(serve):
     seen = []
 
