@@ -276,7 +276,7 @@ class _Out:
                     chunk = next(source)
                 except StopIteration:
                     self._flushed = True
-                    if tail := body.flush():
+                    if not source.is_anew and (tail := body.flush()):
                         return tail
                 else:
                     return chunk if source.is_anew else body.push(chunk)

@@ -20,6 +20,8 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import formation
 from formation import ambient, reply, req, res
@@ -307,7 +309,7 @@ def test_w09_a_late_head_before_output_is_the_apps_own_answer_and_maps_are_not_f
         yield b"sorry"
 
     log = []
-    served = Served(wrapped(app, hooked(log), mapped(bytes.upper))).run()
+    served = Served(wrapped(app, hooked(log), mapped(bytes.upper, lambda: b"!"))).run()
     assert (served.status, served.body, len(log)) == ("500 Oops", b"sorry", 1)
 
 
@@ -1131,6 +1133,10 @@ def test_what_is_changed_in_the_request_is_written_into_the_environ_and_nothing_
     assert changed(change) == written
 
 
+def test_a_body_that_somebody_looks_at_and_does_not_read_is_that_of_the_server():
+    assert changed(lambda request: (request.body, request.fork().body), method="POST", body=b"abc") == {}
+
+
 @pytest.mark.parametrize(
     ("more", "url"),
     [
@@ -1514,6 +1520,74 @@ def test_a_client_below_sends_the_id_on(server):
 
 
 # Streams
+
+
+@given(
+    chunks=st.lists(st.binary(max_size=3), max_size=4),
+    kind=st.sampled_from([list, tuple, iter, "late", "close", "write"]),
+    head=st.tuples(
+        st.sampled_from(["200 OK", "404 Nothing", "500 "]),
+        st.lists(st.tuples(st.sampled_from(["X-A", "x-a", "Set-Cookie"]), st.sampled_from(["1", "", "\xe4"]))),
+    ),
+    layers=st.lists(st.sampled_from([pass_on, hooked([]), mapped(bytes), reading, "look", "pull"]), max_size=4),
+)
+def test_what_comes_out_is_what_the_app_gives_whatever_looks_on(chunks, kind, head, layers):
+    status, headers = head
+
+    def app(environ, start_response):
+        if kind == "late":
+            made = Chunks(*chunks)
+            made.start = lambda: start_response(status, list(headers))
+            return made
+        write = start_response(status, list(headers))
+        if kind == "write":
+            for chunk in chunks:
+                write(chunk)
+            return []
+        return Chunks(*chunks) if kind == "close" else kind(chunks)
+
+    def looks(ctx, call):
+        ctx = call(ctx)
+        assert res(ctx).status_code == int(status[:3])
+        assert res(ctx).headers.getlist("x-a") == [value for name, value in headers if name.lower() == "x-a"]
+        return ctx
+
+    def pulls(ctx, call):
+        ctx = call(ctx)
+        old = res(ctx).body
+        res(ctx).body = (chunk for chunk in old)
+        return ctx
+
+    more = [{"look": looks, "pull": pulls}.get(layer, layer) for layer in layers]
+    built, bare = wrapped(app, *more), Served(app).run()
+    for _ in range(2):  # the second time it is known to write
+        served = Served(built).run()
+        assert (served.body, served.status) == (bare.body, bare.status)
+        own = [line for line in served.headers if line[0] != "Content-Length"]  # of what has been read
+        assert own == bare.headers
+
+
+def test_a_client_that_goes_in_the_middle_is_heard_and_the_app_closed():
+    over, log = threading.Event(), []
+
+    def app(environ, start_response):
+        start_response("200 OK", list(PLAIN))
+        try:
+            while True:
+                yield b"x" * 65536
+        finally:
+            log.append("closed")
+
+    def hears(ctx, call):
+        ctx = call(ctx)
+        res(ctx).on_close(lambda count, error: (log.append(type(error)), over.set()))
+        return ctx
+
+    with wsgiref_serving(wrapped(app, hears, mapped(bytes.upper))) as url:
+        with build(base_uri=url, timeout=20) as http, http.get("/", stream=True) as result:
+            assert next(iter(result.body))[:1] == b"X"
+        assert over.wait(20)
+    assert log == ["closed", BodyAbandoned]
 
 
 def test_the_first_chunk_is_out_before_the_second_is_made_through_ten_layers():
