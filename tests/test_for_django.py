@@ -11,6 +11,7 @@ import threading
 import weakref
 from contextvars import ContextVar
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -18,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, Perm
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import got_request_exception, request_finished
+from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.utils.decorators import sync_and_async_middleware
@@ -30,6 +32,7 @@ from structlog.testing import capture_logs
 from formation import ambient, await_, for_asgi, for_django, reply, sleep
 from formation.errors import BodyAbandoned, BodyTooLarge
 from formation.for_django import FormationMiddleware
+from formation.for_requests import build, raw_response
 from formation.http import Request, Response
 from formation.middleware import request_duration, request_id, request_logger, retry
 from tests.django_site import stack
@@ -1738,6 +1741,39 @@ def test_tests_with_the_client_of_django_see_it():
         assert response.headers["X-Request-ID"] == "7f3a"
         later_ = async_to_sync(AsyncClient().get)("/", headers={"X-Request-ID": "7f3a"})
         assert later_.headers["X-Request-ID"] == "7f3a"
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_a_server_on_loopback_sends_a_file_by_itself_and_streams_and_errors_as_ever(tmp_path):
+    counts = []
+
+    def hook(ctx, call):
+        ctx = call(ctx)
+        ctx["fmtn.res.http"].on_close(lambda count, error: counts.append((count, error)))
+        return ctx
+
+    file = tmp_path / "file.txt"
+    file.write_bytes(b"0123456789" * 10_000)
+    urls = {"file": lambda request: FileResponse(file.open("rb")), "stream": streams, "fails": fails}
+    with (
+        stack(ours(request_id(), hook), COMMON, urls=urls),
+        make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=Quiet) as httpd,
+    ):
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with build(base_uri=f"http://127.0.0.1:{httpd.server_port}", response_as=raw_response) as client:
+                answers = [client.get(f"/{path}").response for path in urls]
+        finally:
+            httpd.shutdown()
+            thread.join()
+    assert [answer.status_code for answer in answers] == [200, 200, 500]
+    assert [len(answer.content) for answer in answers[:2]] == [100_000, 6]
+    assert counts == [(100_000, None), (6, None)]
 
 
 def test_many_threads_do_not_mix():
