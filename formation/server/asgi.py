@@ -411,7 +411,7 @@ class Attempt:
         if exchange.error is not None:
             self._leave()
         if exchange.waiting is not self:
-            self._state = DROPPED
+            self._state = PASSING if self._trails and self.complete else DROPPED
             if exchange.pumping and exchange.over:
                 self._answered()
 
@@ -449,6 +449,7 @@ class Attempt:
         if not message.get("more_body"):
             if body is not None:
                 body.end()
+            self._state = PASSING
             self._answered()
 
     async def _drop(self, message: Message) -> None:

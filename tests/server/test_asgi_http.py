@@ -203,6 +203,15 @@ def test_extensions_pass_in_place(serve, layers):
     assert "push" in host.kinds
 
 
+@pytest.mark.parametrize(
+    "layers", [[plain], [upper], [pulling], [apulling], [reading]], ids=lambda layers: layers[0].__name__
+)
+def test_what_comes_after_the_end_is_the_server_s_to_judge(serve, layers):
+    late = body(b"late", more=True)
+    host = serve(FormationMiddleware(answering(*HELLO, late), layers))
+    assert host.sent[-1] is late
+
+
 def test_head_and_304_keep_their_length_and_are_not_mapped(serve):
     head = start(304, (b"content-length", b"5"), (b"etag", b'"a"'))
     assert serve(FormationMiddleware(answering(head, body()), [upper])).sent[0] is head
