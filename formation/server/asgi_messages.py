@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.server.asgi_bodies import Chunks, Source
-from formation.server.request import ServerRequest
+from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _place(request: Request, came: Scope) -> Scope:
 def _host(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"host":
-            return quote(value, safe=":[]@!$&'()*+,;=~-._%")
+            return authority(value.decode("latin-1"))
     host, port = scope.get("server") or ("", None)
     host = f"[{host}]" if ":" in host else host
     default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(scope.get("scheme", "http"))

@@ -20,7 +20,7 @@ from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[impo
 from formation import ambient
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers
-from formation.server.request import ServerRequest
+from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ def give(request: Request, native: Any) -> Body | None:
 
 
 def _url(native: Any) -> str:
-    return f"{native.scheme}://{native._get_raw_host()}{native.get_full_path()}"
+    return f"{native.scheme}://{authority(native._get_raw_host())}{native.get_full_path()}"
 
 
 def _put_url(native: Any, url: str) -> None:
     parts, meta = urlsplit(url), native.META
-    if parts.netloc != native._get_raw_host():
+    if parts.netloc != authority(native._get_raw_host()):
         meta["HTTP_HOST"] = parts.netloc
     if parts.scheme != native.scheme:
         if hasattr(native, "scope"):

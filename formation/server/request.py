@@ -10,10 +10,11 @@ What a middleware changes, the app gets. What nobody has touched, the edge passe
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from multidict import MultiDict, getversion
 
@@ -34,6 +35,20 @@ State: TypeAlias = tuple[int, int]
 def state(fields: Any) -> State:
     """Return what tells whether headers or parameters have been changed or replaced since."""
     return id(fields), getversion(fields)
+
+
+_AUTHORITY: Final = re.compile(r"[\w.~!$&'()*+,;=%-]*(:\d*)?|\[[\da-fA-F:.]+\](:\d*)?", re.ASCII)
+
+
+def authority(host: str) -> str:
+    """Return a Host header as it stands in a URL: the client's word, of which nothing may be read as a path."""
+    if _AUTHORITY.fullmatch(host):
+        if host[:1] != "[":
+            return host
+        with suppress(ValueError):  # no address of IPv6 after all
+            urlsplit(f"//{host}")
+            return host
+    return quote(host, safe=":", encoding="latin-1", errors="replace")
 
 
 class ServerRequest(Request):

@@ -18,7 +18,7 @@ from multidict import istr
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers
-from formation.server.request import ServerRequest, state
+from formation.server.request import ServerRequest, authority, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,8 @@ class WsgiRequest(ServerRequest):
                 host = f"{host}:{port}"
         path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _PATH) or "/"
         query = environ.get("QUERY_STRING")
-        return f"{scheme}://{host}{path}?{query}" if query else f"{scheme}://{host}{path}"
+        url = f"{scheme}://{authority(host)}{path}"
+        return f"{url}?{query}" if query else url
 
     def read_headers(self) -> Headers:
         """Read the headers; a server has joined the lines of a name."""

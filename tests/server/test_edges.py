@@ -126,6 +126,34 @@ def test_the_app_sees_the_path_that_a_middleware_changes(ask):
     assert seen == [("/new/ä", "x=1")]
 
 
+@pytest.mark.parametrize(
+    "host", ["x/open?", "x/open#", "u@x", ":::", "[::1", "[::1.2.3.999]", "[::1]x", "x y", "ä", "x:y"]
+)
+def test_nothing_in_the_host_header_is_read_as_a_path_or_breaks_the_url(ask, host):
+    found, seen = [], []
+
+    def look(ctx, call):
+        request = req(ctx)
+        found.extend([request.path, request.name, request.scheme])
+        request.params["a"] = "1"
+        return call(ctx)
+
+    ask([look], lambda each: seen.append((each.path, each.headers["host"])) or Reply(), "/own", headers={"Host": host})
+    assert (found, seen) == (["/own", "GET /own", "http"], [("/own", host)])
+
+
+@pytest.mark.parametrize("host", ["x", "x:8000", "[::1]", "[::1]:8000", "a_b.example"])
+def test_a_host_header_stands_in_the_url_as_it_came(ask, host):
+    found = []
+    ask(
+        [lambda ctx, call: found.append(req(ctx).url) or call(ctx)],
+        lambda seen: Reply(),
+        "/own",
+        headers={"Host": host},
+    )
+    assert found == [f"http://{host}/own"]
+
+
 def test_a_body_that_a_middleware_has_read_is_there_for_the_app(ask):
     found = []
 
