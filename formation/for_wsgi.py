@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from formation.http.request import Request
     from formation.kernel import Chain, Ctx, Middleware
     from formation.server.wsgi_request import Environ
+    from formation.server.wsgi_response import Write
 
 __all__ = ["Endpoint", "FormationMiddleware", "endpoint"]
 
@@ -198,15 +199,13 @@ class _Exchange(Came):
         if len(self.calls) > 1:
             self.drop(but=call)
         body = call.body if call.body is not None and call.body.is_watched else None
-        if call.status is not None:
-            write = self._start(response, call.exc_info)
-            if call.is_paused:
-                call.hand_over(self.start_response)
-                call.go_on(write if body is None else lambda data: write(body.push(data)))
+        write = None if call.status is None else self._start(response, call.exc_info)
+        call.hand_over(self.start_response, write if body is None or write is None else _through(body, write))
+        if call.is_paused:
+            call.go_on()
         stays = call.ambient is None or not call.is_lazy or type(call.iterable) is self.live.get("wsgi.file_wrapper")
         if body is None and stays and not call.is_begun:
-            return call.release(self.start_response)  # type: ignore[no-any-return]
-        call.hand_over(self.start_response)
+            return call.release()  # type: ignore[no-any-return]
         return _Out(call, body)
 
     def _send_other(self, response: Response) -> Iterable[bytes]:
@@ -246,6 +245,10 @@ class _Exchange(Came):
         for call in self.calls:
             if call is not but:
                 call.drop(error)
+
+
+def _through(body: Body, write: Write) -> Write:
+    return lambda data: write(body.push(data))
 
 
 class _Out:

@@ -727,6 +727,20 @@ def test_wm3_what_is_written_through_a_map_is_sent_before_write_returns():
     assert (served.run().body, seen) == (b"ABCDEF", [b"AB", b"ABCD"])
 
 
+@pytest.mark.parametrize("middleware", [pass_on, mapped(bytes.upper)], ids=["nothing", "a map"])
+def test_what_is_written_while_the_server_iterates_is_sent_as_well(middleware):
+    def app(environ, start_response):
+        write = start_response("200 OK", list(PLAIN))
+
+        def late():
+            write(b"ab")
+            yield b"cd"
+
+        return late()
+
+    assert Served(wrapped(app, middleware)).run().body.lower() == b"abcd"
+
+
 def test_wm3_who_reads_the_content_reads_what_was_written_too():
     def reads(ctx, call):
         ctx = call(ctx)
@@ -1158,6 +1172,7 @@ def test_the_url_is_put_together_as_pep_3333_has_it(more, url):
 def test_headers_are_those_of_the_environ_and_no_empty_ones_that_servers_make_up():
     found = []
     environ = environ_of(Sent(headers={"X-A": "1", "Content-Type": "", "Content-Length": ""}))
+    environ["HTTP_CONTENT_LENGTH"] = "7"  # what a client calls Content_Length
     Served(wrapped(answering([]), changing(lambda request: found.append(dict(request.headers)))), environ).run()
     assert found == [{"Host": "testserver", "X-A": "1"}]
 

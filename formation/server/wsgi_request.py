@@ -214,7 +214,7 @@ def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
 def _header_of(key: str) -> str:
     """Return the header that a key of an environ stands for, if it does."""
     name = ""
-    if key.startswith("HTTP_") or key in _UNPREFIXED:
+    if key in _UNPREFIXED or (key.startswith("HTTP_") and key[5:] not in _UNPREFIXED):
         name = istr(key.removeprefix("HTTP_").replace("_", "-").title())  # the form that a multidict takes fastest
     if len(_names) < MANY:
         _names[key] = name

@@ -134,13 +134,12 @@ class Call:
         """Whether the app has written something, and waits until it is sent."""
         return self._aside is not None and self._aside.is_paused
 
-    def go_on(self, write: Write | None = None) -> None:
-        """Let the app go on that has written something, with what writes from now on, to the end or the next pause."""
-        self._out_write = write
-        if write is not None:
+    def go_on(self) -> None:
+        """Let the app go on that has written something: to the end, or as long as this cannot be sent to a pause."""
+        if self._out_write is not None:
             ready, self.ahead = self.ahead, []
             for data in ready:
-                write(data)
+                self._out_write(data)
         with self._published():
             cast("Aside", self._aside).go_on()
 
@@ -171,16 +170,16 @@ class Call:
         """Whether something has been written or pulled before it could be sent."""
         return bool(self.ahead) or self._chunks is not None
 
-    def release(self, start_response: Any) -> Any:
-        """Give away what the app has returned; what it says from now on it says to the server."""
+    def hand_over(self, start_response: Any, write: Write | None) -> None:
+        """From now on, what the app says and writes goes to the server."""
+        self._out, self._out_write, self.exc_info = start_response, write, None
+
+    def release(self) -> Any:
+        """Give away what the app has returned."""
         if self.ambient is not None:
             self.ambient.answered()
-        returned, self.iterable, self.exc_info, self._out = self.iterable, None, None, start_response
+        returned, self.iterable = self.iterable, None
         return returned
-
-    def hand_over(self, start_response: Any) -> None:
-        """From now on, what the app says it says to the server."""
-        self._out, self.exc_info = start_response, None
 
     def look(self) -> None:
         """See to it that there is a head: ask a lazy app for its first chunk."""
@@ -206,8 +205,11 @@ class Call:
             self._chunks = iter(self.iterable)
         if self.ambient is None:
             return next(self._chunks)
-        with self._published():
+        token = current.set(self.ambient)
+        try:
             return next(self._chunks)
+        finally:
+            restore(token)
 
     def drop(self, error: BaseException | None = None) -> None:
         """Close it, by way of the body that somebody has looked at, so that its hooks are told."""
@@ -219,7 +221,7 @@ class Call:
         """Close what the app has returned, once."""
         self.ended = True
         if self.is_paused:
-            with suppress(OSError), self._published():  # as if the client were gone
+            with suppress(Exception), self._published():  # what it makes of it, nobody is to answer
                 cast("Aside", self._aside).go_on(OSError("the answer is not sent: a middleware has another one"))
         iterable, self.iterable, self._chunks, self.exc_info = self.iterable, None, iter(()), None
         self.ahead.clear()
