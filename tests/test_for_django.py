@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, PermissionDenied
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -29,7 +30,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from formation import ambient, await_, for_asgi, for_django, reply, sleep
+from formation import ambient, await_, for_asgi, for_django, for_wsgi, reply, sleep
 from formation.errors import BodyAbandoned, BodyTooLarge
 from formation.for_django import FormationMiddleware
 from formation.for_requests import build, raw_response
@@ -1216,14 +1217,21 @@ def test_two_beside_each_other_do_what_two_do(world):
     assert order == ["a in", "b in", "c in", "c out", "b out", "a out"]
 
 
-def test_its_wsgi_and_asgi_applications_can_be_wrapped_further():
-    with stack(ours(request_id()), urls=ok):
-        wrapped = WSGIHandler()
+def test_its_applications_can_be_wrapped_by_the_edges_of_their_protocols(world):
+    """Outside and inside of Django there is one id, and clients in the view have it."""
+    seen = []
 
-        def app(environ, start_response):
-            return wrapped(environ, start_response)
+    def view(request):
+        seen.append((request.headers["X-Request-ID"], ambient.current.get().request_id))
+        return ok(request)
 
-        assert by_wsgi(app).status == 200
+    with stack(ours(request_id()), neighbour, urls=later(view) if world.is_async else view):
+        if world.is_async:
+            app = for_asgi.FormationMiddleware(get_asgi_application(), [request_id()])
+            answer = asyncio.run(by_asgi(app))
+        else:
+            answer = by_wsgi(for_wsgi.FormationMiddleware(get_wsgi_application(), [request_id()]))
+    assert [(*answer.lines("x-request-id"), *answer.lines("x-request-id"))] == seen
 
 
 # What is refused
@@ -1345,7 +1353,7 @@ def test_a_changed_url_is_the_one_that_is_routed(world):
     def change(ctx, call):
         request = ctx["fmtn.req.http"]
         assert ctx["fmtn.native"]["request"].GET["a"] == "1"
-        request.url = "https://other/b%C3%A4?c=2"
+        request.url = "https://me@other/b%C3%A4?c=2"
         return call(ctx)
 
     def view(request, **path):

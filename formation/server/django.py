@@ -125,7 +125,7 @@ def _url(native: Any) -> str:
 def _put_url(native: Any, url: str) -> None:
     parts, meta = urlsplit(url), native.META
     if parts.netloc != authority(native._get_raw_host()):
-        meta["HTTP_HOST"] = parts.netloc
+        meta["HTTP_HOST"] = parts.netloc.rpartition("@")[2]
     if parts.scheme != native.scheme:
         if hasattr(native, "scope"):
             native.scope = {**native.scope, "scheme": parts.scheme}  # the server's own stays as it is
