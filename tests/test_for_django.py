@@ -1363,6 +1363,27 @@ def test_a_changed_url_is_the_one_that_is_routed(world):
     assert answer.body.decode() == "/bä {'c': ['2']} https://other/b%C3%A4?c=2"
 
 
+@pytest.mark.parametrize(
+    ("path", "found"), [("/shop/b", ("/shop", "/b")), ("/shop", ("/shop", "/")), ("/shopping", ("", "/shopping"))]
+)
+def test_a_changed_path_is_below_the_script_or_there_is_none(path, found):
+    def change(ctx, call):
+        request = ctx["fmtn.req.http"]
+        assert request.path == "/shop/a"
+        request.url = f"http://testserver{path}"
+        return call(ctx)
+
+    seen = []
+
+    def view(request):
+        seen.append((request.META["SCRIPT_NAME"], request.path_info, request.path))
+        return ok(request)
+
+    with stack(ours(change), urls=view):
+        by_wsgi(WSGIHandler(), "/a", SCRIPT_NAME="/shop")
+    assert seen == [(*found, path)]
+
+
 def test_a_changed_param_method_and_peer_are_the_views(world):
     def change(ctx, call):
         request = ctx["fmtn.req.http"]

@@ -131,8 +131,10 @@ def _put_url(native: Any, url: str) -> None:
             native.scope = {**native.scope, "scheme": parts.scheme}  # the server's own stays as it is
         else:
             meta["wsgi.url_scheme"] = parts.scheme
-    native.path = unquote(parts.path) or "/"
-    native.path_info = meta["PATH_INFO"] = native.path.removeprefix(meta.get("SCRIPT_NAME", "").rstrip("/"))
+    native.path, script = unquote(parts.path) or "/", meta.get("SCRIPT_NAME", "").rstrip("/")
+    if not f"{native.path}/".startswith(f"{script}/"):  # not below where this site is mounted
+        script = meta["SCRIPT_NAME"] = ""
+    native.path_info = meta["PATH_INFO"] = native.path[len(script) :] or "/"
     meta["QUERY_STRING"] = parts.query
     for name in ("GET", *_CACHED):
         vars(native).pop(name, None)
