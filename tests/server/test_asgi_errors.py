@@ -9,7 +9,7 @@ import pytest
 from formation import await_, reply, req, res
 from formation.errors import BodyAbandoned, BodyConsumed, ClientGone, ProtocolError
 from formation.for_asgi import FormationMiddleware
-from formation.http import Response
+from formation.http import Body, Response
 from tests.server.asgi_host import (
     GONE,
     HELLO,
@@ -527,6 +527,33 @@ def test_a_long_request_that_the_app_has_read_is_not_sent_again(serve):
     assert (host.status, list(map(len, app.asked))) == (200, [70001, 70001])
 
 
+def test_a_long_request_that_the_app_has_read_cannot_be_read_any_more(serve):
+    seen = []
+
+    def look(ctx, call):
+        assert req(ctx).replayable
+        ctx = call(ctx)
+        seen.append(req(ctx).replayable)
+        with pytest.raises(BodyConsumed, match="the app has read the body of the request"):
+            req(ctx).content  # noqa: B018
+        return ctx
+
+    app = FormationMiddleware(Flaky(0), [look])
+    assert serve(app, chunk(b"a" * 70000, more=True), chunk(b"b")).status == 200
+    assert seen == [False]
+
+
+def test_a_request_whose_body_somebody_has_looked_at_is_sent_again_from_its_start(serve):
+    app = Flaky(2)
+
+    def look(ctx, call):
+        assert req(ctx).body.native is not None
+        return call(ctx)
+
+    serve(FormationMiddleware(app, [look, again3]), chunk(b"a", more=True), chunk(b"b"))
+    assert app.asked == [b"ab"] * 3
+
+
 def test_the_first_answer_may_win_after_all(serve):
     def fallback(ctx, call):
         first = call(dict(ctx))
@@ -749,3 +776,110 @@ def test_variables_that_a_middleware_resets_are_reset(serve):
         assert var.get() == 0
 
     serve(main)
+
+
+@pytest.mark.parametrize("where", ["a middleware", "a body"])
+def test_an_exchange_that_the_server_drops_while_it_waits_for_us_is_closed(where):
+    events = []
+
+    def layer(ctx, call):
+        ctx = call(ctx)
+        if where == "a middleware":
+            try:
+                await_(asyncio.sleep(60))
+            finally:
+                events.append("layer")
+        res(ctx).body = slow()
+        return ctx
+
+    async def slow():
+        try:
+            await asyncio.sleep(60)
+            yield b""
+        finally:
+            events.append("body")
+
+    async def main():
+        coroutine = Host().call(FormationMiddleware(answering(*HELLO), [layer]))
+        while coroutine.send(None) is None:  # to what is waited for
+            pass
+        coroutine.close()
+
+    asyncio.run(main())
+    assert events == ["layer" if where == "a middleware" else "body"]
+
+
+def test_a_body_that_is_read_in_a_task_of_its_own_is_refused_with_a_reason():
+    async def layer(ctx, call):
+        ctx = await call(ctx)
+        await asyncio.create_task(res(ctx).body.aread())
+        return ctx
+
+    with pytest.raises(RuntimeError, match="has to be read in the task of its chain"):
+        asyncio.run(Host().call(FormationMiddleware(answering(*HELLO), [layer])))
+
+
+def test_a_stream_of_its_own_is_not_sent_where_there_is_no_body(serve):
+    def answer(ctx, call):
+        ctx = reply(ctx, 200, {}, iter([b"a"]))
+        res(ctx).on_close(lambda count, error: closed.append(count))
+        return ctx
+
+    closed = []
+    host = serve(FormationMiddleware(fails, [answer]), method="HEAD")
+    assert (host.body, host.kinds, closed) == (b"", ["start", "body"], [0])
+
+
+def test_what_is_left_of_an_answer_cannot_be_read_when_its_app_has_ended(serve):
+    seen, kept = [], []
+
+    def layer(ctx, call):
+        first = call(dict(ctx))
+        kept.append(res(call(dict(ctx))).body)
+        for name in ("returned", "ended"):
+            with pytest.raises(ProtocolError, match=f"{name} in the middle of its response"):
+                list(kept[0] if name == "returned" else Body(kept[0]._source))
+            seen.append(name)
+        return first
+
+    calls = []
+
+    async def app(scope, receive, send):
+        calls.append(1)
+        await send(start(200 + len(calls)))
+        if len(calls) == 1:
+            await send(body(b"a"))
+
+    assert serve(FormationMiddleware(app, [layer])).status == 201
+    assert seen == ["returned", "ended"]
+
+
+def test_an_error_in_mid_body_comes_out_though_a_generator_makes_the_best_of_it(serve):
+    def layer(ctx, call):
+        ctx = call(ctx)
+        old = res(ctx).body
+
+        def new():
+            try:
+                yield from old
+            except ZeroDivisionError:
+                yield b" and so on"
+
+        res(ctx).body = new()
+        return ctx
+
+    host = Host()
+    with pytest.raises(ZeroDivisionError):
+        serve(FormationMiddleware(answering(start(), body(b"a", more=True), last=fails), [layer]), host=host)
+    assert host.body == b"a and so on"
+
+
+def test_trailers_pass_though_the_body_was_replaced(serve):
+    def layer(ctx, call):
+        ctx = call(ctx)
+        res(ctx).body = b"other"
+        return ctx
+
+    trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
+    host = serve(FormationMiddleware(answering(start(trailers=True), body(b"a"), trailers), [layer]))
+    assert (host.body, host.sent[-1]) == (b"other", trailers)

@@ -13,6 +13,7 @@ import pytest
 from formation import ambient, await_, reply, req, res
 from formation.errors import BodyTooLarge, ClientGone
 from formation.for_asgi import FormationMiddleware
+from formation.http import Request
 from tests.server.asgi_host import (
     GONE,
     HELLO,
@@ -559,6 +560,12 @@ def test_files_that_the_server_would_send_are_read_where_a_middleware_changes_th
         ]
         assert serve(FormationMiddleware(answering(start(), *parts), [plain])).sent[1:] == parts
         assert serve(FormationMiddleware(answering(start(), *parts), [upper])).body == b"WORLDHELLO"
+        opened.seek(6)
+        whole = {"type": "http.response.zerocopysend", "file": opened}
+        assert serve(FormationMiddleware(answering(start(), whole), [upper])).body == b"WORLD"
+        opened.seek(6)
+        part = {"type": "http.response.zerocopysend", "file": opened, "count": 2}
+        assert serve(FormationMiddleware(answering(start(), part), [upper])).body == b"WO"
 
 
 # The request's body
@@ -722,3 +729,46 @@ def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_t
         serve(FormationMiddleware(answering(*HELLO, first=look, last=look), layers), headers=headers)
         assert seen == [common | {"fmtn.deadline": 1e9}, common]
     assert ambient.current.get() is None
+
+
+def test_headers_and_bodies_may_be_any_bytes(serve):
+    def layer(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers["y"] = "2"
+        res(ctx).body.map(bytes.upper)
+        return ctx
+
+    sent = [start(200, (memoryview(b"x"), memoryview(b"1"))), body(memoryview(b"ab"), more=True), body(bytearray(b"c"))]
+    host = serve(FormationMiddleware(answering(*sent), [layer]))
+    assert (host.headers, host.body) == ([(b"x", b"1"), (b"y", b"2")], b"ABC")
+
+
+def test_a_request_object_of_its_own_is_what_the_app_gets(serve):
+    seen = []
+
+    async def look(scope, receive, send):
+        seen.append((scope["method"], scope["path"], dict(scope["headers"]), await receive(), await receive()))
+
+    def layer(ctx, call):
+        headers = {"Host": "example.com", "X-A": "1"}
+        ctx["fmtn.req.http"] = Request("PUT", "http://example.com/other", headers=headers, content=b"new")
+        return call(ctx)
+
+    serve(FormationMiddleware(answering(*HELLO, first=look), [layer]), chunk(b"old", more=True), chunk(b"rest"), GONE)
+    (method, path, headers, first, second) = seen[0]
+    assert (method, path, headers[b"x-a"], first, second) == ("PUT", "/other", b"1", chunk(b"new"), GONE)
+
+
+def test_what_the_client_still_sends_is_nobody_s_where_the_body_was_replaced(serve):
+    seen = []
+
+    async def read(scope, receive, send):
+        seen.extend([await receive(), await receive()])
+
+    def layer(ctx, call):
+        req(ctx).body = b"new"
+        return call(ctx)
+
+    app = FormationMiddleware(answering(*HELLO, first=read), [layer])
+    serve(app, chunk(b"a", more=True), chunk(b"b"), GONE, method="POST")
+    assert seen == [chunk(b"new"), GONE]
