@@ -100,16 +100,19 @@ def give(request: Request, native: Any) -> Body | None:
     ours = request if isinstance(request, DjangoRequest) else None
     if ours is not None and ours.is_untouched:
         return None
-    again = ours is None or bool(ours.first)  # a call before may have written something else
-    if ours is not None and not again and (ours.url_changed or ours.headers_changed):
-        ours.first.update(META=native.META.copy(), url=_url(native))
+    if ours is None or ours.first:  # a call before may have written something else
+        new_url = new_headers = True
+    else:
+        new_url, new_headers = ours.url_changed, ours.headers_changed
+        if new_url or new_headers:
+            ours.first.update(META=native.META.copy(), url=_url(native))
     if request.method != native.method:
         native.method = native.META["REQUEST_METHOD"] = request.method
     if request.peer != native.META.get("REMOTE_ADDR"):
         native.META["REMOTE_ADDR"] = request.peer
-    if ours is None or again or ours.headers_changed:
+    if new_headers:
         _put_request_headers(native, request.headers)
-    if request.target != _url(native) if ours is None or again else ours.url_changed:
+    if new_url and request.target != _url(native):
         _put_url(native, request.target)  # after the headers, for it says the host
     if ours is not None and not ours.body_read:
         return None
