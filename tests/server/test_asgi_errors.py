@@ -792,9 +792,9 @@ def test_an_exchange_that_the_server_drops_while_it_waits_for_us_is_closed(where
         res(ctx).body = slow()
         return ctx
 
-    async def slow():
+    def slow():
         try:
-            await asyncio.sleep(60)
+            await_(asyncio.sleep(60))
             yield b""
         finally:
             events.append("body")
