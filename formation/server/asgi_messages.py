@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
+
+from multidict import CIMultiDict
 
 from formation.http.body import Body
 from formation.http.headers import Headers
@@ -76,8 +77,8 @@ class AsgiResponse(ServerResponse):
         message = self.native.message
         if len(self._came) == 1 and self._status_code == message["status"]:  # nobody has looked
             return message
-        if self.status_changed:
-            message = {**message, "status": self.status_code}
+        if self._status_code != message["status"]:
+            message = {**message, "status": self._status_code}
         if self.headers_changed:
             message = {**message, "headers": encoded(self._headers)}
         return message
@@ -165,18 +166,26 @@ def template_of(scope: Scope, root_path: str) -> str | None:
 
 
 def decoded(lines: Iterable[Any]) -> Headers:
-    """Make headers of pairs of bytes."""
+    """Make headers of pairs of bytes, which a server, or an app, answers for."""
+    headers = Headers.__new__(Headers)
     try:
-        return Headers.received([(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines])
+        _fill(headers, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines])
     except AttributeError:  # some app's bytes are a memoryview
-        return Headers.received([(str(name, "latin-1"), str(value, "latin-1")) for name, value in lines])
+        _fill(headers, [(str(name, "latin-1"), str(value, "latin-1")) for name, value in lines])
+    return headers
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Make pairs of bytes of headers; names in lower case, as ASGI wants them."""
-    return [(_name(name), value.encode("latin-1")) for name, value in headers.items()]
+    return [(_raw.get(name) or _learnt(name), value.encode("latin-1")) for name, value in headers.items()]
 
 
-@lru_cache(maxsize=1024)  # names of headers stand in programs; this is ten times what a large one has
-def _name(name: str) -> bytes:
-    return name.lower().encode("latin-1")
+def _learnt(name: str) -> bytes:
+    raw = name.lower().encode("latin-1")
+    if len(_raw) < 1024 and len(raw) < 64:  # names stand in programs: ten times what a large one has
+        _raw[str(name)] = raw
+    return raw
+
+
+_raw: Final[dict[str, bytes]] = {}
+_fill: Final = CIMultiDict.__init__
