@@ -24,7 +24,7 @@ FormationMiddleware(app, [powered])
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from formation.client.in_process_asgi import Endpoint, endpoint
 from formation.introspection import name_of
@@ -32,6 +32,7 @@ from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE, WS
 from formation.server.asgi import Exchange, enter
 from formation.server.asgi_messages import AsgiRequest, trace_of
+from formation.server.request import MAX_BODY, check_max_body
 from formation.server.websocket import Connection, connect, give, take
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from formation.server.websocket import Messages
 
 __all__ = ["Connection", "Endpoint", "FormationMiddleware", "endpoint"]
-
-MAX_BODY: Final = 64 * 1024 * 1024
-"""As of the clients: many times what is meant to be read as a whole, and no machine's memory."""
 
 
 class FormationMiddleware:
@@ -59,7 +57,7 @@ class FormationMiddleware:
         app: an ASGI 3.0 app.
         middleware: functions ``(ctx, call) -> ctx``, plain or ``async def``; the first is outermost.
         message_middleware: the same, around each message of a WebSocket, which is ``ctx["fmtn.message"]``.
-        max_body: bytes of a request or a response that a middleware may read into memory, 64 MiB; ``None``: no limit.
+        max_body: bytes of a request or a response that a middleware may read into memory, 16 MiB; ``None``: no limit.
             A request that is longer is answered with 413.
 
     Raises:
@@ -77,9 +75,7 @@ class FormationMiddleware:
     ) -> None:
         if not callable(app):
             raise TypeError(f"expected an ASGI app, a callable (scope, receive, send), got {app!r}")
-        if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
-            raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
-        self.max_body = max_body
+        self.max_body = check_max_body(max_body)
         self.middleware = wrap(enter, middleware).middleware
         self.message_middleware = wrap(take, message_middleware).middleware
         if type(app) is FormationMiddleware and app.max_body == max_body:

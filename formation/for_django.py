@@ -72,10 +72,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FormationMiddleware", "middleware"]
 
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of a request or of a stream that a middleware may read into memory. 1 MiB is what nginx lets a client send;
-Django's own DATA_UPLOAD_MAX_MEMORY_SIZE holds as well."""
-
 _TRACE: Final = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
 _FAILURE: Final = "_formation_failure"
 """The attribute of Django's request that holds the error of what is inside."""
@@ -104,7 +100,7 @@ def middleware(
     >>> MIDDLEWARE = ["shop.middleware.formation", "django.middleware.common.CommonMiddleware"]  # in the settings
     """
     layers, errors = wrap(_unused, middleware).middleware, _errors(catch)
-    _check_limit(max_body)
+    check_max_body(max_body)
 
     def formation(get_response: Callable[[Any], Any]) -> FormationMiddleware:
         return FormationMiddleware(get_response, layers, catch=errors, max_body=max_body)
@@ -152,7 +148,7 @@ class FormationMiddleware:
         self.catch = _errors(catch)
         if self.catch:  # and only then, for Django registers what it finds
             self.process_exception = self._catch
-        _check_limit(max_body)
+        check_max_body(max_body)
         self.max_body = max_body
         self.is_async: bool = iscoroutinefunction(get_response)
         inner = getattr(get_response, "__wrapped__", None)
@@ -346,11 +342,6 @@ def _errors(catch: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
         if not isinstance(each, type) or not issubclass(each, Exception):
             raise TypeError(f"expected classes of errors in catch, such as [OutOfStock], got {each!r}")
     return errors
-
-
-def _check_limit(max_body: object) -> None:
-    if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
-        raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
 
 
 def _from_settings() -> dict[str, Any]:

@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     from formation.http.headers import Headers
 
 
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes of a body that a middleware may read into memory, unless an edge is told otherwise: what Quart lets a client
+send. Without a limit anybody could fill the memory."""
+
+
+def check_max_body(max_body: Any) -> int | None:
+    """Return ``max_body`` if it is a number of bytes, or ``None``: no limit."""
+    if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
+        raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
+    return max_body  # type: ignore[no-any-return]
+
+
 State: TypeAlias = tuple[int, int]
 
 
