@@ -198,8 +198,11 @@ class Body:
                 size += len(chunk)
                 if self.limit is not None and size > self.limit:
                     too_large = BodyTooLarge(limit=self.limit, got=size)
-                    self.close(too_large)
-                    raise too_large
+                    try:
+                        self.close(too_large)
+                        raise too_large
+                    finally:
+                        del too_large  # or the error, its traceback and this frame hold each other
                 chunks.append(chunk)
             self._keep(b"".join(chunks))
         return self._source  # type: ignore[no-any-return]
@@ -212,8 +215,11 @@ class Body:
                 size += len(chunk)
                 if self.limit is not None and size > self.limit:
                     too_large = BodyTooLarge(limit=self.limit, got=size)
-                    await self.aclose(too_large)
-                    raise too_large
+                    try:
+                        await self.aclose(too_large)
+                        raise too_large
+                    finally:
+                        del too_large
                 chunks.append(chunk)
             self._keep(b"".join(chunks))
         return self._source  # type: ignore[no-any-return]
