@@ -318,10 +318,13 @@ class Aside:
         aside.parent = driver = getcurrent()
         if not aside:  # not begun
             aside.gr_context = _new_context(driver) if driver.gr_context is None else driver.gr_context
-        if error is None:
-            aside.switch()
-        else:
-            aside.throw(type(error), error, error.__traceback__)
+        try:
+            if error is None:
+                aside.switch()
+            else:
+                aside.throw(type(error), error, error.__traceback__)
+        finally:
+            del error  # or the error, its traceback and this frame hold each other
 
     def pause(self) -> None:
         """Go back to who has begun it; called by what runs in here."""

@@ -198,7 +198,7 @@ class _Exchange(Came):
         call: Call = response.native
         if len(self.calls) > 1:
             self.drop(but=call)
-        body = call.body if call.body is not None and call.body.is_watched else None
+        body: Body | None = call.body if call.body is not None and call.body.is_watched else None
         write = None if call.status is None else self._start(response, call.exc_info)
         call.hand_over(self.start_response, write if body is None or write is None else _through(body, write))
         if call.is_paused:
@@ -232,6 +232,8 @@ class _Exchange(Came):
         except BaseException as error:
             body.close(error)
             raise
+        if type(response) is WsgiResponse:
+            response.native.hand_over(self.start_response, None)
         return out
 
     def _start(self, response: Response, exc_info: Any = None) -> Any:

@@ -13,7 +13,7 @@ import tracemalloc
 import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import FileWrapper
@@ -298,6 +298,13 @@ def test_w09_a_head_with_exc_info_after_output_raises_in_the_app_what_the_server
     assert served.body.lower() == b"a"
 
 
+def test_w09_is_so_for_an_app_whose_body_a_generator_pulls_as_well():
+    served = Served(wrapped(failing_late, lambda ctx, call: pulled(call(ctx))))
+    with pytest.raises(LookupError, match="gone"):
+        served.run()
+    assert served.body == b"A"
+
+
 def test_w09_a_late_head_before_output_is_the_apps_own_answer_and_maps_are_not_for_it():
     def app(environ, start_response):
         start_response("200 OK", list(PLAIN))
@@ -540,7 +547,9 @@ def test_w21_wsgiref_validate_is_silent_about_a_post_that_a_middleware_reads():
     result.close()
 
 
-def test_w22_what_is_over_is_freed_without_the_garbage_collector(touch):
+@pytest.mark.parametrize("middleware", MIDDLEWARES.values(), ids=MIDDLEWARES)
+@pytest.mark.parametrize("app", ANSWERS.values(), ids=ANSWERS)
+def test_w22_what_is_over_is_freed_without_the_garbage_collector(app, middleware):
     freed = []
 
     class Marked(dict):
@@ -551,11 +560,12 @@ def test_w22_what_is_over_is_freed_without_the_garbage_collector(touch):
         weakref.finalize(marked, freed.append, 1)
         return call(ctx)
 
+    built = wrapped(app(), marks, middleware)
     gc.collect()
     gc.disable()
     try:
-        Served(wrapped(answering(chunk for chunk in (b"a",)), marks, touch)).run()
-        assert freed == [1]
+        Served(built).run()
+        assert (freed, gc.collect()) == ([1], 0)
     finally:
         gc.enable()
 
@@ -1418,6 +1428,51 @@ def test_what_is_async_is_refused_when_it_is_built():
 def test_a_limit_that_is_none_is_refused(max_body):
     with pytest.raises(ValueError, match="expected max_body"):
         FormationMiddleware(answering([]), max_body=max_body)
+
+
+def failing(ctx, call):
+    call(ctx)
+    raise LookupError("mine")
+
+
+def broken_app(environ, start_response):
+    raise LookupError("gone")
+
+
+FAILURES = {
+    "the app": lambda: wrapped(broken_app, look),
+    "a middleware": lambda: wrapped(writing, failing, hooked([])),
+    "a middleware, when the app has written": lambda: known_to_write(failing),
+    "an app that writes to nobody": lambda: known_to_write(lambda ctx, call: reply(call(ctx), 404, PLAIN, b"no")),
+    "a wrong return": lambda: wrapped(writing, lambda ctx, call: None),
+    "a body that is too large": lambda: wrapped(writing, changing(lambda request: request.content), max_body=1),
+    "a response that is too large": lambda: wrapped(writing, reading, max_body=1),
+    "a map": lambda: wrapped(answering([b"a"]), mapped(lambda chunk: fail())),
+}
+
+
+def known_to_write(*middleware):
+    built = wrapped(writing, *middleware)
+    built.writes = True
+    return built
+
+
+@pytest.mark.parametrize("make", FAILURES.values(), ids=FAILURES)
+def test_what_fails_leaves_nothing_to_the_garbage_collector(make):
+    built = make()
+
+    def fails():
+        with suppress(LookupError, TypeError, BodyTooLarge):
+            Served(built, environ_of(Sent(method="POST", body=b"abc"))).run()
+
+    fails()
+    gc.collect()
+    gc.disable()
+    try:
+        fails()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # The edge itself

@@ -178,7 +178,7 @@ class Call:
         """Give away what the app has returned."""
         if self.ambient is not None:
             self.ambient.answered()
-        returned, self.iterable = self.iterable, None
+        returned, self.iterable, self.body = self.iterable, None, None
         return returned
 
     def look(self) -> None:
@@ -223,7 +223,8 @@ class Call:
         if self.is_paused:
             with suppress(Exception), self._published():  # what it makes of it, nobody is to answer
                 cast("Aside", self._aside).go_on(OSError("the answer is not sent: a middleware has another one"))
-        iterable, self.iterable, self._chunks, self.exc_info = self.iterable, None, iter(()), None
+        iterable, self._chunks = self.iterable, iter(())
+        self.iterable = self.exc_info = self.body = self._aside = self._out = self._out_write = None
         self.ahead.clear()
         with self._published():
             if hasattr(iterable, "close"):
@@ -251,11 +252,12 @@ class WsgiResponse(ServerResponse):
     @property
     def streams(self) -> bool:
         """Whether what is to be sent is what the app yields, as it is or through maps."""
-        call: Call = self.native
-        body = call.body
         if "status" in self._came and self.status_changed and self._status_code in _BODILESS:
             return False
-        return body is None or (self._body is body and not body.is_bytes and (body.is_watched or body.native is call))
+        own: Body | None = self._came.get("_body")
+        if own is None:
+            return True
+        return self._body is own and not own.is_bytes and (own.is_watched or own.native is self.native)
 
     @property
     def reason(self) -> str:
