@@ -1,5 +1,6 @@
 """The ASGI edge around a FastAPI app, on real servers and real sockets."""
 
+import asyncio
 import http.client
 import json
 import queue
@@ -19,7 +20,7 @@ from tests.server import asgi_servers
 
 EVENTS: list[object] = []
 OVER: queue.Queue[object] = queue.Queue()
-"""What is known of a WebSocket when its call is over, which its client does not wait for."""
+"""What is known when something is over whose client does not wait for it."""
 
 
 def tag(ctx, call):
@@ -30,6 +31,8 @@ def tag(ctx, call):
             res(ctx).body.map(bytes.upper)
         if "read" in req(ctx).params:
             res(ctx).headers["X-Size"] = str(len(res(ctx).content))
+        if req(ctx).path == "/endless":
+            res(ctx).on_close(lambda count, error: OVER.put((count > 0, error is not None)))
     elif ctx["fmtn.ws"].is_accepted:
         OVER.put((req(ctx).path, res(ctx).code, ctx["fmtn.ws"].code))
     return ctx
@@ -44,7 +47,7 @@ def shout(ctx, call):
     return call(ctx)
 
 
-def make_app(tmp_path):
+def make_app(tmp_path):  # noqa: C901  one app for all of it
     (tmp_path / "file").write_bytes(b"x" * 100_000)
 
     @asynccontextmanager
@@ -77,6 +80,15 @@ def make_app(tmp_path):
     @app.get("/file")
     async def file() -> FileResponse:
         return FileResponse(tmp_path / "file")
+
+    @app.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def chunks():
+            while True:
+                yield b"x" * 1000
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(chunks())
 
     done = threading.Event()
 
@@ -160,6 +172,14 @@ def test_background_work_is_done(server):
     port, app = server
     assert get(port, "/background")[0] == 200
     assert app.state.done.wait(10)
+
+
+@pytest.mark.parametrize("query", ["", "?shout=1"])
+def test_a_client_that_leaves_ends_the_stream_and_on_close_hears_of_it(port, query):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", f"/endless{query}")
+        assert connection.getresponse().read(10).upper() == b"X" * 10
+    assert OVER.get(timeout=10) == (True, True)
 
 
 def test_a_websocket_talks_through_the_message_chain(port):
