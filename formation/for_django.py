@@ -38,6 +38,7 @@ from formation.http import Response
 from formation.introspection import is_coroutine_callable, name_of, where
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
+from formation.server.request import MAX_BODY, check_max_body
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
