@@ -38,7 +38,7 @@ def check_max_body(max_body: Any) -> int | None:
     """Return ``max_body`` if it is a number of bytes, or ``None``: no limit."""
     if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
         raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
-    return max_body  # type: ignore[no-any-return]
+    return max_body
 
 
 State: TypeAlias = tuple[int, int]
