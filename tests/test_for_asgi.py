@@ -92,6 +92,16 @@ def test_a_client_of_the_same_process_calls_it():
     assert (res(ctx).headers["x"], res(ctx).content) == ("1", b"hello")
 
 
+def test_the_request_id_goes_with_the_answer_to_a_handshake():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+
+    host = Host({"type": "websocket.connect"}, type="websocket")
+    asyncio.run(host.call(FormationMiddleware(app, [request_id(idgen=lambda: "7f3a")])))
+    assert host.sent[0]["headers"] == [(b"x-request-id", b"7f3a")]
+
+
 def test_a_connection_shows_where_it_stands():
     assert repr(Connection(app, {}, None, None)) == "<Connection: not accepted, subprotocol None, code None>"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from formation.http.headers import check_name
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, RES_RPC, SIDE
+from formation.keys import REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, RES_RPC, SIDE, WS
 
 MAX_LENGTH: Final = 128
 """Characters of an id from outside: room for three UUIDs and their hyphens, and a log line stays a line."""
@@ -36,8 +36,8 @@ def request_id(key: str = "x-request-id", idgen: Callable[[], Any] = uuid4) -> M
 
     The id is the one in the header, else the one in ``ctx["req.id"]``, else a new one. On a server the header is
     somebody else's word: it counts if it is 1 to 128 visible ASCII characters, else it is replaced; the response
-    carries the id too. On a client the id that the caller gives is kept as it is. Around a function without a request
-    there is no header, only ``ctx["req.id"]``.
+    carries the id too, of a WebSocket the answer to the handshake. On a client the id that the caller gives is kept
+    as it is. Around a function without a request there is no header, only ``ctx["req.id"]``.
 
     Args:
         key: the name of the header; ``x-request-id`` is what proxies and frameworks agree on.
@@ -69,6 +69,8 @@ def request_id(key: str = "x-request-id", idgen: Callable[[], Any] = uuid4) -> M
         ctx[REQ_ID] = made = given or str(ctx.get(REQ_ID) or idgen())
         if request is not None and not given:
             request.headers[key] = made
+        if WS in ctx:  # its handshake is answered long before the call returns
+            ctx[WS].headers[key] = made
         ctx = call(ctx)
         if on_server and (response := ctx.get(RES_HTTP) or ctx.get(RES_RPC)) is not None:
             response.headers[key] = made
