@@ -36,6 +36,7 @@ from formation.http.response import Response
 from formation.introspection import is_coroutine_callable, name_of
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
+from formation.server.request import MAX_BODY, check_max_body
 from formation.server.wsgi_request import Came, WsgiRequest, trace_of, write_back
 from formation.server.wsgi_response import Call, WsgiResponse, head_of, is_bodiless
 
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
     from formation.server.wsgi_response import Write
 
 __all__ = ["Endpoint", "FormationMiddleware", "endpoint"]
-
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of a request or a response that a middleware may read into memory. 1 MiB is what nginx lets a client send."""
 
 _EXCHANGE: Final = "formation"
 """Where the exchange is among the host's own objects. A fork of a context has those, too."""
@@ -100,13 +98,11 @@ class FormationMiddleware:
             raise TypeError(f"expected a WSGI app, a function of environ and start_response, got {app!r}")
         if is_coroutine_callable(app):
             raise TypeError(f"expected a WSGI app, got {app!r}, which is async: formation.for_asgi is for it")
-        if max_body is not None and (isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 0):
-            raise ValueError(f"expected max_body as a number of bytes, or None, got {max_body!r}")
+        self.max_body = check_max_body(max_body)
         merges = type(app) is FormationMiddleware and app.max_body == max_body
         below = wrap(self._call, app.middleware if merges else (), is_async=False)
         self._chain: Chain[Ctx] = wrap(below, middleware, is_async=False)
         self.app = app.app if merges else app
-        self.max_body = max_body
         self.writes = False  # whether the app has ever called write()
 
     @property
