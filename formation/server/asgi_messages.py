@@ -14,14 +14,14 @@ from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from formation.http.request import Request
     from formation.server.asgi import Attempt
     from formation.server.asgi_bodies import Upload
 
-Scope: TypeAlias = "dict[str, Any]"
-Message: TypeAlias = "dict[str, Any]"
+Scope: TypeAlias = "MutableMapping[str, Any]"
+Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 
