@@ -31,7 +31,7 @@ MANY: Final = 2048
 """Names of headers that are remembered: far more than clients have, and clients make names up."""
 
 _PATH: Final = "/:;=@&+$!*'(),~"  # what may stand in a path as it is (RFC 3986, 3.3)
-_UNPREFIXED: Final = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
+_UNPREFIXED: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _PORTS: Final = {"http": "80", "https": "443"}
 _names: Final[dict[str, str]] = {}  # keys of environs, and the headers that they are, if any
 _rule = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>").sub
@@ -98,9 +98,10 @@ class WsgiRequest(ServerRequest):
         except KeyError:  # a new name
             lines = [(name, value) for key, value in environ.items() if (name := _header_of(key))]
         headers = Headers.received(lines)
-        for key, name in _UNPREFIXED.items():
-            if environ.get(key) == "":  # some servers have them always
-                del headers[name]
+        if environ.get("CONTENT_TYPE") == "":  # some servers have these always
+            del headers["Content-Type"]
+        if environ.get("CONTENT_LENGTH") == "":
+            del headers["Content-Length"]
         return headers
 
     def __getattr__(self, name: str) -> Any:

@@ -252,9 +252,10 @@ class WsgiResponse(ServerResponse):
     @property
     def streams(self) -> bool:
         """Whether what is to be sent is what the app yields, as it is or through maps."""
-        if "status" in self._came and self.status_changed and self._status_code in _BODILESS:
+        came = self._came
+        if "status" in came and self.status_changed and self._status_code in _BODILESS:
             return False
-        own: Body | None = self._came.get("_body")
+        own: Body | None = came.get("_body")
         if own is None:
             return True
         return self._body is own and not own.is_bytes and (own.is_watched or own.native is self.native)
