@@ -37,12 +37,13 @@ from formation.http.body import Body
 from formation.http.response import BODILESS, Response
 from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE
 from formation.server.asgi_bodies import BODIES, BODY, Download, Source, Upload, pieces
-from formation.server.asgi_messages import AsgiResponse, encoded, scope_for, template_of
+from formation.server.asgi_messages import AsgiResponse, encoded, found, scope_for, template_of
 from formation.server.request import ServerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 
+    from formation.http.request import Request
     from formation.kernel import AsyncChain, Ctx
     from formation.server.asgi_messages import Message, Receive, Scope, Send
 
@@ -92,7 +93,7 @@ class Exchange:
         self.send = send
         self.upload = Upload(receive)
         self.max_body = max_body
-        self.called: Ctx | None = None  # the chain calls the app, with this
+        self.called: Call | None = None  # the chain calls the app
         self.waiting: Attempt | None = None  # the chain waits for what this call of the app sends
         self.answer: Response | None = None  # what the chain has returned, until somebody sends it
         self.error: Exception | None = None  # to be raised once all apps have unwound
@@ -108,7 +109,7 @@ class Exchange:
             if (rest := self.step()) is not None:
                 await rest
             while self.called is not None:
-                await Attempt(self, self.called).run()
+                await Attempt(self, self.called.ctx).run()
             if isinstance(self.error, BodyTooLarge) and self.error.request is None and not self.ran:
                 self.error, self.answer = None, Response(413, body=Body(b""), request=ctx[REQ_HTTP])
             if self.answer is not None:  # and no app that would send it
@@ -145,7 +146,7 @@ class Exchange:
     def _stops(self, got: Any) -> bool:
         """Take notice of a mark on which the chain stops; else it waits for the event loop."""
         if type(got) is Call:
-            self.called = got.ctx
+            self.called = got
         elif type(got) is Attempt:
             self.waiting = got
         else:
@@ -254,6 +255,7 @@ class Attempt:
     def __init__(self, exchange: Exchange, ctx: Ctx) -> None:
         self.exchange = exchange
         self.ctx = ctx
+        self.scope = exchange.scope
         self.message: Message = {}  # http.response.start
         self.response: AsgiResponse | None = None
         self.broken: Exception | None = None  # what a middleware's request body has raised
@@ -275,7 +277,7 @@ class Attempt:
         exchange, ctx, published, failure = self.exchange, self.ctx, None, None
         exchange.waiting, exchange.called, exchange.ran = self, None, True
         try:
-            self.request = ctx[REQ_HTTP]
+            self.request: Request = found(ctx, REQ_HTTP)
             self.scope = scope_for(self.request, exchange.scope)
             receive = self._receive()
             if (published := publish(ctx)) is not None:
@@ -400,7 +402,7 @@ class Attempt:
         """See where the chain is after its step."""
         exchange = self.exchange
         while exchange.called is not None:  # again
-            await Attempt(exchange, exchange.called).run()
+            await Attempt(exchange, exchange.called.ctx).run()
         if (answer := exchange.answer) is not None:
             if answer is self.response and self.response.is_untouched:
                 await exchange.send(self._pass_on(self.response))

@@ -102,6 +102,18 @@ class AsgiResponse(ServerResponse):
         )
 
 
+def found(ctx: Any, key: str) -> Any:
+    """Return what the context that reaches the app has to have.
+
+    Raises:
+        TypeError: it has not.
+    """
+    try:
+        return ctx[key]
+    except (TypeError, LookupError):
+        raise TypeError(f"expected call(ctx) with the context that came, got {ctx!r}") from None
+
+
 def scope_for(request: Request, came: Scope) -> Scope:
     """Return the scope that says what ``request`` says: the one that came, unless somebody has changed something."""
     own = request if isinstance(request, ServerRequest) else None

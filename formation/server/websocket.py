@@ -25,7 +25,7 @@ from formation.errors import ClientGone, ProtocolError
 from formation.http.headers import Headers
 from formation.http.response import Response
 from formation.keys import DIRECTION, KIND, MESSAGE, NATIVE, REQ_HTTP, RES_HTTP, TEMPLATE, WS
-from formation.server.asgi_messages import decoded, encoded, scope_for, template_of
+from formation.server.asgi_messages import decoded, encoded, found, scope_for, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -149,7 +149,7 @@ class Connection:
         """Run the app; called by the chain."""
         if self.is_over or (self.is_accepted and self._clean is not None):
             raise RuntimeError("the WebSocket has been answered: the app can be called again only before that")
-        request, published, failure = ctx[REQ_HTTP], publish(ctx), None
+        request, published, failure = found(ctx, REQ_HTTP), publish(ctx), None
         root_path = self._scope.get("root_path", "")
         scope = scope_for(request, self._scope)
         if self.subprotocols != list(scope.get("subprotocols") or ()):
@@ -315,19 +315,19 @@ class Connection:
 
 async def connect(ctx: Ctx) -> Ctx:
     """The endpoint of the chain: run the app, to the end of the connection."""
-    connection: Connection = ctx[WS]
+    connection: Connection = found(ctx, WS)
     return await connection.serve(ctx)
 
 
 async def take(ctx: Ctx) -> Ctx:
     """The endpoint of the chain of a message that comes: it is the app's."""
-    ctx[WS]._take(ctx)  # noqa: SLF001  a part of it
+    found(ctx, WS)._take(ctx)  # noqa: SLF001  a part of it
     return ctx
 
 
 async def give(ctx: Ctx) -> Ctx:
     """The endpoint of the chain of a message that goes: send it."""
-    await ctx[WS]._give(ctx)  # noqa: SLF001  a part of it
+    await found(ctx, WS)._give(ctx)  # noqa: SLF001  a part of it
     return ctx
 
 

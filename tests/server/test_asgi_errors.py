@@ -256,6 +256,33 @@ def returning(value):
     return layer
 
 
+@pytest.mark.parametrize("given", [None, {}, 1], ids=repr)
+def test_a_call_without_the_context_is_told(serve, given):
+    def layer(ctx, call):
+        with pytest.raises(TypeError, match=r"expected call\(ctx\) with the context that came, got"):
+            call(given)
+        return reply(ctx, 204)
+
+    assert serve(FormationMiddleware(fails, [layer])).status == 204
+
+
+@pytest.mark.parametrize("colour", ["plain", "async"])
+def test_a_request_that_says_nonsense_is_told_at_the_call(serve, colour):
+    def layer(ctx, call):
+        req(ctx).url = "http://[/"
+        with pytest.raises(ValueError, match="IPv6"):
+            call(ctx)
+        return reply(ctx, 204)
+
+    async def alayer(ctx, call):
+        req(ctx).url = "http://[/"
+        with pytest.raises(ValueError, match="IPv6"):
+            await call(ctx)
+        return reply(ctx, 204)
+
+    assert serve(FormationMiddleware(fails, [layer if colour == "plain" else alayer])).status == 204
+
+
 def test_a_middleware_that_forgets_its_return_is_told(serve):
     def forgets(ctx, call):
         call(ctx)

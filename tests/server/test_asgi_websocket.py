@@ -389,6 +389,16 @@ def test_an_app_may_be_called_again_before_the_handshake_is_answered(serve):
     assert calls == [CONNECT, CONNECT]
 
 
+@pytest.mark.parametrize("given", [None, {}], ids=repr)
+def test_a_call_without_the_context_is_told(serve, given):
+    def layer(ctx, call):
+        with pytest.raises(TypeError, match=r"expected call\(ctx\) with the context that came, got"):
+            call(given)
+        return call(ctx)
+
+    serve(FormationMiddleware(echo, [layer], [layer]), host=socket(came("a"), LEFT))
+
+
 def test_a_chain_that_returns_no_response_says_so(serve):
     def layer(ctx, call):
         return ctx
