@@ -298,6 +298,8 @@ class Attempt:
             if self.response is not None and self.response.body_read:
                 self.response.came_body.end(failure or BodyAbandoned())
             self.ctx = self.response = self._body = failure = None  # type: ignore[assignment]  # they hold us, too
+            if self._state is HELD:
+                self._state = DROPPED  # what a task that it has left behind may still send
 
     async def _end(self, failure: BaseException | None) -> None:
         exchange = self.exchange
@@ -366,7 +368,7 @@ class Attempt:
             await self._watch(message)
         elif state is DROPPED:
             await self._drop(message)
-        elif state is HELD and kind == START and not self.message:
+        elif state is HELD and kind == START:
             await self._start(message)
         elif state is HELD and kind in BODIES and self.message:
             await self._feed(message)
@@ -374,6 +376,8 @@ class Attempt:
             await self.exchange.send(message)
 
     async def _start(self, message: Message) -> None:
+        if self.message:  # the server has not seen the first one yet, so it could not tell
+            raise RuntimeError("the app has sent http.response.start twice")
         if not isinstance(message.get("headers", ()), (list, tuple)):
             message = {**message, "headers": list(message["headers"])}  # it may be had once
         self.message = message

@@ -34,6 +34,8 @@ class Host:
             "extensions": {},
             **scope,
         }
+        if self.scope["type"] != "http":
+            del self.scope["method"]
         self.received = list(received)
         self.asked = 0
         self.sent: list[dict[str, Any]] = []

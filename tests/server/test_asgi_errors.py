@@ -777,6 +777,29 @@ def test_two_tasks_that_send_while_a_middleware_is_at_work_are_told_apart():
     assert asyncio.run(Host().call(FormationMiddleware(app, [slow]))).body == b"a"
 
 
+def test_an_app_that_begins_its_answer_twice_is_told(serve):
+    with pytest.raises(RuntimeError, match=r"has sent http\.response\.start twice"):
+        serve(FormationMiddleware(answering(start(), start(), body()), [reading]))
+
+
+def test_what_an_app_leaves_behind_cannot_answer_for_it():
+    left = []
+
+    async def app(scope, receive, send):
+        async def late():
+            for message in HELLO:
+                await send(message)
+
+        left.append(asyncio.create_task(late()))
+
+    async def main():
+        host = await Host().call(FormationMiddleware(app, [plain]))
+        await left[0]
+        return host
+
+    assert asyncio.run(main()).sent == []
+
+
 def test_a_call_in_a_task_of_its_own_is_refused_with_a_reason():
     async def layer(ctx, call):
         async def task():
