@@ -568,6 +568,19 @@ def test_files_that_the_server_would_send_are_read_where_a_middleware_changes_th
         assert serve(FormationMiddleware(answering(start(), part), [upper])).body == b"WO"
 
 
+@pytest.mark.parametrize("inner", [plain, upper, pulling, apulling, reading])
+@pytest.mark.parametrize("outer", [colored, upper, pulling, apulling, reading])
+def test_one_edge_inside_of_another_works(serve, outer, inner):
+    around = FormationMiddleware(answering(start(), body(b"ab", more=True), body(b"c")), [inner])
+
+    async def between(scope, receive, send):
+        await around(scope, receive, send)
+
+    host = serve(FormationMiddleware(between, [outer, header("x")]))
+    assert (host.body.lower(), host.headers, host.kinds.count("start")) == (b"abc", [(b"x", b"1")], 1)
+    assert host.sent[-1]["more_body"] is False
+
+
 # The request's body
 
 
