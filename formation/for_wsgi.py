@@ -163,13 +163,14 @@ class _Exchange(Came):
             write_back(request, self, again=bool(calls))
         call = Call(environ)
         calls.append(call)
+        begin = call.begin_aside if self.edge.writes else call.begin
         published = publish(ctx)
         if published is None:
-            call.begin(self.edge.app, aside=self.edge.writes)
+            begin(self.edge.app)
         else:
             call.ambient = current.get()
             try:
-                call.begin(self.edge.app, aside=self.edge.writes)
+                begin(self.edge.app)
             finally:
                 restore(published)
         if call.ahead:

@@ -95,7 +95,8 @@ class Call:
         if self.status is not None and not exc_info:
             raise RuntimeError("start_response() was called already: a second time it takes exc_info (PEP 3333)")
         self.status, self.headers, self.exc_info = status, headers, exc_info
-        self.ahead.clear()
+        if exc_info:
+            self.ahead.clear()
         if "werkzeug.request" in self._environ:
             self.template = template_of(self._environ)  # now: when the app has returned, Flask has taken it away
         return self.write
@@ -111,15 +112,13 @@ class Call:
 
     # What the edge calls
 
-    def begin(self, app: Any, *, aside: bool) -> None:
-        """Call the app; ``aside``: until it has returned, or written something."""
-        if aside:
-            self._aside = Aside(partial(self._begin, app))
-            self._aside.go_on()
-        else:
-            self._begin(app)
+    def begin_aside(self, app: Any) -> None:
+        """Call the app, until it has returned, or written something."""
+        self._aside = Aside(partial(self.begin, app))
+        self._aside.go_on()
 
-    def _begin(self, app: Any) -> None:
+    def begin(self, app: Any) -> None:
+        """Call the app."""
         self.iterable = returned = app(self._environ, self.start_response)
         if type(returned) is not list and (
             isinstance(returned, (str, bytes, bytearray))
