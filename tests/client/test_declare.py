@@ -792,7 +792,7 @@ def test_a_sibling_with_an_endpoint_of_its_own_has_no_part_in_the_pool():
 
 def test_a_sibling_of_a_class_with_an_endpoint_may_go_back_to_the_librarys_own():
     sibling = Client(base_uri=BASE, endpoint=record).extend(endpoint=None)
-    assert sibling.request.chain.endpoint.__class__.__module__ == "formation.for_requests"
+    assert sibling.request.chain.endpoint.__class__.__module__ == "formation.for_requests.endpoint"
     sibling.close()
 
 
