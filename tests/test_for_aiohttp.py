@@ -304,6 +304,15 @@ async def test_what_needs_more_than_one_write_goes_by_way_of_a_session(server):
 
 
 @in_loop
+async def test_user_info_in_a_url_is_not_taken_for_its_host(server):
+    send = wrap(endpoint(), [])
+    port = server.url.rpartition(":")[2]
+    ctx = await send({REQ_HTTP: Request("GET", f"http://elsewhere.example@127.0.0.1:{port}/echo")})
+    assert ctx[RES_HTTP].json()["headers"]["host"] == f"127.0.0.1:{port}"
+    await send.endpoint.close()
+
+
+@in_loop
 async def test_a_url_without_a_path_asks_for_the_root(fresh_server):
     with fresh_server.watch() as seen:
         async with build() as sender:

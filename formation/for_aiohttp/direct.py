@@ -34,7 +34,7 @@ REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 
 _ENCODINGS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[aiohttp.hdrs.ACCEPT_ENCODING]  # what its parser can undo
 
-_parts = re.compile(r"(https?://[^/?#@]+)([^#]*)").match
+_parts = re.compile(r"(https?://[^/?#@]+)([/?][^#]*|)(?:#.*)?").fullmatch
 _SITES: Final = 1024  # origins whose names are kept: more than a service talks to
 
 
@@ -119,7 +119,7 @@ class Direct:
             if connection.protocol not in self._kept:
                 self._kept.add(connection.protocol)
                 return connection, False
-            if not (connection.protocol.should_close or _is_readable(connection.transport)):
+            if not (connection.protocol.should_close or _is_readable(connection.transport)):  # type: ignore[union-attr]
                 return connection, True
             connection.close()
 
