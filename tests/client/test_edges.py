@@ -547,6 +547,11 @@ def test_all_members_of_a_compressed_body_are_unpacked(http, server):
         assert http.get("/packed").response.content == b"one " + bytes(70_000) + b"three"
 
 
+def test_a_setting_that_nobody_knows_is_refused_with_the_nearest(edge):
+    with pytest.raises(TypeError, match=r"build\(\) got an unknown argument 'base_url'; did you mean 'base_uri'\?"):
+        edge.build(base_url="https://h")
+
+
 def test_lines_of_one_header_stay_apart(http):
     headers = http.get("/cookies/set?a=1&b=2").headers
     assert [line.partition(";")[0] for line in headers.getlist("set-cookie")] == ["a=1", "b=2"]
