@@ -77,7 +77,8 @@ class Stream:
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
             read = raw.read1 if self.request.extensions.get("stream") or self.deadline is not None else raw.read
-            is_ours, unpack = is_gzip(raw.headers), unpacking(raw.headers)
+            is_ours = is_gzip(raw.headers) and not raw.tell()  # else a hook has begun to read, and so to unpack
+            unpack = unpacking(raw.headers)
             while chunk := read(wire.CHUNK, decode_content=not is_ours):
                 yield from unpack(chunk) if is_ours else (chunk,)
                 if self.deadline is not None and monotonic() >= self.deadline:  # our own connections see to it, too
