@@ -26,6 +26,7 @@ from formation.http import Request
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 from formation.middleware import raise_for_status, request_id, retry, timeout
 from formation.version import __version__
+from tests.conftest import server_context
 from tests.servers import Gone, Server, refused
 
 
@@ -240,15 +241,47 @@ async def test_a_call_that_is_cancelled_while_it_takes_a_connection_gives_it_up(
 
 
 @in_loop
-async def test_where_nobody_can_ask_whether_a_connection_has_news_the_event_loop_gets_time_to_hear_of_it(
-    fresh_server, monkeypatch
-):
+async def test_neither_is_one_over_tls_that_ended_without_a_word(ca, ca_file):
+    with Server(server_context(ca, "127.0.0.1")) as server:
+        async with build(base_uri=server.url, endpoint=endpoint(verify=ca_file)) as sender:
+            with server.watch() as seen:
+                await sender.get("/drop-idle")
+                assert server.settles(0)
+                assert (await sender.post("/echo")).status_code == 200
+                assert (await sender.post("/echo")).status_code == 200
+            assert seen.connections == 2
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+@in_loop
+async def test_an_answer_to_nobody_is_not_taken_for_the_answer_to_the_next_call(fresh_server, is_busy):
+    answered, sent = threading.Event(), threading.Event()
+
+    def twice(connection, seen):
+        connection.answer(seen, 200, b"mine")
+        answered.wait(5)
+        connection.answer(seen, 408, b"nobody's")  # as load balancers do to who is idle
+        sent.set()
+
+    with fresh_server.route("twice", twice):
+        async with build(base_uri=fresh_server.url) as sender:
+            assert (await sender.get("/twice")).body == b"mine"
+            answered.set()
+            assert sent.wait(5) if is_busy else await asyncio.to_thread(sent.wait, 5)
+            assert (await sender.post("/echo")).status_code == 200
+
+
+@in_loop
+async def test_where_there_is_no_poll_connections_are_kept_and_looked_at_as_well(fresh_server, monkeypatch):
     monkeypatch.delattr("select.poll")  # as on Windows
     async with build(base_uri=fresh_server.url) as sender:
         with fresh_server.watch() as seen:
             for _ in range(3):
                 await sender.post("/echo")
-        assert seen.connections == 1
+            await sender.get("/drop-idle")
+            assert fresh_server.settles(0)
+            await sender.post("/echo")
+        assert seen.connections == 2
 
 
 @in_loop
@@ -267,6 +300,15 @@ async def test_what_needs_more_than_one_write_goes_by_way_of_a_session(server):
     ctx = await send({REQ_HTTP: request})
     assert isinstance(ctx[NATIVE]["response"], aiohttp.ClientResponse)
     assert (ctx[RES_HTTP].status_code, ctx[RES_HTTP].json()["body"]) == (200, "hello")
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_user_info_in_a_url_is_not_taken_for_its_host(server):
+    send = wrap(endpoint(), [])
+    port = server.url.rpartition(":")[2]
+    ctx = await send({REQ_HTTP: Request("GET", f"http://elsewhere.example@127.0.0.1:{port}/echo")})
+    assert ctx[RES_HTTP].json()["headers"]["host"] == f"127.0.0.1:{port}"
     await send.endpoint.close()
 
 

@@ -113,6 +113,37 @@ def test_an_async_client_that_is_brought_is_used_as_it_is_and_stays_its_owners(l
 
 
 @LIBRARIES
+def test_no_secret_of_a_client_that_is_brought_goes_along_to_another_origin(library, server, other_server):
+    secrets = {"Authorization": "Bearer s3cret", "Proxy-Authorization": "s3cret", "Cookie": "sid=s3cret"}
+    plain = {"X-Plain": "1"}
+
+    def calls(sender):
+        return (
+            sender.get("/redirect/302", params={"to": other_server.url + "/echo"}),
+            sender.get(other_server.url + "/echo", absolute=True),
+        )
+
+    async def main(**how):
+        async with library.AsyncClient(**how) as mine:
+            for call in calls(async_build(base_uri=server.url, endpoint=async_endpoint(mine))):
+                await call
+
+    with server.watch() as home, other_server.watch() as away:
+        for how in ({"headers": {**secrets, **plain}}, {"headers": plain, "auth": ("me", "s3cret")}):
+            with library.Client(**how) as mine:
+                calls(build(base_uri=server.url, endpoint=endpoint(mine)))
+            asyncio.run(main(**how))
+        with library.Client(headers=secrets) as mine:
+            sender = build(base_uri=server.url, endpoint=endpoint(mine))
+            own = sender.get(other_server.url + "/echo", absolute=True, headers={"Authorization": "mine"})
+    assert all(each.header("Authorization") for each in home.requests)
+    assert "s3cret" not in str([each.headers for each in away.requests])
+    assert [each.header("X-Plain") for each in away.requests[:-1]] == ["1"] * 8
+    assert not [each for each in away.requests[:-1] if each.header("Authorization")]
+    assert json.loads(own.body)["headers"]["authorization"] == "mine"
+
+
+@LIBRARIES
 def test_redirects_of_a_client_that_is_brought_are_ours(library, server):
     with library.Client(follow_redirects=True) as mine:
         sender = build(base_uri=server.url, endpoint=endpoint(mine))

@@ -837,6 +837,32 @@ def test_retry_works_in_any_session(mounted, server):
         session.get(server.url + "/close")
 
 
+@pytest.mark.parametrize(
+    ("reads", "left"),
+    [
+        (lambda response: response.content, b'{"gzip": true}'),
+        (lambda response: next(response.iter_content(9)), b"true}"),
+    ],
+    ids=["all", "some"],
+)
+def test_what_a_hook_of_a_session_leaves_of_a_compressed_body_is_read(session, server, reads, left):
+    def hook(response, **_):
+        reads(response)
+
+    session.hooks["response"].append(hook)
+    sender = build(base_uri=server.url, endpoint=endpoint(session))
+    assert sender.get("/gzip").body == left
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_nobody_waits_for_chunks_that_an_answer_without_a_body_only_speaks_of(mounted, scripted, status):
+    server = scripted(f"HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(), keep=True)
+    with build(base_uri=server.url, timeout=5) as sender:
+        for _ in range(2):
+            assert sender.get("/").status_code == int(status[:3])
+    assert mounted().get(server.url, timeout=5).status_code == int(status[:3])
+
+
 def test_early_hints_are_skipped_in_any_session(mounted, server):
     response = mounted().get(server.url + "/early-hints?count=2")
     assert (response.status_code, response.json()["path"]) == (200, "/early-hints")

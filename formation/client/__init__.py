@@ -3,5 +3,5 @@
 A call goes through these files: `declare` makes a class a client, `settings` holds what was said about it, `sender`
 turns a method call into a request and a chain (`async_sender` is the same, awaited), `follow` authorizes, keeps cookies
 and follows redirects, an edge sends, and `responses` makes of the response what the caller wants. `pages` makes calls
-of calls. What edges share is in `wire`, and in `in_process` for those that call an app.
+of calls. What edges share is in `wire` and `unpacking`, and in `in_process` for those that call an app.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -12,8 +11,6 @@ from formation.errors import ProtocolError
 from formation.http.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from formation.http.headers import Headers
     from formation.http.request import Request
 
@@ -25,7 +22,6 @@ ERROR: Final = (500, {"Content-Type": "text/plain; charset=utf-8"}, b"Internal S
 _DEFAULTS: Final = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
 _PORTS: Final = {"http": 80, "https": 443}
 _BODILESS: Final = frozenset({*range(100, 200), 204, 304})  # RFC 9112, 6.3
-_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 
 class Target(NamedTuple):
@@ -122,29 +118,3 @@ class Tally:
 
     def _wrong(self) -> ProtocolError:
         return ProtocolError(f"the app announced {self.announced} bytes by its Content-Length and sent {self.count}")
-
-
-def unpacking(headers: Headers) -> Callable[[bytes], Iterator[bytes]]:
-    """Return what undoes the content encoding, as every edge does, if it is one of the standard library's.
-
-    It makes of a chunk pieces that are no larger than `wire.CHUNK`, however much they unpack to; of ``b""``, the end.
-    """
-    encoding = headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        return lambda chunk: iter((chunk,) if chunk else ())
-    inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-
-    def unpack(chunk: bytes) -> Iterator[bytes]:
-        try:
-            for at in range(0, len(chunk), wire.CHUNK):
-                rest = chunk[at : at + wire.CHUNK]  # what is left of a larger one would be copied for each piece
-                while rest:
-                    if piece := inflate.decompress(rest, wire.CHUNK):
-                        yield piece
-                    rest = inflate.unconsumed_tail
-            if not chunk and (piece := inflate.flush()):
-                yield piece
-        except zlib.error as error:
-            raise ProtocolError(f"the body is not what Content-Encoding says: {error}") from error
-
-    return unpack

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from weakref import WeakKeyDictionary
 
 from formation.client import wire
-from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target, unpacking
+from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target
+from formation.client.unpacking import unpacking
 from formation.errors import ConnectError, DeadlineExceeded, ProtocolError, ReadTimeout
 from formation.http import UNSET, Body, Headers, Request, Response
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP

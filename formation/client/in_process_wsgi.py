@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.client import wire
-from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target, unpacking
+from formation.client.in_process import Tally, check_prefix, failed, has_body, logger, respond, target
+from formation.client.unpacking import unpacking
 from formation.errors import ProtocolError
 from formation.http import Body, Headers, Request, Response
 from formation.introspection import is_coroutine_callable

@@ -192,3 +192,14 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
             hint = f"did you mean {near[0]!r}? " if near else ""
             message = f"{where} got an unknown argument {name!r}; {hint}It takes {', '.join(known)}"
             raise TypeError(message)
+
+
+def settled(given: Mapping[str, Any]) -> Settings:
+    """Return the settings that ``build`` was given.
+
+    Raises:
+        TypeError: an unknown one; it lists the known ones, and the nearest.
+        TypeError, ValueError: a value that does not fit.
+    """
+    refuse_unknown(given, NAMES, "build()")
+    return Settings(**given)

@@ -25,7 +25,7 @@ except ImportError as error:
 from formation.client.async_sender import AsyncSender
 from formation.client.declare import AsyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
-from formation.client.settings import Settings
+from formation.client.settings import settled
 from formation.for_aiohttp.endpoint import Endpoint, endpoint
 from formation.for_aiohttp.session import client_middleware
 
@@ -68,5 +68,8 @@ def build(**settings: Any) -> AsyncSender:
 
     Args:
         **settings: see `formation.client.settings.Settings`.
+
+    Raises:
+        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
     """
-    return AsyncSender(Settings(**settings), endpoint)
+    return AsyncSender(settled(settings), endpoint)

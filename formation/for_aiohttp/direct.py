@@ -34,7 +34,7 @@ REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 
 _ENCODINGS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[aiohttp.hdrs.ACCEPT_ENCODING]  # what its parser can undo
 
-_parts = re.compile(r"(https?://[^/?#@]+)([^#]*)").match
+_parts = re.compile(r"(https?://[^/?#@]+)([/?][^#]*|)(?:#.*)?").fullmatch
 _SITES: Final = 1024  # origins whose names are kept: more than a service talks to
 
 
@@ -119,28 +119,21 @@ class Direct:
             if connection.protocol not in self._kept:
                 self._kept.add(connection.protocol)
                 return connection, False
-            if not _is_readable(connection.transport):
-                return connection, True
-            try:
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)  # the first turn looks for news, the second has heard of it
-            except BaseException:
-                connection.close()
-                raise
-            if not connection.closed:
+            if not (connection.protocol.should_close or _is_readable(connection.transport)):  # type: ignore[union-attr]
                 return connection, True
             connection.close()
 
 
 def _is_readable(transport: Any) -> bool:
-    """Tell whether something has come on a connection where nothing is due: most likely its end.
+    """Tell whether something has come on a connection where nothing is due: its end, or an answer to nobody.
 
-    The event loop has not noticed yet if it was busy, or did not run.
+    The event loop has not noticed yet if it was busy, or did not run. What it has noticed, the protocol keeps.
     """
-    if transport is None or not hasattr(select, "poll"):  # Windows
-        return True
+    sock = transport.get_extra_info("socket")
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
 
 

@@ -23,7 +23,7 @@ from formation.client.declare import AsyncClient as _AsyncClient
 from formation.client.declare import SyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.sender import Sender
-from formation.client.settings import Settings
+from formation.client.settings import settled
 from formation.for_httpx.endpoint import AsyncEndpoint, Endpoint, async_endpoint, endpoint
 from formation.for_httpx.transport import AsyncTransport, Transport
 
@@ -79,8 +79,11 @@ def build(**settings: Any) -> Sender:
 
     Args:
         **settings: see `formation.client.settings.Settings`.
+
+    Raises:
+        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
     """
-    return Sender(Settings(**settings), endpoint)
+    return Sender(settled(settings), endpoint)
 
 
 def async_build(**settings: Any) -> AsyncSender:
@@ -88,5 +91,8 @@ def async_build(**settings: Any) -> AsyncSender:
 
     Args:
         **settings: see `formation.client.settings.Settings`.
+
+    Raises:
+        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
     """
-    return AsyncSender(Settings(**settings), async_endpoint)
+    return AsyncSender(settled(settings), async_endpoint)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from formation.client import wire
+from formation.client.unpacking import is_gzip, unpacking
 from formation.for_httpx.library import translating, within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 
 
 class Download:
@@ -18,16 +20,28 @@ class Download:
     def __init__(self, native: Any, deadline: float | None, library: Any) -> None:
         self.native, self.deadline, self.library = native, deadline, library
 
+    def is_ours_to_unpack(self) -> bool:
+        """Tell whether the body is gzip, and no hook of a client has read it."""
+        return is_gzip(self.native.headers) and not self.native.is_stream_consumed
+
 
 class SyncDownload(Download):
     """The same, to be iterated."""
 
     def __iter__(self) -> Iterator[bytes]:
         with translating(self.library, self.deadline):
-            for chunk in self.native.iter_bytes():
+            for chunk in self._chunks():
                 yield chunk
                 if self.deadline is not None:
                     wire.remaining(self.deadline)
+
+    def _chunks(self) -> Iterator[bytes]:
+        if not self.is_ours_to_unpack():
+            yield from self.native.iter_bytes()
+            return
+        unpack = unpacking(self.native.headers)
+        for chunk in chain(self.native.iter_raw(), (b"",)):
+            yield from unpack(chunk)
 
     def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""
@@ -47,9 +61,19 @@ class AsyncDownload(Download):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with translating(self.library, self.deadline):
-            async with aclosing(self.native.aiter_bytes()) as chunks:
+            async with aclosing(self._chunks()) as chunks:
                 while (chunk := await within(self.deadline, anext, chunks, None)) is not None:
                     yield chunk
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        is_ours = self.is_ours_to_unpack()
+        unpack = unpacking(self.native.headers)
+        async with aclosing(self.native.aiter_raw() if is_ours else self.native.aiter_bytes()) as chunks:
+            async for chunk in chunks:
+                for piece in unpack(chunk) if is_ours else (chunk,):
+                    yield piece
+        for piece in unpack(b"") if is_ours else ():
+            yield piece
 
     async def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""

@@ -14,6 +14,7 @@ from formation.for_httpx.bodies import AsyncDownload, SyncDownload
 from formation.for_httpx.library import checked, httpx, library_of, running_loop, ssl_context, translating, within
 from formation.for_httpx.messages import Received, encoded, parsed, timeouts
 from formation.http import UNSET, Body, Request
+from formation.http.headers import SENSITIVE as SECRETS
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ class _Sending:
         try:
             if brought is not None:
                 how = {"headers": lines, "content": content, "extensions": extensions}
-                return brought.build_request(request.method, request.target, **how)
+                made = brought.build_request(request.method, request.target, **how)
+                for name in SECRETS if request.extensions.get("away", False) else ():
+                    if name not in request.headers and name in brought.headers:
+                        del made.headers[name]
+                return made
             url, exact = parsed(library, request.target)
         except library.InvalidURL as error:
             raise ValueError(str(error)) from error
@@ -90,7 +95,8 @@ class _Sending:
 
     def _brought_how(self, request: Request) -> dict[str, Any]:
         how: dict[str, Any] = {"stream": True, "follow_redirects": False}
-        return {**how, "auth": None} if "Authorization" in request.headers else how
+        is_alone = request.extensions.get("away", False) or "Authorization" in request.headers
+        return {**how, "auth": None} if is_alone else how
 
 
 class Endpoint(_Sending):
@@ -196,7 +202,8 @@ def endpoint(
 
     Args:
         client: a client of yours, of httpx2 or httpx, used as it is: its headers, auth, cookies, event hooks, and its
-            timeouts where a request has none. It stays yours to close. ``None``: one of ours.
+            timeouts where a request has none. Where a call leaves the client's origin, its secrets stay home. It stays
+            yours to close. ``None``: one of ours.
         http2: whether to speak HTTP/2 where the server does; it needs ``httpx2[http2]``; for our client.
         verify: whether to check certificates, a CA bundle's path, or an SSL context; for our client.
         cert: the client's certificate, a path or a pair (certificate, key); for our client.

@@ -26,7 +26,7 @@ except ImportError as error:
 from formation.client.declare import SyncClient, decorator
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.client.sender import Sender
-from formation.client.settings import Settings
+from formation.client.settings import settled
 from formation.for_requests.adapter import Adapter
 from formation.for_requests.endpoint import Endpoint, endpoint
 
@@ -69,5 +69,8 @@ def build(**settings: Any) -> Sender:
 
     Args:
         **settings: see `formation.client.settings.Settings`.
+
+    Raises:
+        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
     """
-    return Sender(Settings(**settings), endpoint)
+    return Sender(settled(settings), endpoint)

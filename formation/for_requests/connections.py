@@ -32,6 +32,8 @@ class FinalResponse(HTTPResponse):
             super().begin()
         finally:
             self.fp = self.fp and fp  # None: it has been closed
+        if self.chunked and self.length == 0:  # a 304 only says what a 200 would be (RFC 9112, 6.1): no chunks to come
+            self._close_conn()  # type: ignore[attr-defined]  # not in typeshed, there since 2.x
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(100):

@@ -22,7 +22,7 @@ from formation.errors import BodyConsumed
 from formation.http.body import Body, BodyLike, Factory, File
 from formation.http.headers import Headers, HeadersLike, charset, fit_length
 from formation.http.query import form, split
-from formation.http.url import merge_query, redact
+from formation.http.url import merge_query, redact, to_ascii
 
 
 class Unset(Enum):
@@ -254,8 +254,9 @@ class Request:
 
     @property
     def target(self) -> str:
-        """The URL with ``params`` in its query: what is sent."""
-        return merge_query(self._url, split(self._params)[0]) if self._params else self._url
+        """The URL with ``params`` in its query: what is sent, so that nothing but its host has other than ASCII."""
+        url = merge_query(self._url, split(self._params)[0]) if self._params else self._url
+        return url if url.isascii() else to_ascii(url)
 
     @property
     def path(self) -> str:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _absolute = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)").match
+_not_ascii = re.compile(r"[^\x00-\x7f]+")
 _http_without_slashes = re.compile(r"https?:", re.IGNORECASE).match
 _forbidden = re.compile(r"[\x00-\x1f\x7f-\x9f\\]").search
 _dot_segment = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:[/;]|\Z)", re.IGNORECASE).search
@@ -373,6 +374,17 @@ def merge_query(url: str, query: Iterable[tuple[str, str]]) -> str:
         return url
     path, old = _cut(url)
     return f"{path}?{_merged(old, encode(added), {name for name, _ in added})}"
+
+
+def to_ascii(url: str) -> str:
+    """Percent-encode what is not ASCII in a URL, but for its host, which has another form for that.
+
+    >>> to_ascii("https://example.com/grün?q=ü")
+    'https://example.com/gr%C3%BCn?q=%C3%BC'
+    """
+    found = _absolute(url)
+    start = found.end() if found else 0
+    return url[:start] + _encoded(_not_ascii, url[start:])
 
 
 def _join(home: _Base, path: str, query: str | None) -> str:

@@ -522,6 +522,36 @@ def test_a_compressed_body_of_any_size_is_unpacked(http, server, size):
             assert sum(map(len, http.chunks(result))) == size
 
 
+@pytest.mark.parametrize("size", [1, 8, 100])
+def test_a_compressed_body_that_is_cut_off_is_an_error_although_its_length_is_met(http, server, size):
+    packed = gzip.compress(bytes(range(256)) * 300)[:-size]
+
+    def answer(connection, seen):
+        connection.answer(seen, 200, packed, headers=[("Content-Encoding", "gzip")])
+
+    with server.route("packed", answer):
+        with pytest.raises(errors.ProtocolError, match="cut off"):
+            http.get("/packed")
+        with http.stream("/packed") as result, pytest.raises(errors.ProtocolError, match="cut off"):
+            for _ in http.chunks(result):
+                pass
+
+
+def test_all_members_of_a_compressed_body_are_unpacked(http, server):
+    packed = gzip.compress(b"one ") + gzip.compress(bytes(70_000)) + gzip.compress(b"three")
+
+    def answer(connection, seen):
+        connection.answer(seen, 200, packed, headers=[("Content-Encoding", "gzip")])
+
+    with server.route("packed", answer):
+        assert http.get("/packed").response.content == b"one " + bytes(70_000) + b"three"
+
+
+def test_a_setting_that_nobody_knows_is_refused_with_the_nearest(edge):
+    with pytest.raises(TypeError, match=r"build\(\) got an unknown argument 'base_url'; did you mean 'base_uri'\?"):
+        edge.build(base_url="https://h")
+
+
 def test_lines_of_one_header_stay_apart(http):
     headers = http.get("/cookies/set?a=1&b=2").headers
     assert [line.partition(";")[0] for line in headers.getlist("set-cookie")] == ["a=1", "b=2"]

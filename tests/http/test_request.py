@@ -149,6 +149,12 @@ def test_the_name_is_that_of_the_template_if_there_is_one():
 # --- the query ---
 
 
+def test_what_is_sent_has_no_other_than_ascii_behind_the_host():
+    request = Request("GET", "https://bücher.example/ü%20?q=é#ñ")
+    assert request.target == "https://bücher.example/%C3%BC%20?q=%C3%A9#%C3%B1"
+    assert request.url == "https://bücher.example/ü%20?q=é#ñ"
+
+
 def test_params_come_on_top_of_the_query_of_the_url():
     request = Request("GET", "https://h/?a=1&b=2#frag", params={"b": [3, 4], "c": None, "d": True})
     assert request.url == "https://h/?a=1&b=2#frag"

@@ -1,0 +1,68 @@
+"""What comes compressed, in pieces of any size; what every edge makes of it is in ``test_edges.py``."""
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formation.client import wire
+from formation.client.unpacking import is_gzip, unpacking
+from formation.errors import ProtocolError
+
+GZIP = {"Content-Encoding": "gzip"}
+
+
+def unpacked(chunks, headers=GZIP):
+    unpack = unpacking(headers)
+    return [piece for chunk in [*chunks, b""] for piece in unpack(chunk)]
+
+
+def cut(content, size):
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+@given(
+    st.lists(st.binary(max_size=500), min_size=1, max_size=4),
+    st.integers(1, 200),
+    st.sampled_from([b"", b"\0", b"xyz"]),
+)
+def test_members_come_out_whole_whatever_pieces_they_come_in_and_whatever_follows(members, size, padding):
+    packed = b"".join(map(gzip.compress, members)) + padding
+    assert b"".join(unpacked(cut(packed, size))) == b"".join(members)
+
+
+@given(st.binary(max_size=500), st.integers(1, 200), st.data())
+def test_what_is_cut_off_anywhere_is_an_error(content, size, data):
+    packed = gzip.compress(content)
+    packed = packed[: data.draw(st.integers(1, len(packed) - 1))]
+    with pytest.raises(ProtocolError, match="cut off"):
+        unpacked(cut(packed, size))
+
+
+def test_a_piece_is_no_larger_than_a_chunk_however_much_comes_of_it():
+    pieces = unpacked([gzip.compress(bytes(1_000_100))])
+    assert sum(map(len, pieces)) == 1_000_100
+    assert max(map(len, pieces)) <= wire.CHUNK
+
+
+@pytest.mark.parametrize("headers", [GZIP, {"Content-Encoding": "deflate"}, {}])
+def test_no_body_is_no_error(headers):
+    assert unpacked([], headers) == []
+
+
+def test_deflate_is_undone_and_what_nobody_knows_is_left_alone():
+    assert unpacked([zlib.compress(b"hello")], {"Content-Encoding": "deflate"}) == [b"hello"]
+    assert unpacked([b"hello"], {"Content-Encoding": "br"}) == [b"hello"]
+
+
+def test_what_is_no_gzip_is_an_error():
+    with pytest.raises(ProtocolError, match="not what Content-Encoding says"):
+        unpacked([b"hello"])
+
+
+def test_gzip_has_two_names_and_is_not_one_of_several():
+    assert is_gzip({"Content-Encoding": " X-GZIP"})
+    assert not is_gzip({"Content-Encoding": "gzip, br"})
+    assert not is_gzip({})
