@@ -359,6 +359,11 @@ def test_w12_empty_answers_and_empty_chunks_pass_with_their_headers(chunks):
     assert (served.status, served.headers) == ("200 OK", [*PLAIN, ("X-Status", "200")])
 
 
+def test_w12_an_empty_chunk_that_comes_with_the_head_of_a_lazy_app_passes():
+    app, _ = late(b"", b"a")
+    assert list(Served(wrapped(app, look)).call().result) == [b"", b"a"]
+
+
 def test_w13_a_file_wrapper_that_nobody_touches_is_returned_as_it_is():
     file = FileWrapper(io.BytesIO(b"abc"))
     environ = environ_of(Sent()) | {"wsgi.file_wrapper": FileWrapper}

@@ -186,7 +186,7 @@ class Call:
             chunk = next(self, None)
             if self.status is None and (chunk or chunk is None):
                 raise self._silent()
-            if chunk:
+            if chunk is not None:
                 self.ahead.append(chunk)
 
     def _silent(self) -> RuntimeError:
