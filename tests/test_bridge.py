@@ -91,9 +91,8 @@ def parked():
 
 
 def living_workers():
-    return {
-        id(each): each for each in gc.get_objects() if issubclass(type(each), bridge.Worker)
-    }  # isinstance() wakes lazy objects
+    # isinstance() would wake the lazy objects of others.
+    return {id(each): each for each in gc.get_objects() if issubclass(type(each), bridge.Worker)}
 
 
 def assert_holds_nothing(worker):
