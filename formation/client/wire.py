@@ -135,7 +135,7 @@ async def chunks(body: Body) -> AsyncGenerator[bytes, None]:
 
 def context(request: Request, native: dict[str, Any], path: str | None = None) -> Ctx:
     """Make the context of a request of somebody else's client; its path, if it is known, stands for the template."""
-    return {
+    ctx: Ctx = {
         SIDE: "client",
         KIND: "http",
         REQ_HTTP: request,
@@ -144,6 +144,8 @@ def context(request: Request, native: dict[str, Any], path: str | None = None) -
         STATE: {},
         NATIVE: native,
     }
+    inherit(ctx)
+    return ctx
 
 
 def answer(ctx: Ctx) -> Response:
