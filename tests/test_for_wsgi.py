@@ -599,6 +599,16 @@ def test_wm1_who_asks_a_lazy_app_for_its_head_pulls_one_chunk_and_no_more(asked)
     assert (pulls, served.status, served.body) == ([0, 1, 1], "201 Created", b"ab")
 
 
+def test_wm1_an_app_that_yields_nothing_before_it_starts_is_asked_again():
+    def app(environ, start_response):
+        yield b""
+        start_response("200 OK", list(PLAIN))
+        yield b"a"
+
+    served = Served(wrapped(app, look)).call()
+    assert (served.status, list(served.result)) == ("200 OK", [b"", b"a"])
+
+
 def test_wm1_who_does_not_ask_pulls_nothing():
     app, chunks = late(b"a")
     log = []

@@ -182,12 +182,14 @@ class Call:
 
     def look(self) -> None:
         """See to it that there is a head: ask a lazy app for its first chunk."""
+        pulled = []
         while self.status is None:
             chunk = next(self, None)
             if self.status is None and (chunk or chunk is None):
                 raise self._silent()
             if chunk is not None:
-                self.ahead.append(chunk)
+                pulled.append(chunk)
+        self.ahead += pulled
 
     def _silent(self) -> RuntimeError:
         return RuntimeError(f"the WSGI app did not call start_response() before its body, {self.iterable!r}")
