@@ -172,6 +172,17 @@ def test_the_tabs_of_the_page_on_edges_show_one_client_on_every_edge_that_sends(
     assert [edge for edge in sending if f"from {edge} import" in tabs] == sending
 
 
+def test_the_tabs_of_the_page_on_servers_put_one_list_around_an_app_of_each_framework() -> None:
+    (tabs,) = re.findall(r"(?ms)^<!-- tabs -->$(.*)^<!-- end of tabs -->$", text(DOCS / "servers.md"))
+    frameworks = re.split(r"(?m)^### ", tabs)[1:]
+    assert len(frameworks) == 10
+    for tab in frameworks:
+        assert re.search(r"middleware=around\b|middleware\(around\)|pipeline = request_id log guard users", tab), tab
+        assert "check(app" in tab or "check(get_wsgi_application()" in tab, tab
+    serving = [edge for edge in EDGES if hasattr(importlib.import_module(edge), "FormationMiddleware")]
+    assert [edge for edge in serving if f"from {edge} import" in tabs] == serving
+
+
 def test_every_dependency_is_told_of_with_the_month_of_its_release() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
