@@ -311,3 +311,19 @@ def test_middleware_in_a_session_of_aiohttp_begins_with_it(below, server):
 
     by_asgi(fastapi(view))
     assert below.began == [ALL]
+
+
+def test_a_session_below_has_no_more_time_than_the_request(below, server):
+    def view():
+        with requests.Session() as session, httpx2.Client(transport=for_httpx.Transport()) as client:
+            session.mount("http://", for_requests.Adapter())
+            with pytest.raises(requests.Timeout):
+                session.get(f"{server.url}/echo")
+            with pytest.raises(httpx2.TimeoutException):
+                client.get(f"{server.url}/echo")
+        done.append(True)
+
+    done = []
+    app = for_asgi.FormationMiddleware(fastapi(view), middleware=[past])
+    assert Asgi().serve(app, Sent()).status == 200
+    assert done == [True]
