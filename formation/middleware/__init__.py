@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from formation.middleware.request_logger import request_logger
     from formation.middleware.retry import retry
     from formation.middleware.security_headers import csp, security_headers
+    from formation.middleware.throttle import throttle
     from formation.middleware.timeout import timeout
     from formation.middleware.trigger_breaker_if import trigger_breaker_if
     from formation.middleware.ua import ua
@@ -64,6 +65,7 @@ __all__ = [
     "request_logger",
     "retry",
     "security_headers",
+    "throttle",
     "timeout",
     "trigger_breaker_if",
     "ua",

@@ -6,26 +6,16 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from formation import clock as clock_
-from formation.http.url import origin
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
-from formation.keys import REQ_HTTP
 from formation.middleware._events import Events
+from formation.middleware._keys import Key, chosen
 from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
 from formation.resilience.keyed import Keyed
 
 VERDICTS: Final = ("ok", "fail", "neutral")
 LEVELS: Final = {"opened": "error", "half_open": "warning", "closed": "info", "rejected": "debug"}
-
-
-def by_origin(ctx: Any) -> str | None:
-    """Return the scheme, host and port of the request; ``None`` where there are none."""
-    request = ctx.get(REQ_HTTP) if isinstance(ctx, dict) else None
-    try:
-        return None if request is None else origin(request.url)
-    except ValueError:  # a path alone, on its way to a server in the same process
-        return None
 
 
 def circuit_breaker(  # noqa: PLR0917  the order of 0.1
@@ -39,7 +29,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     max_trials: int = 1,
     success_threshold: int = 1,
     trial_lease: float | None = None,
-    key: Callable[[Any], Hashable] | None = None,
+    key: Key | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
     clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
@@ -93,11 +83,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     """
     if key is not None and state_storage is not None:
         raise ValueError("expected key or state_storage, got both: a storage keeps one circuit")
-    if key is not None and not callable(key):
-        raise TypeError(f"expected key as a function of the context, got {key!r}")
+    by_key = chosen(key)
     events = Events(logger)
     judge = _judge(exclude, classify)
-    which = key or (by_origin if state_storage is None else lambda ctx: None)
+    which = by_key if state_storage is None else lambda ctx: None
 
     def listen(gate: Gate, event: Event, fields: dict[str, Any]) -> None:
         level = "info" if fields.pop("first", False) else LEVELS[event]
