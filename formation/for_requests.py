@@ -349,6 +349,7 @@ class Adapter(_Adapter):
             and body.native is not None
             and isinstance(body.native, _Stream)
             and body.native.native is native
+            and not body._hooks  # noqa: SLF001  whoever waits for the end has to see it
         ):
             native.status_code, native.reason = answer.status_code, answer.reason
             before = native.headers.get("Content-Type")
