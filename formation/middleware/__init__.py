@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from formation.middleware.api_key import api_key
     from formation.middleware.basic import basic
     from formation.middleware.bearer import bearer
+    from formation.middleware.bulkhead import bulkhead
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
@@ -47,6 +48,7 @@ __all__ = [
     "api_key",
     "basic",
     "bearer",
+    "bulkhead",
     "circuit_breaker",
     "content_type",
     "context",
