@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from formation.errors import BreakerTriggerException
     from formation.middleware.accept import accept
+    from formation.middleware.adaptive_limit import adaptive_limit
     from formation.middleware.api_key import api_key
     from formation.middleware.basic import basic
     from formation.middleware.bearer import bearer
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BreakerTriggerException",
     "accept",
+    "adaptive_limit",
     "api_key",
     "basic",
     "bearer",
