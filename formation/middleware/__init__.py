@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formation.middleware.bearer import bearer
     from formation.middleware.bulkhead import bulkhead
     from formation.middleware.circuit_breaker import circuit_breaker
+    from formation.middleware.client_throttle import client_throttle
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
@@ -52,6 +53,7 @@ __all__ = [
     "bearer",
     "bulkhead",
     "circuit_breaker",
+    "client_throttle",
     "content_type",
     "context",
     "context_logger",
