@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Condition: TypeAlias = Callable[["RetryCallState"], bool]
 Failure: TypeAlias = type[Exception] | int
-Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body"]
+Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body", "budget"]
 
 STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """What a server says when it may do better in a moment. Not 501 and 505, which it will say again."""
@@ -220,10 +220,18 @@ class Policy:
         # A little more than the server says, for it says the same to everybody.
         return max(pause, hint) + self._random(0, min(0.1 * hint, 1))
 
-    def gives_up(self, outcome: Outcome, state: RetryCallState, deadline: float | None, request: Any) -> Reason | None:
+    def gives_up(
+        self,
+        outcome: Outcome,
+        state: RetryCallState,
+        deadline: float | None,
+        request: Any,
+        pay: Callable[[], bool] = lambda: True,
+    ) -> Reason | None:
         """Tell why there shall be no other attempt after ``outcome``, or return ``None``.
 
         What only reads comes first, what does something last: an attempt that is not made must have cost nothing.
+        ``pay`` takes from the budget what the attempt costs, and tells whether there was enough.
         """
         if self.attempts is not None and outcome.number >= self.attempts:
             return "attempts"
@@ -236,6 +244,8 @@ class Policy:
             return "deadline"
         if request is not None and not _rewound(request):
             return "body"
+        if not pay():
+            return "budget"
         return None
 
 
