@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from formation.middleware.exception_handler import exception_handler
     from formation.middleware.headers import headers
     from formation.middleware.hide_server import hide_server
+    from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.request_duration import request_duration
@@ -64,6 +65,7 @@ __all__ = [
     "get_context",
     "headers",
     "hide_server",
+    "load_shed",
     "oauth2_client_credentials",
     "raise_for_status",
     "request_duration",
