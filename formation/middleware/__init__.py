@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from formation.middleware.deadline import deadline
     from formation.middleware.default_stack import default_stack
     from formation.middleware.exception_handler import exception_handler
+    from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
     from formation.middleware.hide_server import hide_server
     from formation.middleware.load_shed import load_shed
@@ -62,6 +63,7 @@ __all__ = [
     "deadline",
     "default_stack",
     "exception_handler",
+    "fallback",
     "get_context",
     "headers",
     "hide_server",

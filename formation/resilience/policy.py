@@ -168,7 +168,7 @@ class Policy:
         self.idempotent = idempotent
         self.max_retry_after = None if max_retry_after is None else seconds("max_retry_after", max_retry_after)
         self.hints = (hints,) if isinstance(hints, str) else tuple(hints)
-        self.condition, self.errors, self.statuses = _told(on)
+        self.condition, self.errors, self.statuses = told(on)
         self._wait, self._stop = wait, stop
         self._random, self._now = random, now
 
@@ -285,7 +285,7 @@ def _date(said: str) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def _told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int]]:
+def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int]]:
     """Sort what ``on`` may be: a condition, or types of errors and statuses; ``None`` for the types is the default."""
     if on is None:
         return None, None, STATUSES
