@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.measure import table
 
-PARTS = ["kernel", "bridge", "retry", "client", "aiohttp_client", "wsgi_edge", "import_time"]
+PARTS = ["kernel", "bridge", "retry", "client", "aiohttp_client", "wsgi_edge", "resilience", "import_time"]
 """Each is a module of this package with a docstring and a function ``rows()``."""
 
 

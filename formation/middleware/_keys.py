@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from formation.http.url import origin
@@ -20,9 +21,12 @@ def by_origin(ctx: Any) -> str | None:
         return None
     request = ctx.get(REQ_HTTP)
     try:
-        return None if request is None else origin(request.url)
+        return None if request is None else _origin("/".join(request.url.split("/", 3)[:3]))
     except ValueError:  # a path alone, on its way to a server in the same process
         return None
+
+
+_origin = lru_cache(1024)(origin)  # as many as there are circuits; of a URL without its path, so that there are few
 
 
 def chosen(key: Key | None) -> Key:

@@ -113,9 +113,8 @@ def client_throttle(
 
     def client_throttle(ctx: Any, call: Call[Any]) -> Any:
         place = which(ctx)
-        counted, now = counts[place], clock()
-        refusal = counted.refusal(now)
-        bucket = counted.request(now)
+        counted = counts[place]
+        refusal, bucket = counted.request(clock())
         if refusal and random(0, 1) < refusal:
             events("warning", "client_throttle.rejected", key=place, probability=round(refusal, 3), **called(ctx))
             said = f"it accepts {counted.accepts} of {counted.requests} calls: one in {1 / (1 - refusal):.3g} is made"

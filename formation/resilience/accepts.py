@@ -28,10 +28,11 @@ BUCKETS: Final = 10
 class Bucket:
     """A part of the window. ``requests`` and ``accepts`` are of the calls that were made in it."""
 
-    __slots__ = ("accepts", "number", "requests")
+    __slots__ = ("accepts", "counts", "number", "requests")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.counts = True  # until it has left the window
         self.requests = self.accepts = 0
 
 
@@ -49,15 +50,13 @@ class Accepts:
 
     >>> counts = Accepts(2, window=30, most=0.9, min_rate=0.1)
     >>> for call in range(10):
-    ...     bucket = counts.request(now=0.0)
-    >>> counts.refusal(now=0.0)
+    ...     refusal, bucket = counts.request(now=0.0)
+    >>> round(refusal, 3)
     0.9
     >>> for call in range(4):
     ...     counts.accept(bucket)
-    >>> counts.refusal(now=0.0)
-    0.18181818181818182
-    >>> counts.refusal(now=31.0)
-    0.0
+    >>> counts.request(now=0.0)[0], counts.request(now=31.0)[0]
+    (0.18181818181818182, 0.0)
     """
 
     __slots__ = ("_buckets", "_k", "_least", "_lock", "_most", "_width", "accepts", "requests")
@@ -79,33 +78,28 @@ class Accepts:
         self._buckets: deque[Bucket] = deque()
         self.requests = self.accepts = 0
 
-    def refusal(self, now: float) -> float:
-        """Return the probability with which not to make a call."""
+    def request(self, now: float) -> tuple[float, Bucket]:
+        """Count a call; return the probability with which not to make it, and what it counts for."""
         with self._lock:
-            self._move(now)
-            if self.requests < self._least:
-                return 0.0
-            return max(0.0, min((self.requests - self._k * self.accepts) / (self.requests + 1), self._most))
-
-    def request(self, now: float) -> Bucket:
-        """Count a call, also one that is not made; return what it counts for."""
-        with self._lock:
-            bucket = self._move(now)
+            bucket, requests = self._move(now), self.requests
+            refusal = 0.0
+            if requests >= self._least and (excess := requests - self._k * self.accepts) > 0:
+                refusal = min(excess / (requests + 1), self._most)
             bucket.requests += 1
             self.requests += 1
-            return bucket
+            return refusal, bucket
 
     def accept(self, bucket: Bucket) -> None:
         """Count what has come of it."""
         with self._lock:
-            if bucket in self._buckets:
+            if bucket.counts:
                 bucket.accepts += 1
                 self.accepts += 1
 
     def take_back(self, bucket: Bucket) -> None:
         """Forget a call, for nobody knows what would have come of it."""
         with self._lock:
-            if bucket in self._buckets:
+            if bucket.counts:
                 bucket.requests -= 1
                 self.requests -= 1
 
@@ -114,6 +108,7 @@ class Accepts:
         number, buckets = int(now // self._width), self._buckets
         while buckets and buckets[0].number <= number - BUCKETS:
             old = buckets.popleft()
+            old.counts = False
             self.requests -= old.requests
             self.accepts -= old.accepts
         if not buckets or buckets[-1].number < number:
