@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from formation.middleware.basic import basic
     from formation.middleware.bearer import bearer
     from formation.middleware.bulkhead import bulkhead
+    from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.content_type import content_type
@@ -54,6 +55,7 @@ __all__ = [
     "basic",
     "bearer",
     "bulkhead",
+    "chaos",
     "circuit_breaker",
     "client_throttle",
     "content_type",
