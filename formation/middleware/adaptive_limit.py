@@ -12,6 +12,7 @@ from formation.keys import RES_HTTP
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
 from formation.middleware._shed import HEALTH, Exempt, is_asked, is_shed, passing, shed
+from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
 from formation.resilience.limits import AIMD, Algorithm, Gradient2, Limiter
 
@@ -36,8 +37,8 @@ def adaptive_limit(
 
     The limit is found by how long calls take: when they take longer than they used to, they queue, and the limit
     shrinks; else it grows, slowly. A server that is asked for twice what it can do then does what it can, in time,
-    instead of everything too late. What was cancelled or turned away says nothing. A call is over with the head of its
-    response; a WebSocket passes.
+    instead of everything too late. What was turned away says nothing, nor what was cancelled before its deadline. A
+    call is over with the head of its response; a WebSocket passes.
 
     On a server a request that is turned away gets a 503 with a Retry-After of one to three seconds. Elsewhere, around a
     function or in a client, a `BulkheadRejected` is raised; in a client there is a limit for each origin. Events:
@@ -106,6 +107,9 @@ def adaptive_limit(
                 out = call(ctx)
             except Exception as error:
                 dropped = None if isinstance(error, Rejected) else True
+                raise
+            except BaseException:
+                dropped = True if is_past(ctx, clock()) else None
                 raise
             dropped = _dropped(out)
             return out

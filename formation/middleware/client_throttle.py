@@ -12,6 +12,7 @@ from formation.keys import RES_HTTP
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
 from formation.resilience.accepts import Accepts
+from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
 
 OVERLOADED: Final = frozenset({429, 503})
@@ -59,9 +60,9 @@ def client_throttle(
 
     Of the calls of the last ``window`` seconds it is counted how many there were, and how many the endpoint has
     accepted: it has not said 429 or 503, nor been silent. Calls that were turned away here count as well; calls that
-    were cancelled, or turned away by another middleware, do not. Each origin (scheme, host, port) is counted by itself,
-    in the memory of the process; all calls without a request are counted together. Event: ``client_throttle.rejected``
-    (warning).
+    were cancelled before their deadline, or turned away by another middleware, do not. Each origin (scheme, host, port)
+    is counted by itself, in the memory of the process; all calls without a request are counted together. Event:
+    ``client_throttle.rejected`` (warning).
 
     Args:
         k: how often the endpoint is asked for each call that it accepts. Two: half of what it gets may be refused, so
@@ -125,6 +126,9 @@ def client_throttle(
                 out = call(ctx)
             except Exception as error:
                 taken = judge(ctx, error)
+                raise
+            except BaseException:
+                taken = False if is_past(ctx, clock()) else None
                 raise
             taken = judge(out, None)
             return out

@@ -10,7 +10,7 @@ from formation.errors import BulkheadRejected, DeadlineExceeded, ThrottleRejecte
 from formation.for_requests import build
 from formation.for_wsgi import FormationMiddleware, endpoint
 from formation.http import Request
-from formation.middleware import adaptive_limit
+from formation.middleware import adaptive_limit, deadline
 from formation.resilience.limits import AIMD
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
@@ -135,6 +135,28 @@ def test_what_was_cancelled_or_turned_away_says_nothing_and_its_place_is_free(wo
     assert world(limit, on_server(), endpoint) is error
     assert seen.samples == []
     assert limit.limiters[None].in_flight == 0
+
+
+@every_world
+def test_what_is_cancelled_when_its_deadline_has_come_took_too_long(world, seen, clock):
+    def endpoint(ctx):
+        clock.now += 5
+        raise asyncio.CancelledError
+
+    assert type(world(made(seen, clock), on_server(**{"fmtn.deadline": 1005.0}), endpoint)) is asyncio.CancelledError
+    assert type(world(made(seen, clock), on_server(**{"fmtn.deadline": 1050.0}), endpoint)) is asyncio.CancelledError
+    assert seen.samples == [(5, 1, True)]
+
+
+def test_so_does_what_a_deadline_outside_ends(seen):
+    async def endpoint(ctx):
+        await asyncio.sleep(LONG)
+        return ctx
+
+    chain = wrap(endpoint, [deadline(0.01, logger=SILENT), adaptive_limit(algorithm=lambda: seen, logger=SILENT)])
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(chain({}))
+    assert [dropped for _, _, dropped in seen.samples] == [True]
 
 
 @every_world

@@ -126,6 +126,14 @@ def test_what_was_cancelled_or_turned_away_counts_for_nothing(world, error):
 
 
 @every_world
+def test_what_is_cancelled_when_its_deadline_has_come_was_not_accepted(world, clock):
+    throttle = made(clock)
+    world(throttle, get(**{"fmtn.deadline": 1000.0}), answers(asyncio.CancelledError()))
+    world(throttle, get(**{"fmtn.deadline": 1001.0}), answers(asyncio.CancelledError()))
+    assert counts(throttle) == (1, 0)
+
+
+@every_world
 def test_who_is_lucky_is_let_through(world):
     throttle = made(random=lambda low, high: 0.95)
     for _ in range(100):

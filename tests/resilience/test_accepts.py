@@ -78,6 +78,11 @@ def test_no_call_is_refused_while_there_are_few_or_enough_are_accepted():
     assert counts.request(0.0)[0] == 0
 
 
+def test_without_a_least_rate_the_second_call_may_be_refused():
+    counts = counted(min_rate=0)
+    assert [counts.request(0.0)[0] for _ in range(2)] == [0, 0.5]
+
+
 def test_the_window_moves_by_a_tenth_and_forgets_what_has_left_it():
     counts = counted(window=10.0, min_rate=0.1)
     for second in range(10):
