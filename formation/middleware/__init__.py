@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.client_throttle import client_throttle
+    from formation.middleware.coalesce import coalesce
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
@@ -58,6 +59,7 @@ __all__ = [
     "chaos",
     "circuit_breaker",
     "client_throttle",
+    "coalesce",
     "content_type",
     "context",
     "context_logger",

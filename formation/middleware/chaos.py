@@ -111,7 +111,8 @@ def _within(ctx: Any, pause: float, clock: Callable[[], float]) -> float:
     """Return the pause, or what is left until the deadline."""
     if not isinstance(ctx, dict) or DEADLINE not in ctx:
         return pause
-    return min(pause, max(ctx[DEADLINE] - clock(), 0))
+    left: float = ctx[DEADLINE] - clock()
+    return min(pause, max(left, 0))
 
 
 def _check(delay: float, code: int, error: Any, **probabilities: float) -> None:
