@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
     from formation.middleware.hide_server import hide_server
+    from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
@@ -71,6 +72,7 @@ __all__ = [
     "get_context",
     "headers",
     "hide_server",
+    "idempotency_key",
     "load_shed",
     "oauth2_client_credentials",
     "raise_for_status",
