@@ -74,6 +74,7 @@ def deadline(
                 events("error", "deadline.exceeded", **called(ctx))
             raise
 
+    deadline.total = total  # type: ignore[attr-defined]  # for whoever wants to look
     return deadline
 
 
