@@ -28,7 +28,7 @@ def main() -> None:
     for what, stack in (("with a key", [idempotency_key()]), ("without", [])):
         with build(base_uri="https://shop.example.com", middleware=[*stack, retry(base=0, logger=quiet)]) as api:
             result = api.extend(endpoint=shop).post("/orders", json={"item": 7})
-            print(f"{what}: {result.status_code} after {len(result.attempts)} attempt(s), {len(orders)} order(s) taken in all")
+            print(f"{what}: {result.status_code} after {len(result.attempts)} attempt(s), {len(orders)} order(s) taken")
 
 
 if __name__ == "__main__":

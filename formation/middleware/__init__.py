@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from formation.middleware.exception_handler import exception_handler
     from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
+    from formation.middleware.hedge import hedge
     from formation.middleware.hide_server import hide_server
     from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
@@ -71,6 +72,7 @@ __all__ = [
     "fallback",
     "get_context",
     "headers",
+    "hedge",
     "hide_server",
     "idempotency_key",
     "load_shed",
