@@ -2,6 +2,7 @@ import inspect
 import logging
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -106,6 +107,12 @@ def test_what_cannot_be_is_refused_when_the_stack_is_made(arguments, said):
 def test_a_logger_of_another_kind_is_refused_when_the_stack_is_made():
     with pytest.raises(TypeError, match="expected a structlog logger"):
         resilient(logger=logging.getLogger("shop"))
+
+
+def test_the_page_has_the_stacks_and_the_orders_that_hurt_as_they_are():
+    page = (Path(__file__).parents[1] / "docs" / "stacks.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^\| \[`(\w+)`\]", page) == CLIENT + SERVER
+    assert tuple(re.findall(r"(?m)^\| `(\w+)` \| `(\w+)` \| (.+) \|$", page)) == OUTSIDE
 
 
 # --- around real calls ---
