@@ -29,6 +29,9 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     max_trials: int = 1,
     success_threshold: int = 1,
     trial_lease: float | None = None,
+    ratio: float | None = None,
+    window: float = 30,
+    min_calls: int = 20,
     key: Key | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
     clock: Callable[[], float] = clock_.monotonic,
@@ -56,6 +59,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
         success_threshold: of them must succeed for it to close.
         trial_lease: seconds after which a trial that has not ended no longer keeps others out; ``None``:
             ``reset_timeout``, but at least one second.
+        ratio: of the calls in the window that must have failed for it to open, above 0 and up to 1, in place of
+            ``fail_max``: 0.5 leaves alone what answers now and then. ``None``: failures in a row count.
+        window: seconds over which the ratio counts. Half a minute, as in Polly.
+        min_calls: in the window, below which a ratio says nothing.
         key: a function of the context: which circuit it goes through. ``None``: by origin.
         classify: what a call has shown, ``"ok"``, ``"fail"`` or ``"neutral"``: a function of the context that came back
             and ``None``, or of the one that went in and the error.
@@ -102,6 +109,9 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
             max_trials=max_trials,
             success_threshold=success_threshold,
             trial_lease=trial_lease,
+            ratio=ratio,
+            window=window,
+            min_calls=min_calls,
             storage=state_storage,
             listener=listen,
             clock=clock,
