@@ -1,24 +1,36 @@
 import asyncio
+import logging
 import subprocess
 import sys
 import warnings
+from graphlib import TopologicalSorter
 
 import pytest
 
-from formation import compose, lift, wrap
+from formation import compose, lift, reply, wrap
 from formation.check import OUTSIDE, StackWarning, check, faults
 from formation.for_requests import client
+from formation.http import Request
+from formation.introspection import name_of
 from formation.middleware import (
     bulkhead,
     chaos,
     circuit_breaker,
     deadline,
+    exception_handler,
     fallback,
+    idempotency_key,
     raise_for_status,
     request_id,
     retry,
+    throttle,
     timeout,
+    trigger_breaker_if,
 )
+
+QUIET = logging.getLogger("tests.quiet")
+QUIET.setLevel(logging.CRITICAL + 1)
+HASTY = {"base": 0, "throttled_base": 0, "logger": QUIET, "budget": None}
 
 
 def named(name):
@@ -44,17 +56,134 @@ def test_each_order_of_the_table_is_told_with_its_reason_and_the_other_way_round
 
 
 def test_the_table_does_not_contradict_itself():
-    outside = {}
+    must_be_inside = TopologicalSorter()
     for outer, inner, _ in OUTSIDE:
-        outside.setdefault(inner, set()).add(outer)
-    ordered = []
-    while outside:  # who has nobody that must stand inside of him goes next; a circle would never end
-        free = set(outside) | set().union(*outside.values())
-        free -= {outer for outers in outside.values() for outer in outers}
-        assert free
-        ordered += free
-        outside = {inner: outers for inner, outers in outside.items() if inner not in free}
-    assert ordered
+        must_be_inside.add(outer, inner)
+    order = list(must_be_inside.static_order())  # raises for a circle
+    assert [fault for fault in faults(stack(*order)) if "multiply" not in fault] == []
+
+
+def down(ctx):
+    raise ConnectionError
+
+
+def unavailable(ctx):
+    return reply(ctx, 503)
+
+
+async def slow(ctx):
+    await asyncio.sleep(60)
+
+
+def outcome(chain, ctx):
+    """What a call came to, in whatever world."""
+    try:
+        out = chain(ctx)
+        out = asyncio.run(out) if chain.is_async else out
+    except Exception as error:  # noqa: BLE001  which one is what is asked
+        return type(error).__name__
+    response = out.get("fmtn.res.http")
+    return "fine" if response is None else response.status_code
+
+
+def counted(stack, endpoint, ctx=dict, calls=1):
+    """How often the endpoint is asked, with what contexts, and what came of the calls."""
+    seen = []
+
+    def count(ctx, call):
+        seen.append(dict(ctx))
+        return call(ctx)
+
+    chain = wrap(endpoint, [*stack, count])
+    return seen, [outcome(chain, ctx()) for _ in range(calls)]
+
+
+def request(method="GET"):
+    return lambda: {"fmtn.side": "client", "fmtn.req.http": Request(method, "https://shop/")}
+
+
+def asked():
+    return {"fmtn.side": "server", "fmtn.req.http": Request("GET", "https://shop/")}
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 2), ("wrong", 4)])
+def test_a_breaker_outside_of_retry_lets_more_through_to_what_is_down(order, times):
+    layers = [retry(2, **HASTY), circuit_breaker(QUIET, fail_max=2)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], down, calls=4)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 2), ("wrong", 6)])
+def test_a_fallback_inside_of_a_breaker_keeps_it_closed(order, times):
+    layers = [fallback(None, logger=QUIET), circuit_breaker(QUIET, fail_max=2)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], down, calls=6)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 3), ("wrong", 1)])
+def test_a_fallback_inside_of_retry_leaves_it_nothing_to_retry(order, times):
+    layers = [fallback(None, logger=QUIET), retry(**HASTY)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], down)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 3), ("wrong", 1)])
+def test_an_idempotency_key_inside_of_retry_comes_too_late_for_a_post(order, times):
+    layers = [idempotency_key(), retry(**HASTY)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], unavailable, request("POST"))
+    assert len(seen) == times
+    assert len({ctx["fmtn.req.http"].headers["idempotency-key"] for ctx in seen}) == 1
+
+
+@pytest.mark.parametrize(("order", "ids"), [("right", 1), ("wrong", 3)])
+def test_a_request_id_inside_of_retry_is_another_one_for_each_attempt(order, ids):
+    layers = [request_id(), retry(**HASTY)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], unavailable, request())
+    assert len({ctx["req.id"] for ctx in seen}) == ids
+
+
+@pytest.mark.parametrize(("order", "deadlines"), [("right", 1), ("wrong", 3)])
+def test_a_deadline_inside_of_retry_is_another_one_for_each_attempt(order, deadlines):
+    layers = [deadline(60), retry(**HASTY)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], down)
+    assert len({ctx["fmtn.deadline"] for ctx in seen}) == deadlines
+
+
+@pytest.mark.parametrize(("order", "waits"), [("right", 2), ("wrong", 0)])
+def test_a_throttle_outside_of_retry_is_waited_for_once(order, waits):
+    slept = []
+    layers = [retry(**HASTY), throttle(0.001, logger=QUIET, sleep=slept.append)]
+    counted(layers if order == "right" else layers[::-1], down)
+    assert len(slept) == waits
+
+
+@pytest.mark.parametrize(("order", "waits"), [("right", 0), ("wrong", 3)])
+def test_a_throttle_outside_of_a_breaker_is_waited_for_in_vain(order, waits):
+    slept = []
+    layers = [circuit_breaker(QUIET, fail_max=1), throttle(0.001, logger=QUIET, sleep=slept.append)]
+    counted(layers if order == "right" else layers[::-1], down, calls=4)
+    assert len(slept) == waits
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 2), ("wrong", 4)])
+def test_a_timeout_outside_of_a_breaker_is_no_failure_to_it(order, times):
+    layers = [circuit_breaker(QUIET, fail_max=2), timeout(0.001, logger=QUIET)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], slow, calls=4)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize(("order", "times"), [("right", 2), ("wrong", 4)])
+def test_a_trigger_outside_of_a_breaker_does_not_trigger_it(order, times):
+    layers = [circuit_breaker(QUIET, fail_max=2), trigger_breaker_if(lambda ctx: True)]
+    seen, _ = counted(layers if order == "right" else layers[::-1], dict, calls=4)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize("limit", [timeout(0.001, logger=QUIET), deadline(0.001, logger=QUIET)], ids=name_of)
+def test_a_time_limit_outside_of_the_exception_handler_is_answered_by_nobody(limit):
+    layers = [exception_handler(logger=QUIET), limit]
+    assert counted(layers, slow, asked)[1] == [504]
+    assert counted(layers[::-1], slow, asked)[1][0] in {"AttemptTimeout", "DeadlineExceeded"}
 
 
 def test_the_orders_that_the_middlewares_have_between_them_are_told():
