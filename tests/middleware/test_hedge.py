@@ -5,6 +5,8 @@ import selectors
 import threading
 
 import pytest
+import trio
+import trio.lowlevel
 from structlog.testing import capture_logs
 
 from formation import lift, reply, wrap
@@ -12,6 +14,7 @@ from formation.errors import BulkheadRejected, ConnectError
 from formation.for_requests import build
 from formation.http import Request
 from formation.middleware import circuit_breaker, hedge
+from formation.middleware.hedge import _Arrivals
 from formation.resilience.budget import Budget
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
@@ -217,6 +220,37 @@ def test_a_late_answer_may_still_be_first():
     assert (body(out), took, steps.cancelled) == (b"1", 2, [2])
 
 
+def test_of_two_answers_at_the_same_moment_the_other_one_is_closed():
+    closed = []
+
+    def answer(ctx, call):
+        ctx = call(ctx)
+        ctx["fmtn.res.http"].on_close(lambda count, error: closed.append(ctx["attempt"]))
+        return ctx
+
+    async def endpoint(ctx):
+        await asyncio.sleep(3 if ctx["attempt"] == 1 else 2)
+        return reply(ctx, 200, body=iter([b"x"]))
+
+    async def main():
+        out = await wrap(endpoint, [made(1), answer])(get())
+        await asyncio.sleep(1)
+        return out
+
+    out, _ = run(main)
+    assert closed == [3 - out["attempt"]]
+
+
+def test_on_trio_a_call_is_as_it_is():
+    async def endpoint(ctx):
+        await trio.lowlevel.checkpoint()
+        return reply(ctx, 503)
+
+    out = trio.run(wrap(endpoint, [made()]), get())
+    assert out["fmtn.res.http"].status_code == 503
+    assert "attempt" not in out
+
+
 def test_more_attempts_follow_each_other():
     steps = Steps((10, 200), (10, 200), (1, 200))
     out, took = hedged(steps, made(1, extra=2))
@@ -305,6 +339,27 @@ def test_in_a_sync_chain_a_late_answer_is_overtaken_and_closed_when_it_comes():
     assert body(wrap(endpoint, [made(0.01)])(get())) == b"attempt 2"
     may_end.set()
     assert closed.wait(10)
+
+
+def test_what_has_arrived_beside_the_winner_is_closed():
+    closed = []
+
+    def endpoint(ctx):
+        ctx = reply(ctx, 200, body=iter([b"x"]))
+        ctx["fmtn.res.http"].on_close(lambda count, error: closed.append(count))
+        return ctx
+
+    arrivals = _Arrivals()
+    arrivals.run(endpoint, 1, get())
+    arrivals.end()
+    assert closed == [0]
+
+
+@every_world
+def test_without_a_budget_whatever_is_late_is_sent_again(world):
+    middleware = made(budget=None)
+    outs = [world(middleware, get(), lambda ctx: reply(ctx, 503 if ctx["attempt"] == 1 else 200)) for _ in range(30)]
+    assert {out["fmtn.res.http"].status_code for out in outs} == {200}
 
 
 def test_in_a_sync_chain_a_base_exception_of_an_attempt_is_raised():

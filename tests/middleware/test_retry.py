@@ -1103,6 +1103,59 @@ def test_an_error_keeps_the_context_it_was_raised_in_when_it_is_raised_again(at)
     assert isinstance(raised.value.__context__, KeyError)
 
 
+# A function that succeeds at once
+
+
+@every_lift
+def test_a_function_that_succeeds_at_once_has_one_attempt_in_its_ledger(lifted, at):
+    result, ctx = lifted([retry(**at.tools)], lambda: 42)
+    assert (result, ctx["attempt"], ledger(ctx)) == (42, 1, [(1, None, None, 0)])
+    assert "retry_depth" not in ctx
+
+
+@every_world
+def test_a_context_without_a_request_stays_the_same_dict_and_keeps_what_is_put_into_it(world, at):
+    ctx = {"a": 1}
+
+    def add(ctx):
+        ctx["b"] = ctx["attempt"], ctx["retry_depth"]
+        return ctx
+
+    out = world(retry(**at.tools), ctx, add)
+    assert out is ctx
+    assert (out["a"], out["b"]) == (1, (1, 1))
+
+
+@every_world
+def test_what_a_first_attempt_without_a_request_has_left_does_not_reach_the_second(world, at):
+    ctx = {"a": 1}
+
+    def fail_once(ctx):
+        if ctx["attempt"] == 1:
+            ctx["left"] = True
+            raise OSError("no")
+        ctx["b"] = 2
+        return ctx
+
+    out = world(retry(**at.tools), ctx, fail_once)
+    assert out is ctx
+    assert ("left" in out, out["b"], out["attempt"], len(out["fmtn.attempts"])) == (False, 2, 2, 2)
+
+
+@every_world
+def test_another_context_that_comes_back_at_once_is_merged(world, at):
+    ctx = {"a": 1}
+    out = world(retry(**at.tools), ctx, lambda ctx: {"b": 2})
+    assert out is ctx
+    assert ("a" in out, out["b"], out["attempt"]) == (False, 2, 1)
+
+
+@every_world
+def test_a_retry_in_a_retry_around_a_function_leaves_the_outer_ledger(world, at):
+    out = world(compose(retry(**at.tools), retry(**at.tools)), {}, lambda ctx: ctx)
+    assert (ledger(out), out["attempt"], "retry_depth" in out) == ([(1, None, None, 0)], 1, False)
+
+
 # The budget
 
 
