@@ -235,7 +235,7 @@ class Rejected(FormationError):
 
 
 class ThrottleRejected(Rejected):
-    """The rate is used up and waiting for it would take too long."""
+    """The rate is used up and waiting for it would take too long; or the endpoint accepts no more."""
 
 
 class BulkheadRejected(Rejected):

@@ -220,17 +220,27 @@ class AsyncChain(BaseChain[Coroutine[Any, Any, C]]):
 # An endpoint whose type is unknown is a Call and an AsyncCall at once; which one comes first matters to nobody else.
 @overload
 def wrap(  # type: ignore[overload-overlap]
-    call: AsyncCall[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: bool | None = ...
+    call: AsyncCall[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: bool | None = ..., check: bool = ...
 ) -> AsyncChain[C]: ...
 @overload
-def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: Literal[True]) -> AsyncChain[C]: ...
+def wrap(
+    call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: Literal[True], check: bool = ...
+) -> AsyncChain[C]: ...
 @overload
 def wrap(
-    call: Call[C], middleware: Iterable[Middleware[C]] = ..., *, is_async: Literal[False] | None = ...
+    call: Call[C],
+    middleware: Iterable[Middleware[C]] = ...,
+    *,
+    is_async: Literal[False] | None = ...,
+    check: bool = ...,
 ) -> Chain[C]: ...
 @overload
-def wrap(call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: None = ...) -> AsyncChain[C]: ...
-def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: bool | None = None) -> Any:
+def wrap(
+    call: Call[C], middleware: Iterable[AnyMiddleware] = ..., *, is_async: None = ..., check: bool = ...
+) -> AsyncChain[C]: ...
+def wrap(
+    call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: bool | None = None, check: bool = False
+) -> Any:
     """Compose ``middleware`` around ``call``; the first listed is outermost.
 
     Args:
@@ -240,6 +250,7 @@ def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: 
         is_async: whether calls of the chain are awaited. Seen by itself (``None``, the default) for ``async def``,
             partials and methods of it, objects with ``async def __call__``, marked functions and chains. ``True`` says
             it where nothing can be seen, such as a lambda that returns a coroutine. ``False`` insists on a sync chain.
+        check: warn, now, of orders of middleware that hurt: see ``formation.check``.
 
     Returns:
         A `Chain`, or an `AsyncChain` if the endpoint or a middleware is async.
@@ -280,6 +291,10 @@ def wrap(call: Callable[..., Any], middleware: Iterable[Any] = (), *, is_async: 
     )
     chain.endpoint, chain.middleware = call, tuple(layers)
     chain.is_async, chain.asked = awaited, is_async
+    if check:
+        from formation.check import check as warn_of
+
+        warn_of(chain, stacklevel=2)
     return chain
 
 

@@ -28,6 +28,7 @@ SENSITIVE: Final = "fmtn.sensitive"
 ATTEMPTS: Final = "fmtn.attempts"
 ATTEMPT: Final = "attempt"
 RETRY_DEPTH: Final = "retry_depth"
+DEGRADED: Final = "degraded"
 
 FN: Final = "fmtn.fn"
 ARGS: Final = "fmtn.args"

@@ -167,9 +167,11 @@ def test_every_middleware_of_formation_goes_by_its_name(name):
         "basic": {"user": "u", "password": "p"},
         "bearer": {"token": "t"},
         "content_type": {"mime": "text/html"},
+        "fallback": {"to": "sorry"},
         "oauth2_client_credentials": {"token_url": "https://a.test/", "client_id": "i", "client_secret": "s"},
         "trigger_breaker_if": {"predicate": "builtins:bool"},
         "headers": {"set": {"X-A": "b"}},
+        "throttle": {"rate": 100},
     }
     layers = one({"use": name, **required.get(name, {})})
     assert names(layers) == ([name] if name != "default_stack" else names(one("default_stack")))

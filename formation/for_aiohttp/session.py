@@ -112,7 +112,7 @@ def _returned(
     body, source = answer.body, answer.body.native
     left = [each for each in opened if each is not made]
     # Whoever waits for the end of the body has to see it.
-    if made is None or not isinstance(source, Stream) or source.native is not made or body._hooks:  # noqa: SLF001
+    if made is None or not isinstance(source, Stream) or source.native is not made or body.is_watched:
         answer.headers.popall("Content-Encoding", None)
         answer.headers.popall("Transfer-Encoding", None)
         made, left = _response(request, body), opened if body.is_bytes else []

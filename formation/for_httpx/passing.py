@@ -152,7 +152,7 @@ def _came(answer: Response) -> Any:
     """Return the response of httpx whose body, as it came, is that of ``answer``; or ``None``."""
     if isinstance(answer, Received) and "_body" not in answer.__dict__:
         download: Any = answer.download
-    elif answer.body._hooks:  # noqa: SLF001  whoever waits for the end has to see it
+    elif answer.body.is_watched:  # whoever waits for the end has to see it
         return None
     else:
         download = answer.body.native

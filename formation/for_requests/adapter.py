@@ -121,6 +121,7 @@ class Adapter(FinalAdapter):
             and body.native is not None
             and isinstance(body.native, Stream)
             and body.native.native is native
+            and not body.is_watched  # else whoever waits for the end has to see it
         ):
             native.status_code, native.reason = answer.status_code, answer.reason
             before = native.headers.get("Content-Type")

@@ -17,18 +17,27 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from formation.errors import BreakerTriggerException
     from formation.middleware.accept import accept
+    from formation.middleware.adaptive_limit import adaptive_limit
     from formation.middleware.api_key import api_key
     from formation.middleware.basic import basic
     from formation.middleware.bearer import bearer
+    from formation.middleware.bulkhead import bulkhead
+    from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
+    from formation.middleware.client_throttle import client_throttle
+    from formation.middleware.coalesce import coalesce
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
     from formation.middleware.deadline import deadline
     from formation.middleware.default_stack import default_stack
     from formation.middleware.exception_handler import exception_handler
+    from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
+    from formation.middleware.hedge import hedge
     from formation.middleware.hide_server import hide_server
+    from formation.middleware.idempotency_key import idempotency_key
+    from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.request_duration import request_duration
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
     from formation.middleware.request_logger import request_logger
     from formation.middleware.retry import retry
     from formation.middleware.security_headers import csp, security_headers
+    from formation.middleware.throttle import throttle
     from formation.middleware.timeout import timeout
     from formation.middleware.trigger_breaker_if import trigger_breaker_if
     from formation.middleware.ua import ua
@@ -43,10 +53,15 @@ if TYPE_CHECKING:
 __all__ = [
     "BreakerTriggerException",
     "accept",
+    "adaptive_limit",
     "api_key",
     "basic",
     "bearer",
+    "bulkhead",
+    "chaos",
     "circuit_breaker",
+    "client_throttle",
+    "coalesce",
     "content_type",
     "context",
     "context_logger",
@@ -54,9 +69,13 @@ __all__ = [
     "deadline",
     "default_stack",
     "exception_handler",
+    "fallback",
     "get_context",
     "headers",
+    "hedge",
     "hide_server",
+    "idempotency_key",
+    "load_shed",
     "oauth2_client_credentials",
     "raise_for_status",
     "request_duration",
@@ -64,6 +83,7 @@ __all__ = [
     "request_logger",
     "retry",
     "security_headers",
+    "throttle",
     "timeout",
     "trigger_breaker_if",
     "ua",

@@ -6,26 +6,16 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from formation import clock as clock_
-from formation.http.url import origin
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
-from formation.keys import REQ_HTTP
 from formation.middleware._events import Events
+from formation.middleware._keys import Key, chosen
 from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
 from formation.resilience.keyed import Keyed
 
 VERDICTS: Final = ("ok", "fail", "neutral")
 LEVELS: Final = {"opened": "error", "half_open": "warning", "closed": "info", "rejected": "debug"}
-
-
-def by_origin(ctx: Any) -> str | None:
-    """Return the scheme, host and port of the request; ``None`` where there are none."""
-    request = ctx.get(REQ_HTTP) if isinstance(ctx, dict) else None
-    try:
-        return None if request is None else origin(request.url)
-    except ValueError:  # a path alone, on its way to a server in the same process
-        return None
 
 
 def circuit_breaker(  # noqa: PLR0917  the order of 0.1
@@ -39,7 +29,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     max_trials: int = 1,
     success_threshold: int = 1,
     trial_lease: float | None = None,
-    key: Callable[[Any], Hashable] | None = None,
+    ratio: float | None = None,
+    window: float = 30,
+    min_calls: int = 20,
+    key: Key | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
     clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
@@ -66,6 +59,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
         success_threshold: of them must succeed for it to close.
         trial_lease: seconds after which a trial that has not ended no longer keeps others out; ``None``:
             ``reset_timeout``, but at least one second.
+        ratio: of the calls in the window that must have failed for it to open, above 0 and up to 1, in place of
+            ``fail_max``: 0.5 leaves alone what answers now and then. ``None``: failures in a row count.
+        window: seconds over which the ratio counts. Half a minute, as in Polly.
+        min_calls: in the window, below which a ratio says nothing.
         key: a function of the context: which circuit it goes through. ``None``: by origin.
         classify: what a call has shown, ``"ok"``, ``"fail"`` or ``"neutral"``: a function of the context that came back
             and ``None``, or of the one that went in and the error.
@@ -93,11 +90,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     """
     if key is not None and state_storage is not None:
         raise ValueError("expected key or state_storage, got both: a storage keeps one circuit")
-    if key is not None and not callable(key):
-        raise TypeError(f"expected key as a function of the context, got {key!r}")
+    by_key = chosen(key)
     events = Events(logger)
     judge = _judge(exclude, classify)
-    which = key or (by_origin if state_storage is None else lambda ctx: None)
+    which = by_key if state_storage is None else lambda ctx: None
 
     def listen(gate: Gate, event: Event, fields: dict[str, Any]) -> None:
         level = "info" if fields.pop("first", False) else LEVELS[event]
@@ -113,6 +109,9 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
             max_trials=max_trials,
             success_threshold=success_threshold,
             trial_lease=trial_lease,
+            ratio=ratio,
+            window=window,
+            min_calls=min_calls,
             storage=state_storage,
             listener=listen,
             clock=clock,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from formation.clock import monotonic
 from formation.errors import DeadlineExceeded
@@ -12,11 +12,8 @@ from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, KIND, REQ_HTTP, SIDE, STATE
 from formation.middleware._events import Events, called
 from formation.resilience.checks import seconds
-from formation.resilience.deadlines import HEADER, announce, read
+from formation.resilience.deadlines import HEADER, TICK, announce, read
 from formation.resilience.limit import Limit
-
-TICK: Final = 0.001
-"""Seconds by which the clock of an event loop may be early."""
 
 
 def deadline(
@@ -77,6 +74,7 @@ def deadline(
                 events("error", "deadline.exceeded", **called(ctx))
             raise
 
+    deadline.total = total  # type: ignore[attr-defined]  # for whoever wants to look
     return deadline
 
 

@@ -2,22 +2,23 @@
 
 Theory of operation
 -------------------
-The first attempt costs no more than a copy of the context. Only when it has failed, a ``tenacity.Retrying`` is made,
-for this call alone: one that calls share mixes their attempts up as soon as something waits. It is handed the first
-outcome and goes on from there. No error is raised through it: an `Outcome` holds it, and it is raised once, at the end.
+The first attempt costs no more than a copy of the context: around a function it has the caller's own, and the copy is
+for the second; a request gets a fork. Only when it has failed, a ``tenacity.Retrying`` is made, for this call alone:
+one that calls share mixes their attempts up as soon as something waits. It is handed the first outcome and goes on from
+there. No error is raised through it: an `Outcome` holds it, and it is raised once, at the end.
 
 An error holds its traceback, which holds the frames below and above it, and what their variables hold. So no variable
 here holds an error, and at the end no outcome does: a request and its body would linger until the garbage collector
 comes.
 
-What is decided, and why, is in ``formation/resilience/policy.py``.
+What is decided, and why, is in ``formation/resilience/policy.py``; what it may cost, in ``budget.py`` beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final, Literal
 
 from attrs import define
 
@@ -26,16 +27,21 @@ from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RES_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events, called
-from formation.resilience.forks import fork, merge
-from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
+from formation.middleware._keys import by_origin
+from formation.resilience.budget import Budget
+from formation.resilience.forks import BAGS, fork, merge
+from formation.resilience.policy import THROTTLED, Attempt, Condition, Failure, Outcome, Policy
 
 try:
     from tenacity import RetryCallState, Retrying
 except ImportError as error:
     message = "tenacity is not installed: pip install 'formation[resilience]'"
     raise ImportError(message, name=error.name) from error
+
+_FORKED: Final = frozenset({REQ_HTTP, RETRY_DEPTH, *BAGS})
+"""Where none of these is in a context, its copy is a fork."""
 
 
 def retry(
@@ -46,6 +52,7 @@ def retry(
     cap: float = 20,
     on: Failure | Iterable[Failure] | Condition | None = None,
     idempotent: bool = False,
+    budget: Budget | float | Literal["quota"] | None = "quota",
     max_retry_after: float | None = 30,
     headers: Iterable[str] = ("Retry-After",),
     attempt_header: str | None = None,
@@ -68,7 +75,7 @@ def retry(
     Each attempt has a copy of the context with its number in ``ctx["attempt"]``; the one that counts is merged into the
     caller's, where ``ctx["fmtn.attempts"]`` has an `Attempt` for each. Before the pause the failed response is closed.
     No pause ends after ``ctx["fmtn.deadline"]``. Events: ``retry.scheduled`` (warning), ``retry.exhausted`` (error),
-    ``retry.nested`` (warning, once).
+    ``retry.budget_exhausted`` (warning), ``retry.nested`` (warning, once).
 
     Args:
         attempts: the first one included, as in the SDKs of AWS; ``None``: as many as ``stop`` allows.
@@ -78,6 +85,9 @@ def retry(
         on: what is retried, in place of the statuses and errors above: types of errors and statuses, or one of
             tenacity's ``retry_`` objects, which sees the context, or the error.
         idempotent: every request may be repeated, whatever its method.
+        budget: what retries may cost, for each origin, so that they do not make an outage worse. ``"quota"``: that of
+            the SDKs of AWS, 35 in a row; a number: so many for each call, and ten to begin with; a `Budget` may be
+            shared; ``None``: whatever they cost.
         max_retry_after: seconds; a server that says a longer Retry-After, with a 429 or a 503, is not asked again.
             Nobody waits half a minute. ``None``: there is no limit.
         headers: where the server says it. A number over 10⁹ is a date, so ``X-RateLimit-Reset`` will do, too.
@@ -92,7 +102,7 @@ def retry(
 
     Raises:
         ValueError: ``attempts`` below 1, or ``None`` without ``stop``; seconds below 0.
-        TypeError: ``on``, ``wait`` or ``stop`` is no such thing, ``sleep`` is an ``async def``.
+        TypeError: ``on``, ``wait``, ``stop`` or ``budget`` is no such thing, ``sleep`` is an ``async def``.
 
     Order:
         Outside of `circuit_breaker` and `timeout`: each attempt is an observation, and has its time. Inside of
@@ -131,16 +141,43 @@ def retry(
         raise TypeError(f"expected sleep as a plain function, got {sleep!r}: formation.sleep awaits where it has to")
     if attempt_header is not None:
         check_name(attempt_header)
-    settings = _Settings(policy, attempt_header, Events(logger), sleep, clock)
+    account = _account(budget)
+    settings = _Settings(policy, account, attempt_header, Events(logger), sleep, clock)
+    is_plain = policy.condition is None  # and without an error or a status there is nothing to look at
 
     def retry(ctx: Any, call: Call[Any]) -> Any:
-        run = _Run(settings, ctx, call)
-        outcome = run.attempt()
-        if run.wants_another():
-            outcome = run.go_on()
-        return run.end(outcome)
+        if type(ctx) is not dict or not _FORKED.isdisjoint(ctx):
+            run = _Run(settings, ctx, ctx, call)
+            return run.end(run.finish(run.attempt()))
+        before = ctx.copy()
+        ctx[ATTEMPTS] = ledger = []
+        ctx[ATTEMPT] = ctx[RETRY_DEPTH] = 1
+        started = clock()
+        try:
+            out = call(ctx)
+        except BaseException as error:  # noqa: BLE001  it is raised again, once the context is in order
+            first = Outcome(1, ctx, error, clock())
+        else:
+            if out is ctx and is_plain and RES_HTTP not in ctx and not (account and account.spent):
+                ledger.append(Attempt(1, None, None, 0.0, clock() - started))
+                ctx[ATTEMPTS], ctx[ATTEMPT] = ledger, 1
+                ctx.pop(RETRY_DEPTH, None)
+                return ctx
+            first = Outcome(1, out, None, clock())
+        run = _Run(settings, ctx, before, call, ledger)
+        return run.end(run.finish(run.note(first, started)))
 
     return retry
+
+
+def _account(budget: Any) -> Budget | None:
+    if budget is None or isinstance(budget, Budget):
+        return budget
+    if budget == "quota":
+        return Budget()
+    if isinstance(budget, (int, float)):
+        return Budget.ratio(budget)
+    raise TypeError(f"expected budget as 'quota', a number of retries for each call, a Budget or None, got {budget!r}")
 
 
 @define
@@ -148,6 +185,7 @@ class _Settings:
     """What the calls of a `retry` share."""
 
     policy: Policy
+    budget: Budget | None
     header: str | None
     events: Events
     sleep: Callable[[float], None]
@@ -156,50 +194,88 @@ class _Settings:
 
 
 class _Run:
-    """One logical call: its attempts so far, and the answers to what tenacity asks between them."""
+    """One logical call: its attempts so far, and the answers to what tenacity asks between them.
 
-    __slots__ = ("call", "ctx", "depth", "kept", "last", "ledger", "reason", "request", "settings", "slept", "started")
+    ``before`` is what an attempt has a fork of.
+    """
 
-    def __init__(self, settings: _Settings, ctx: Any, call: Call[Any]) -> None:
-        self.settings, self.ctx, self.call = settings, ctx, call
+    __slots__ = (
+        "before",
+        "call",
+        "ctx",
+        "depth",
+        "failed",
+        "kept",
+        "last",
+        "ledger",
+        "paid",
+        "reason",
+        "request",
+        "settings",
+        "slept",
+        "started",
+    )
+
+    def __init__(
+        self, settings: _Settings, ctx: Any, before: Any, call: Call[Any], ledger: list[Attempt] | None = None
+    ) -> None:
+        self.settings, self.ctx, self.before, self.call = settings, ctx, before, call
         self.request = None  # the caller's; each attempt has a fork of it
         self.depth = 0
-        self.ledger: list[Attempt] = []
+        self.ledger: list[Attempt] = [] if ledger is None else ledger
         self.last: Outcome
         self.kept: Outcome | None = None  # the last that is not the end: it counts if we turn away what follows
         self.slept = 0.0
+        self.failed = False
+        self.paid = 0.0  # for the last attempt
         self.started: float
         self.reason: str | None
-        if isinstance(ctx, dict):
-            self.request = ctx.get(REQ_HTTP)
-            ctx[ATTEMPTS] = self.ledger
-            self.depth = ctx.get(RETRY_DEPTH, 0)
+        if isinstance(before, dict):
+            self.request = before.get(REQ_HTTP)
+            before[ATTEMPTS] = self.ledger
+            self.depth = before.get(RETRY_DEPTH, 0)
             if self.depth and not settings.has_warned:
                 settings.has_warned = True
                 settings.events("warning", "retry.nested", depth=self.depth + 1, **called(self.ctx))
 
     def attempt(self) -> Outcome:
         """Call on, with a fork of the context."""
-        ctx, settings = fork(self.ctx), self.settings
+        ctx, settings = fork(self.before), self.settings
         number = len(self.ledger) + 1
-        if ctx is not self.ctx:
+        if ctx is not self.before:
             ctx[ATTEMPT], ctx[RETRY_DEPTH] = number, self.depth + 1
             if number > 1 and settings.header and self.request is not None:
                 ctx[REQ_HTTP].headers[settings.header] = str(number)
         started = settings.clock()
-        if number == 1:
+        return self.note(_outcome(number, ctx, self.call, settings.clock), started)
+
+    def note(self, outcome: Outcome, started: float) -> Outcome:
+        """Write an attempt into the ledger."""
+        if outcome.number == 1:
             self.started = started
-        self.last = _outcome(number, ctx, self.call, settings.clock)
-        elapsed = self.last.ended - started
-        self.ledger.append(Attempt(number, self.last.status, self.last.failure, self.slept, elapsed))
-        return self.last
+        self.last = outcome
+        elapsed = outcome.ended - started
+        self.ledger.append(Attempt(outcome.number, outcome.status, outcome.failure, self.slept, elapsed))
+        return outcome
+
+    def finish(self, first: Outcome) -> Outcome:
+        """Make other attempts if the first asks for them, and settle with the budget; return the one that counts."""
+        ok = None
+        try:
+            outcome = self.go_on() if self.wants_another() else first
+            if not self.last.is_local and (self.last.error is None or isinstance(self.last.error, Exception)):
+                ok = not self.failed
+        finally:  # of a cancelled pause, too
+            budget = self.settings.budget
+            if budget is not None and budget.spent:
+                budget.settle(by_origin(self.before), paid=self.paid, ok=ok)
+        return outcome
 
     def wants_another(self, state: RetryCallState | None = None) -> bool:
         """Tell whether the last outcome is one to try again after."""
         policy, request = self.settings.policy, self.request
-        if not policy.failed(self.last, state, http=request is not None):
-            return False
-        return request is None or policy.repeatable(request, self.last.error)
+        self.failed = policy.failed(self.last, state, http=request is not None)
+        return self.failed and (request is None or policy.repeatable(request, self.last.error))
 
     def go_on(self) -> Outcome:
         """Go on after the first attempt; return the outcome that counts."""
@@ -253,9 +329,16 @@ class _Run:
         return False
 
     def _stop(self, state: RetryCallState) -> bool:
-        deadline = self.ctx.get(DEADLINE) if isinstance(self.ctx, dict) else None
-        self.reason = self.settings.policy.gives_up(self.last, state, deadline, self.request)
+        deadline = self.before.get(DEADLINE) if isinstance(self.before, dict) else None
+        self.reason = self.settings.policy.gives_up(self.last, state, deadline, self.request, self._pay)
         return self.reason is not None
+
+    def _pay(self) -> bool:
+        budget = self.settings.budget
+        if budget is None:
+            return True
+        self.paid = budget.take(by_origin(self.before), throttled=self.last.status in THROTTLED)
+        return self.paid > 0
 
     def _before_sleep(self, state: RetryCallState) -> None:
         self.kept, self.slept = self.last, state.upcoming_sleep
@@ -266,7 +349,10 @@ class _Run:
 
     def _exhausted(self, state: RetryCallState) -> None:
         state.outcome = None  # it has done its work, and may hold the error
-        self._say("error", "retry.exhausted", stopped_by=self.reason)
+        if self.reason == "budget":
+            self._say("warning", "retry.budget_exhausted")
+        else:
+            self._say("error", "retry.exhausted", stopped_by=self.reason)
 
     def _say(self, level: str, event: str, **fields: Any) -> None:
         last = self.ledger[-1]

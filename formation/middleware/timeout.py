@@ -64,4 +64,5 @@ def timeout(seconds: Timeout | Unset = UNSET, *, logger: Any = None) -> Middlewa
         with Limit(limit, exceeded):
             return call(ctx)
 
+    timeout.seconds = limit  # type: ignore[attr-defined]  # for whoever wants to look
     return timeout

@@ -35,3 +35,19 @@ def seconds(name: str, value: float) -> float:
         message = f"expected {name} in seconds, 0 or more, got {value!r}"
         raise ValueError(message)
     return value
+
+
+def positive(name: str, value: float) -> float:
+    """Return ``value`` if it is a number above 0, and not infinite.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> positive("rate", 0)
+    Traceback (most recent call last):
+    ValueError: expected rate as a number above 0, got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
+        message = f"expected {name} as a number above 0, got {value!r}"
+        raise ValueError(message)
+    return value

@@ -26,6 +26,9 @@ HEADER: Final = "deadline.header"
 MAX_DIGITS: Final = 8
 """Of a number, as gRPC has it: as milliseconds that is a day, and nobody waits longer."""
 
+TICK: Final = 0.001
+"""Seconds by which the clock of an event loop may be early."""
+
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _MOST: Final = 10**MAX_DIGITS - 1
 _number = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}", re.ASCII).fullmatch
@@ -50,3 +53,12 @@ def announce(ctx: dict[str, Any]) -> None:
     name = (ctx.get(STATE) or {}).get(HEADER)
     if name is not None and DEADLINE in ctx:
         ctx[REQ_HTTP].headers[name] = written(name, ctx[DEADLINE] - monotonic())
+
+
+def is_past(ctx: Any, now: float) -> bool:
+    """Tell whether the deadline has come: what is cancelled then took too long, whoever has cancelled it.
+
+    >>> is_past({"fmtn.deadline": 5.0}, 4.0), is_past({"fmtn.deadline": 5.0}, 5.0), is_past({}, 5.0)
+    (False, True, False)
+    """
+    return isinstance(ctx, dict) and DEADLINE in ctx and bool(now >= ctx[DEADLINE] - TICK)

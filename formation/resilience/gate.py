@@ -23,6 +23,9 @@ its place after `trial_lease`.
 *Time* is what `clock` says, for who sets the wall clock means neither to open a circuit nor to close one. Only where
 somebody else has opened it, in a storage that is shared, the storage's wall clock is all there is.
 
+*A ratio.* Failures in a row are what pybreaker counts; an endpoint that answers each fifth call is never left alone.
+With a ``ratio`` the gate counts the calls of a `Window` itself, and opens the breaker when so many of them have failed.
+
 *Nothing of anybody else's runs under the lock*: the listener is told afterwards, and if it raises, that is logged.
 """
 
@@ -38,8 +41,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 from formation.errors import AttemptTimeout, BreakerTriggerException, FormationError, Rejected, TransportError
 from formation.keys import RES_HTTP
-from formation.resilience.checks import count, seconds
+from formation.resilience.checks import count, positive, seconds
 from formation.resilience.policy import LOCAL
+from formation.resilience.window import Window
 
 try:
     import pybreaker
@@ -89,6 +93,9 @@ class Gate:
         trial_lease: seconds after which a trial that was not settled is given up; ``None``: ``reset_timeout``, but at
             least one second, for a slow trial is a trial.
         storage: of pybreaker, where the state is kept; ``None``: in memory.
+        ratio: of the calls in the window that must have failed for it to open, in place of ``fail_max``.
+        window: seconds.
+        min_calls: in the window, below which a ratio says nothing.
         listener: told ``(gate, event, fields)``, under no lock.
         clock: monotonic seconds.
 
@@ -105,6 +112,9 @@ class Gate:
         max_trials: int = 1,
         success_threshold: int = 1,
         trial_lease: float | None = None,
+        ratio: float | None = None,
+        window: float = 30,
+        min_calls: int = 20,
         storage: pybreaker.CircuitBreakerStorage | None = None,
         listener: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -115,6 +125,11 @@ class Gate:
         self.max_trials = count("max_trials", max_trials)
         self.success_threshold = count("success_threshold", success_threshold)
         self.trial_lease = max(reset_timeout, 1) if trial_lease is None else seconds("trial_lease", trial_lease)
+        self.min_calls = count("min_calls", min_calls)
+        positive("window", window)
+        if ratio is not None and positive("ratio", ratio) > 1:
+            raise ValueError(f"expected ratio as a number up to 1, got {ratio!r}")
+        self.ratio, self._window = ratio, Window(window)
         self._listener, self._clock = listener, clock
         self._storage = storage or pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._lock = Lock()
@@ -173,7 +188,7 @@ class Gate:
             permit: what `admit` returned.
             verdict: ``"ok"``; ``"fail"``; or ``"neutral"``, which counts for nothing.
         """
-        if verdict == "ok" and permit is self._permit and not self._storage.counter:
+        if verdict == "ok" and permit is self._permit and self.ratio is None and not self._storage.counter:
             return  # nothing has failed, so a success changes nothing
         with self._lock:
             is_trial = self._trials.pop(permit, None) is not None
@@ -185,10 +200,18 @@ class Gate:
                 self._successes += 1
                 if self._successes < self.success_threshold:
                     return
-            # CircuitBreakerError: another process has opened it just now.
-            with suppress(_Failure, pybreaker.CircuitBreakerError):
-                self._breaker.call(_pass if verdict == "ok" else _fail)
+            if self.ratio is not None and not is_trial:
+                self._count(self.ratio, failed=verdict == "fail")
+            else:
+                # CircuitBreakerError: another process has opened it just now.
+                with suppress(_Failure, pybreaker.CircuitBreakerError):
+                    self._breaker.call(_pass if verdict == "ok" else _fail)
         self._tell()
+
+    def _count(self, ratio: float, *, failed: bool) -> None:
+        self._window.add(self._clock(), failed=failed)
+        if self._window.calls >= self.min_calls and self._window.failures / self._window.calls >= ratio:
+            self._breaker.open()
 
     def __repr__(self) -> str:
         return f"<Gate {self.name}: {self.state}>"
@@ -231,6 +254,7 @@ class Gate:
         """Begin a period; called by pybreaker, under its lock."""
         self._permit = Permit()
         self._trials.clear()
+        self._window.clear()
         self._successes = 0
         self._opened_at = None
         if state == pybreaker.STATE_OPEN:

@@ -18,29 +18,40 @@ LIMIT: Final = 1024
 class Keyed(Generic[T]):
     """A mapping that makes what it is asked for; over its limit, what has not been asked for longest goes.
 
-    Threads may share it: for a key there is one thing, as long as it is kept.
+    Threads may share it: for a key there is one thing, as long as it is kept. What is ``in_use`` is kept, whatever the
+    limit.
 
     >>> lists = Keyed(lambda key: [key], limit=2)
     >>> lists["a"] is lists["a"], lists["b"], lists["c"], list(lists)
     (True, ['b'], ['c'], ['b', 'c'])
     """
 
-    def __init__(self, make: Callable[[Hashable], T], limit: int = LIMIT) -> None:
+    def __init__(
+        self, make: Callable[[Hashable], T], limit: int = LIMIT, in_use: Callable[[T], bool] = lambda thing: False
+    ) -> None:
         self._make = make
         self._limit = limit
+        self._in_use = in_use
         self._lock = Lock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._last: tuple[Hashable, T | None] = (None, None)  # that was asked for
 
     def __getitem__(self, key: Hashable) -> T:
+        last, found = self._last
+        if found is not None and last == key:  # most have one key, and it costs a third
+            return found
         kept = self._kept
         with self._lock:
             found = kept.get(key)
             if found is None:
-                found = kept[key] = self._make(key)
-                if len(kept) > self._limit:
-                    kept.popitem(last=False)
+                found = self._make(key)
+                if len(kept) >= self._limit:
+                    for old in [each for each, thing in kept.items() if not self._in_use(thing)][:1]:
+                        del kept[old]
+                kept[key] = found
             else:
                 kept.move_to_end(key)
+            self._last = key, found
         return found
 
     def __iter__(self) -> Iterator[Hashable]:

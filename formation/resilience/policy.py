@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Condition: TypeAlias = Callable[["RetryCallState"], bool]
 Failure: TypeAlias = type[Exception] | int
-Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body"]
+Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body", "budget"]
 
 STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """What a server says when it may do better in a moment. Not 501 and 505, which it will say again."""
@@ -168,7 +168,7 @@ class Policy:
         self.idempotent = idempotent
         self.max_retry_after = None if max_retry_after is None else seconds("max_retry_after", max_retry_after)
         self.hints = (hints,) if isinstance(hints, str) else tuple(hints)
-        self.condition, self.errors, self.statuses = _told(on)
+        self.condition, self.errors, self.statuses = told(on)
         self._wait, self._stop = wait, stop
         self._random, self._now = random, now
 
@@ -220,10 +220,18 @@ class Policy:
         # A little more than the server says, for it says the same to everybody.
         return max(pause, hint) + self._random(0, min(0.1 * hint, 1))
 
-    def gives_up(self, outcome: Outcome, state: RetryCallState, deadline: float | None, request: Any) -> Reason | None:
+    def gives_up(
+        self,
+        outcome: Outcome,
+        state: RetryCallState,
+        deadline: float | None,
+        request: Any,
+        pay: Callable[[], bool] = lambda: True,
+    ) -> Reason | None:
         """Tell why there shall be no other attempt after ``outcome``, or return ``None``.
 
         What only reads comes first, what does something last: an attempt that is not made must have cost nothing.
+        ``pay`` takes from the budget what the attempt costs, and tells whether there was enough.
         """
         if self.attempts is not None and outcome.number >= self.attempts:
             return "attempts"
@@ -236,6 +244,8 @@ class Policy:
             return "deadline"
         if request is not None and not _rewound(request):
             return "body"
+        if not pay():
+            return "budget"
         return None
 
 
@@ -275,7 +285,7 @@ def _date(said: str) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def _told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int]]:
+def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int]]:
     """Sort what ``on`` may be: a condition, or types of errors and statuses; ``None`` for the types is the default."""
     if on is None:
         return None, None, STATUSES

@@ -686,3 +686,48 @@ def test_it_can_be_a_decorator_of_a_function(clock):
         read()
     with pytest.raises(CircuitOpenError, match="circuit 'disk' is open"):
         read()
+
+
+# By a ratio
+
+
+@every_world
+def test_by_a_ratio_it_leaves_alone_what_answers_each_fifth_call(world, clock):
+    calls = []
+
+    def flaky(ctx):
+        calls.append(ctx)
+        return reply(ctx, 503 if len(calls) % 5 else 200)
+
+    outs = times(40, world, breaker(clock, ratio=0.5), flaky)
+    assert len(calls) == 20
+    assert {type(out) for out in outs[20:]} == {CircuitOpenError}
+
+
+def test_a_dead_endpoint_is_shielded_from_all_threads_by_a_ratio():
+    calls = []
+
+    def dead(ctx):
+        calls.append(ctx)
+        time.sleep(0.005)
+        raise ConnectError("dead")
+
+    chain = wrap(dead, [breaker(ratio=0.5)])
+
+    def work():
+        for _ in range(30):
+            with pytest.raises((ConnectError, CircuitOpenError)):
+                chain(get())
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) <= 20 + 16
+
+
+@pytest.mark.parametrize("settings", [{"ratio": 2}, {"window": -1}, {"min_calls": 0}], ids=repr)
+def test_a_ratio_that_cannot_be_is_refused(settings):
+    with pytest.raises(ValueError, match=f"expected {next(iter(settings))}"):
+        circuit_breaker(**settings)

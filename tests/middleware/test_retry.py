@@ -2,6 +2,7 @@ import asyncio
 import gc
 import io
 import logging
+import random
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ from formation.errors import (
 from formation.for_requests import Adapter, build, endpoint
 from formation.http import Request, Response
 from formation.middleware import raise_for_status, retry
+from formation.resilience.budget import Budget
 from formation.resilience.policy import Attempt
 from tests.middleware.worlds import every_lift, every_world
 from tests.servers import refused
@@ -1019,7 +1021,9 @@ def test_asyncio_timeout_cuts_a_chain_that_would_retry_for_ever():
         return reply(ctx, 503)
 
     async def main():
-        forever = retry(None, base=0.001, cap=0.001, stop=tenacity.stop_never, logger=logging.getLogger("tests.silent"))
+        forever = retry(
+            None, budget=None, base=0.001, cap=0.001, stop=tenacity.stop_never, logger=logging.getLogger("tests.silent")
+        )
         async with asyncio.timeout(0.05):
             await wrap(fetch, [forever])(get())
 
@@ -1028,7 +1032,7 @@ def test_asyncio_timeout_cuts_a_chain_that_would_retry_for_ever():
 
 
 def test_calls_of_many_tasks_and_threads_do_not_mix_their_attempts():
-    middleware = retry(base=0.0005, logger=logging.getLogger("tests.silent"))
+    middleware = retry(base=0.0005, budget=None, logger=logging.getLogger("tests.silent"))
     fails = [n % 3 for n in range(120)]
 
     def answer(ctx):
@@ -1097,6 +1101,263 @@ def test_an_error_keeps_the_context_it_was_raised_in_when_it_is_raised_again(at)
         with pytest.raises(ReadTimeout) as raised:
             wrap(fetch, [retry(**at.tools)])(get())
     assert isinstance(raised.value.__context__, KeyError)
+
+
+# A function that succeeds at once
+
+
+@every_lift
+def test_a_function_that_succeeds_at_once_has_one_attempt_in_its_ledger(lifted, at):
+    result, ctx = lifted([retry(**at.tools)], lambda: 42)
+    assert (result, ctx["attempt"], ledger(ctx)) == (42, 1, [(1, None, None, 0)])
+    assert "retry_depth" not in ctx
+
+
+@every_world
+def test_a_context_without_a_request_stays_the_same_dict_and_keeps_what_is_put_into_it(world, at):
+    ctx = {"a": 1}
+
+    def add(ctx):
+        ctx["b"] = ctx["attempt"], ctx["retry_depth"]
+        return ctx
+
+    out = world(retry(**at.tools), ctx, add)
+    assert out is ctx
+    assert (out["a"], out["b"]) == (1, (1, 1))
+
+
+@every_world
+def test_what_a_first_attempt_without_a_request_has_left_does_not_reach_the_second(world, at):
+    ctx = {"a": 1}
+
+    def fail_once(ctx):
+        if ctx["attempt"] == 1:
+            ctx["left"] = True
+            raise OSError("no")
+        ctx["b"] = 2
+        return ctx
+
+    out = world(retry(**at.tools), ctx, fail_once)
+    assert out is ctx
+    assert ("left" in out, out["b"], out["attempt"], len(out["fmtn.attempts"])) == (False, 2, 2, 2)
+
+
+@every_world
+def test_another_context_that_comes_back_at_once_is_merged(world, at):
+    ctx = {"a": 1}
+    out = world(retry(**at.tools), ctx, lambda ctx: {"b": 2})
+    assert out is ctx
+    assert ("a" in out, out["b"], out["attempt"]) == (False, 2, 1)
+
+
+@every_world
+def test_a_retry_in_a_retry_around_a_function_leaves_the_outer_ledger(world, at):
+    out = world(compose(retry(**at.tools), retry(**at.tools)), {}, lambda ctx: ctx)
+    assert (ledger(out), out["attempt"], "retry_depth" in out) == ([(1, None, None, 0)], 1, False)
+
+
+# The budget
+
+
+def spent(budget):
+    return dict(budget.spent)
+
+
+@every_world
+def test_a_retry_is_paid_for_and_one_that_helped_gets_its_tokens_back(world, at):
+    budget = Budget()
+    middleware = retry(budget=budget, **at.tools)
+    world(middleware, get(), Script(503))
+    assert spent(budget) == {"https://h": 28}
+    world(middleware, get(), Script(503, 503, 200))
+    assert spent(budget) == {"https://h": 42}
+    world(middleware, get(), Script(200))
+    assert spent(budget) == {"https://h": 41}
+
+
+@every_world
+def test_without_tokens_the_outcome_is_returned_at_once_and_the_log_says_so(world, at):
+    budget = Budget(20)
+    middleware = retry(budget=budget, **{**at.tools, "logger": None})
+    with capture_logs() as events:
+        assert status_of(world(middleware, get(), script := Script(503))) == 503
+    assert (script.calls, at.slept) == (2, [0.1])
+    assert [(each["event"], each["log_level"], each["attempt"]) for each in events] == [
+        ("retry.scheduled", "warning", 1),
+        ("retry.budget_exhausted", "warning", 2),
+    ]
+
+
+@every_world
+def test_an_error_without_tokens_is_the_error_itself(world, at):
+    error = ConnectError("refused")
+    assert world(retry(budget=Budget(1), **at.tools), get(), script := Script(error)) is error
+    assert script.calls == 1
+
+
+@every_world
+def test_each_origin_has_an_account_of_its_own(world, at):
+    middleware = retry(budget=Budget(14), **at.tools)
+    for host, calls in (("a", 2), ("a", 1), ("b", 2)):
+        world(middleware, get(url=f"https://{host}/"), script := Script(503))
+        assert script.calls == calls
+
+
+@every_lift
+def test_around_functions_there_is_one_account(lifted, at):
+    def ask():
+        raise OSError("no")
+
+    budget = Budget()
+    with pytest.raises(OSError, match="no"):
+        lifted([retry(budget=budget, **at.tools)], ask)
+    assert spent(budget) == {None: 28}
+    lifted([retry(budget=budget, **at.tools)], lambda: 42)
+    assert spent(budget) == {None: 27}
+
+
+@every_world
+def test_a_retry_after_a_429_costs_less(world, at):
+    budget = Budget()
+    world(retry(budget=budget, **at.tools), get(), Script(429))
+    assert spent(budget) == {"https://h": 10}
+
+
+@every_world
+@pytest.mark.parametrize("settings", [{"attempts": 1}, {"stop": tenacity.stop_after_attempt(1)}], ids=["one", "stop"])
+def test_the_last_attempt_takes_no_token(world, at, settings):
+    budget = Budget()
+    world(retry(budget=budget, **settings, **at.tools), get(), Script(503))
+    assert spent(budget) == {}
+
+
+@every_world
+def test_what_is_not_waited_for_takes_no_token(world, at):
+    budget = Budget()
+    middleware = retry(budget=budget, **at.tools)
+    world(middleware, get(), Script((503, {"Retry-After": "100"})))
+    world(middleware, get(**{"fmtn.deadline": at.now}), Script(503))
+    world(middleware, get("POST"), Script(503))
+    world(middleware, get("PUT", content=iter([b"gone"])), Script(503))
+    assert spent(budget) == {}
+
+
+@every_world
+@pytest.mark.parametrize("last", [ThrottleRejected("later"), asyncio.CancelledError(), KeyboardInterrupt()])
+def test_a_retry_that_is_turned_away_or_cancelled_gets_its_tokens_back(world, at, last):
+    budget = Budget()
+    world(retry(budget=budget, **at.tools), get(), Script(503, last))
+    assert spent(budget) == {}
+
+
+@every_world
+def test_a_pause_that_is_cancelled_gets_its_tokens_back(world, at):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    budget = Budget()
+    out = world(retry(budget=budget, **{**at.tools, "sleep": interrupted}), get(), Script(503))
+    assert isinstance(out, KeyboardInterrupt)
+    assert spent(budget) == {}
+
+
+def test_a_task_cancelled_in_its_pause_and_a_closed_coroutine_get_their_tokens_back():
+    budget = Budget()
+
+    async def fetch(ctx):
+        return reply(ctx, 503)
+
+    async def main():
+        chain = wrap(
+            fetch,
+            [retry(base=1000, random=lambda low, high: high, budget=budget, logger=logging.getLogger("tests.silent"))],
+        )
+        task = asyncio.create_task(chain(get()))
+        closed = chain(get())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        closed.send(None)
+        assert spent(budget) == {"https://h": 28}
+        closed.close()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert spent(budget) == {}
+
+    asyncio.run(main())
+
+
+@every_world
+def test_a_404_is_a_success_of_the_endpoint(world, at):
+    budget = Budget()
+    middleware = retry(budget=budget, **at.tools)
+    world(middleware, get(), Script(503))
+    world(middleware, get(), Script(404))
+    world(middleware, get("POST"), Script(503))  # cannot be retried, and is none
+    assert spent(budget) == {"https://h": 27}
+
+
+@every_world
+def test_a_condition_of_tenacity_decides_what_a_success_is(world, at):
+    budget = Budget()
+    middleware = retry(on=tenacity.retry_if_result(lambda ctx: ctx["attempt"] < 3), budget=budget, **at.tools)
+    world(middleware, get(), Script(200))
+    assert spent(budget) == {"https://h": 14}
+
+
+@every_world
+def test_a_ratio_is_so_many_retries_for_each_call(world, at):
+    middleware = retry(2, budget=0.5, **at.tools)
+    assert sum(len(world(middleware, get(), Script(503))["fmtn.attempts"]) - 1 for _ in range(100)) == 10 + 49
+
+
+@every_world
+def test_without_a_budget_every_call_is_retried(world, at):
+    middleware = retry(budget=None, **at.tools)
+    assert {len(world(middleware, get(), Script(503))["fmtn.attempts"]) for _ in range(50)} == {3}
+
+
+@pytest.mark.parametrize("budget", ["a lot", object(), []])
+def test_what_is_no_budget_is_refused(budget):
+    with pytest.raises(TypeError, match="expected budget as 'quota', a number of retries for each call, a Budget or"):
+        retry(budget=budget)
+    with pytest.raises(ValueError, match="expected ratio as a number above 0"):
+        retry(budget=0)
+
+
+@pytest.mark.parametrize(("budget", "most"), [("quota", 4000 + 35), (0.1, 4400 + 10)])
+def test_an_outage_makes_hardly_more_calls_with_a_budget(budget, most):
+    script = Script(503)
+    middleware = retry(base=0, budget=budget, logger=logging.getLogger("tests.silent"))
+    chain = wrap(script, [middleware])
+
+    def ask():
+        for _ in range(500):
+            chain(get())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4000 < script.calls <= most
+
+
+@pytest.mark.parametrize(
+    ("budget", "fails", "good", "load"), [("quota", 0.2, 0.99, 1.3), (0.1, 0.2, 0.88, 1.11), ("quota", 0.5, 0.5, 1.3)]
+)
+def test_transient_failures_are_helped_by_a_budget_that_bounds_the_load(at, budget, fails, good, load):
+    lots = random.Random(0)
+    calls = []
+
+    def flaky(ctx):
+        calls.append(ctx)
+        return reply(ctx, 503 if lots.random() < fails else 200)
+
+    middleware = retry(budget=budget, **at.tools)
+    answers = [status_of(wrap(flaky, [middleware])(get())) for _ in range(4000)]
+    assert answers.count(200) / 4000 >= good
+    assert len(calls) / 4000 <= load
 
 
 # With a real server

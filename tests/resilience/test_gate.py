@@ -117,6 +117,107 @@ def test_it_can_be_opened_and_closed_by_hand(clock):
     assert repr(made) == "<Gate h: closed>"
 
 
+# Opening by a ratio
+
+
+def settle(gate, *verdicts):
+    """Settle calls until the circuit opens; return how many there were."""
+    for number, verdict in enumerate(verdicts):
+        if gate.state != "closed":
+            return number
+        gate.settle(gate.admit(), verdict)
+    return len(verdicts)
+
+
+def by_ratio(clock, ratio=0.5, **settings):
+    return gate(clock, ratio=ratio, **settings)
+
+
+def test_by_a_ratio_it_opens_no_sooner_than_after_min_calls(clock):
+    assert settle(by_ratio(clock), *["fail"] * 30) == 20
+    assert settle(by_ratio(clock, min_calls=3), *["fail"] * 30) == 3
+
+
+def test_an_endpoint_that_answers_each_fifth_call_is_left_alone_by_a_ratio_and_never_by_a_row(clock):
+    calls = ["fail", "fail", "fail", "fail", "ok"] * 40
+    assert settle(by_ratio(clock), *calls) == 20
+    assert settle(gate(clock, fail_max=5), *calls) == 200
+
+
+def test_below_the_ratio_it_stays_closed_and_exactly_at_it_it_opens(clock):
+    made = by_ratio(clock, ratio=0.1)
+    assert settle(made, *(["ok"] * 10 + ["fail"]) * 9) == 99
+    assert settle(by_ratio(clock, ratio=0.1), *["ok"] * 18, "fail", "fail") == 20
+
+
+def test_what_counts_for_nothing_is_no_call_of_the_window(clock):
+    assert settle(by_ratio(clock), *["neutral", "fail"] * 25) == 40
+
+
+def test_what_is_older_than_the_window_is_forgotten(clock):
+    made = by_ratio(clock)
+    settle(made, *["fail"] * 19)
+    clock.now += 30
+    assert settle(made, *["fail"] * 30) == 20
+
+
+def test_after_it_has_closed_the_window_starts_anew(clock):
+    made = by_ratio(clock, min_calls=2)
+    for _ in range(2):
+        assert settle(made, "fail", "fail") == 2
+        assert made.state == "open"
+        clock.now += made.reset_timeout
+        made.settle(made.admit(), "ok")
+        assert made.state == "closed"
+
+
+def test_a_failed_trial_opens_it_anew_whatever_the_ratio(clock):
+    made = by_ratio(clock, min_calls=2)
+    settle(made, "fail", "fail")
+    clock.now += made.reset_timeout
+    made.settle(made.admit(), "fail")
+    assert made.state == "open"
+
+
+def test_what_comes_late_is_no_call_of_the_next_window(clock):
+    made = by_ratio(clock, min_calls=2)
+    late = [made.admit() for _ in range(5)]
+    settle(made, "fail", "fail")
+    clock.now += made.reset_timeout
+    made.settle(made.admit(), "ok")
+    for permit in late:
+        made.settle(permit, "fail")
+    assert made.state == "closed"
+
+
+def test_a_ratio_is_counted_exactly_by_many_threads(clock):
+    made = by_ratio(clock, ratio=1, min_calls=8 * 500)
+
+    def work():
+        for _ in range(500):
+            made.settle(made.admit(), "fail")
+
+    was = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(was)
+    assert made.state == "open"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"ratio": 0}, {"ratio": 1.1}, {"ratio": True}, {"window": 0}, {"min_calls": 0}], ids=repr
+)
+def test_a_ratio_a_window_and_a_number_of_calls_that_cannot_be_are_refused(settings):
+    with pytest.raises(ValueError, match=f"expected {next(iter(settings))}"):
+        gate(**settings)
+
+
 # Trials
 
 

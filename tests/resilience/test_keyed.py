@@ -32,6 +32,18 @@ def test_it_is_the_last_keys_that_are_kept(asked, limit):
     assert list(made) == last[::-1]
 
 
+def test_what_is_in_use_is_kept_whatever_the_limit():
+    used = {"a", "b"}
+    lists = Keyed(lambda key: [key], limit=2, in_use=lambda thing: thing[0] in used)
+    first = lists["a"]
+    lists["b"], lists["c"], lists["d"]
+    assert list(lists) == ["a", "b", "d"]
+    used.clear()
+    lists["e"]
+    assert list(lists) == ["b", "d", "e"]
+    assert lists["a"] is not first
+
+
 def test_a_crawler_does_not_fill_the_memory():
     made = Keyed(lambda key: [key])
     for key in range(3 * LIMIT):

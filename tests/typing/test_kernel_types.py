@@ -66,6 +66,8 @@ def the_colour_of_a_chain_is_in_its_type() -> None:
     assert_type(wrap(endpoint, [fetch]), AsyncChain[Ctx])
     assert_type(wrap(endpoint, [log, fetch]), AsyncChain[Ctx])
     assert_type(wrap(endpoint, [log], is_async=True), AsyncChain[Ctx])
+    assert_type(wrap(endpoint, [log], check=True), Chain[Ctx])
+    assert_type(wrap(async_endpoint, [log], check=True), AsyncChain[Ctx])
     assert_type(wrap(endpoint, [compose(log, fetch)], is_async=True), AsyncChain[Ctx])
 
 

@@ -1,0 +1,128 @@
+"""Find the orders of middleware that hurt, and say why they do.
+
+Only names are looked at, and the seconds of `deadline` and `timeout`: no middleware is loaded, and a `retry` of your
+own is one as well. What is not in the tables below is up to you.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from warnings import warn
+
+from formation.introspection import name_of
+
+OUTSIDE: Final = (
+    # outside, inside, what comes of it
+    ("circuit_breaker", "retry", "it counts calls, not attempts, so retries go on against what is down"),
+    ("bulkhead", "retry", "a place is held during the pauses, in which nothing is done"),
+    ("adaptive_limit", "retry", "the pauses between attempts look like a slow server, and the limit shrinks"),
+    ("throttle", "retry", "only first attempts wait for their turn, and retries exceed the rate"),
+    ("client_throttle", "retry", "only calls are counted, and the attempts that were refused are not"),
+    ("throttle", "hedge", "only the first of the calls waits for its turn, and the second exceeds the rate"),
+    ("bulkhead", "hedge", "two calls are under way in one place"),
+    ("retry", "deadline", "each attempt has a deadline of its own, and nothing bounds them all"),
+    ("retry", "fallback", "the answer in place of a failure looks like a success, and there is no second attempt"),
+    ("retry", "idempotency_key", "retry sees no key, so a POST has one attempt; others have a key for each"),
+    ("retry", "request_id", "each attempt has an id of its own, and no id ties the attempts together"),
+    ("retry", "coalesce", "those who shared a failure pause for different times, and then each calls by itself"),
+    ("circuit_breaker", "fallback", "the answer in place of a failure looks like a success, and it never opens"),
+    ("throttle", "circuit_breaker", "calls that the open circuit turns away use up turns"),
+    ("bulkhead", "throttle", "a place is held while the call waits for its turn"),
+    ("throttle", "coalesce", "who only waits for another's answer uses up a turn"),
+    ("bulkhead", "coalesce", "who only waits for another's answer takes up a place"),
+    ("timeout", "retry", "it ends all attempts together, which deadline does, and no attempt by itself"),
+    ("timeout", "circuit_breaker", "a call that is ended for its time is no failure to the circuit"),
+    ("timeout", "throttle", "waiting for a turn is blamed on who is called"),
+    ("timeout", "bulkhead", "waiting for a place is blamed on who is called"),
+    ("trigger_breaker_if", "circuit_breaker", "what it raises, the circuit never sees"),
+    ("deadline", "exception_handler", "nobody makes a 504 of it when the time has passed"),
+    ("timeout", "exception_handler", "nobody makes a 504 of it when the time has passed"),
+    ("load_shed", "deadline", "it cannot see a deadline that is not set yet"),
+)
+AGAIN: Final = ("retry", "hedge")
+"""Each multiplies the attempts of the other."""
+
+
+class StackWarning(UserWarning):
+    """A stack has an order that hurts."""
+
+
+def check(stack: Any, *, stacklevel: int = 1) -> None:
+    """Warn of each order in ``stack`` that hurts, by a `StackWarning` that says why.
+
+    Args:
+        stack: a list of middleware, outermost first, or what has one as its ``middleware``: a chain, what `compose`
+            returns, a client.
+        stacklevel: whose line the warning shows: 1 is the caller's.
+
+    Raises:
+        TypeError: it is no such thing.
+
+    >>> from warnings import catch_warnings
+    >>> from formation.middleware import circuit_breaker, retry, timeout
+    >>> with catch_warnings(record=True, action="always") as said:
+    ...     check([circuit_breaker(), retry(), timeout(1)])
+    >>> print(said[0].message)
+    circuit_breaker stands outside of retry: it counts calls, not attempts, so retries go on against what is down
+    """
+    for fault in faults(stack):
+        warn(fault, StackWarning, stacklevel=stacklevel + 1)
+
+
+def faults(stack: Any) -> list[str]:
+    """Return what `check` would warn of.
+
+    >>> def retry(ctx, call):
+    ...     return call(ctx)
+    >>> faults([retry])
+    ['retry has no timeout inside: one attempt may take all the time there is, and leave none for another']
+    """
+    layers = _layers(stack)
+    names = [name_of(layer) for layer in layers]
+    found = [
+        f"{outer} stands outside of {inner}: {why}"
+        for outer, inner, why in OUTSIDE
+        if inner in names and outer in names[: _last(names, inner)]
+    ]
+
+    again = [name for name in names if name in AGAIN]
+    if len(again) > 1:
+        found.append(f"{again[0]} stands outside of {again[1]}: their attempts multiply, three times three are nine")
+    if "retry" in names and "timeout" not in names[names.index("retry") :]:
+        found.append(
+            "retry has no timeout inside: one attempt may take all the time there is, and leave none for another"
+        )
+    if "chaos" in names[:-1]:
+        inside = ", ".join(names[names.index("chaos") + 1 :])
+        found.append(f"chaos stands outside of {inside}: what is inside never meets what it does")
+
+    total, attempt = _seconds(layers, "deadline", "total"), _seconds(layers, "timeout", "seconds")
+    if total is not None and attempt is not None and total <= attempt:
+        found.append(
+            f"deadline({total}) ends the call before timeout({attempt}) ends an attempt: the timeout does nothing, "
+            "and there is no second attempt"
+        )
+    return found
+
+
+def _layers(stack: Any) -> list[Any]:
+    """Take the stack, and what is composed in it, apart."""
+    middleware = getattr(stack, "middleware", stack)
+    if isinstance(middleware, str) or not isinstance(middleware, Iterable):
+        message = f"expected a list of middleware, or what has one, got {stack!r}"
+        raise TypeError(message)
+    layers: list[Any] = []
+    for layer in middleware:
+        layers += _layers(layer) if hasattr(layer, "middleware") else [layer]
+    return layers
+
+
+def _last(names: list[str], name: str) -> int:
+    return len(names) - 1 - names[::-1].index(name)
+
+
+def _seconds(layers: list[Any], name: str, setting: str) -> float | None:
+    """Return the least that the middlewares of that name were given."""
+    given = [getattr(layer, setting, None) for layer in layers if name_of(layer) == name]
+    return min((each for each in given if isinstance(each, (int, float))), default=None)

@@ -1,0 +1,94 @@
+"""Call no more often than so: wait for one's turn, or be turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from formation import bridge
+from formation import clock as clock_
+from formation.errors import ThrottleRejected
+from formation.introspection import is_coroutine_callable
+from formation.kernel import Call, Middleware
+from formation.keys import DEADLINE
+from formation.middleware._events import Events, called
+from formation.middleware._keys import Key, chosen
+from formation.resilience.checks import seconds
+from formation.resilience.gcra import MemoryStore, Quota, Store
+
+
+def throttle(
+    rate: float,
+    per: float = 1,
+    *,
+    burst: int = 1,
+    max_wait: float | None = None,
+    key: Key | None = None,
+    store: Store | None = None,
+    logger: Any = None,
+    sleep: Callable[[float], None] = bridge.sleep,
+    clock: Callable[[], float] = clock_.monotonic,
+) -> Middleware[Any]:
+    """Let ``rate`` calls through in ``per`` seconds, evenly; who comes too early waits, in the order of arrival.
+
+    Each origin (scheme, host, port) has a rate of its own, in the memory of the process; all calls without a request
+    share one. In any stretch of T seconds go ``burst + rate / per * T`` calls at most. A call that would wait longer
+    than ``max_wait``, or until after its deadline, is turned away at once, and takes nobody's turn; nor does one that
+    is cancelled while it waits. Events: ``throttle.delayed`` (debug), ``throttle.rejected`` (warning).
+
+    Args:
+        rate: calls, above 0.
+        per: seconds, above 0.
+        burst: calls that may go at once after a pause. One: evenly from the start.
+        max_wait: seconds; 0: never wait; ``None``: as long as the deadline allows.
+        key: a function of the context: which rate it counts for. ``None``: by origin.
+        store: keeps the turns, with a clock of its own; ``None``: in memory.
+        logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
+        sleep: waits so many seconds; a plain function, also in an async chain.
+        clock: monotonic seconds.
+
+    Raises:
+        ValueError: a number that cannot be.
+        TypeError: ``key`` or ``logger`` is none, ``sleep`` is an ``async def``.
+        ThrottleRejected: at a call; ``retry_after`` says after how many seconds there is a turn.
+
+    Order:
+        Inside of `retry`: each attempt is a call. Inside of `circuit_breaker`: who is turned away there needs no turn.
+
+    >>> from formation import lift
+    >>> @lift(middleware=[throttle(10, 60, max_wait=0)])
+    ... def ask():
+    ...     return 42
+    >>> ask()
+    42
+    >>> ask()
+    Traceback (most recent call last):
+    formation.errors.ThrottleRejected: the rate is used up: the next turn is in 6 s
+    """
+    quota, which, events = Quota(rate, per, burst), chosen(key), Events(logger)
+    if max_wait is not None:
+        seconds("max_wait", max_wait)
+    if is_coroutine_callable(sleep):
+        raise TypeError(f"expected sleep as a plain function, got {sleep!r}: formation.sleep awaits where it has to")
+    turns = MemoryStore(clock) if store is None else store
+
+    def throttle(ctx: Any, call: Call[Any]) -> Any:
+        place, patience = which(ctx), max_wait
+        if isinstance(ctx, dict) and (deadline := ctx.get(DEADLINE)) is not None:
+            left = max(deadline - clock(), 0)
+            patience = left if patience is None else min(patience, left)
+        wait, slot = turns.reserve(place, quota, patience)
+        if slot is None:
+            events("warning", "throttle.rejected", key=place, retry_after=round(wait, 3), **called(ctx))
+            said = f"the rate is used up: the next turn is in {wait:.3g} s"
+            raise ThrottleRejected(said, name="throttle" if place is None else str(place), retry_after=wait)
+        if wait:
+            events("debug", "throttle.delayed", key=place, delay=round(wait, 3), **called(ctx))
+            try:
+                sleep(wait)
+            except BaseException:
+                turns.give_back(place, quota, slot)
+                raise
+        return call(ctx)
+
+    return throttle

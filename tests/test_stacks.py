@@ -1,0 +1,188 @@
+import inspect
+import logging
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from formation import stacks
+from formation.check import OUTSIDE, faults
+from formation.introspection import name_of
+from formation.middleware import retry
+from formation.stacks import resilient
+from tests.client import edges as clients
+from tests.middleware.worlds import every_lift
+from tests.server import edges as servers
+from tests.server.edges import Reply, Sent
+
+CLIENT = [
+    "request_id",
+    "context",
+    "request_logger",
+    "fallback",
+    "deadline",
+    "idempotency_key",
+    "retry",
+    "circuit_breaker",
+    "throttle",
+    "bulkhead",
+    "timeout",
+]
+SERVER = [
+    "request_id",
+    "context",
+    "request_logger",
+    "exception_handler",
+    "deadline",
+    "load_shed",
+    "adaptive_limit",
+    "timeout",
+]
+
+every_client = pytest.mark.parametrize("client", clients.EDGES, ids=lambda edge: edge.name)
+every_server = pytest.mark.parametrize("host", servers.EDGES, ids=lambda edge: edge.name)
+
+
+def names(stack):
+    return list(map(name_of, stack))
+
+
+def hasty(stack):
+    """Without pauses."""
+    return [retry(base=0) if name_of(layer) == "retry" else layer for layer in stack]
+
+
+def test_the_order_is_the_recommended_one():
+    assert names(resilient(rate=10, instead="none")) == CLIENT
+    assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "throttle"}]
+    assert names(resilient("server")) == SERVER
+
+
+@pytest.mark.parametrize("stack", [resilient(), resilient(rate=5, instead=[]), resilient("server")])
+def test_every_recommended_stack_passes_the_check(stack):
+    assert faults(stack) == []
+
+
+def test_a_neighbour_of_the_recommended_stack_that_the_table_knows_does_not_pass_the_check():
+    stack = resilient(rate=5, instead=[])
+    for at, (outer, inner) in enumerate(pairwise(CLIENT)):
+        swapped = [*stack[:at], stack[at + 1], stack[at], *stack[at + 2 :]]
+        known = any(row[:2] == (inner, outer) for row in OUTSIDE)
+        assert bool(faults(swapped)) == known
+
+
+def test_it_is_a_plain_list_of_ones_own():
+    stack = resilient()
+    assert type(stack) is list
+    stack.clear()
+    assert len(resilient()) == 9
+
+
+def test_each_line_of_the_stacks_says_its_reason():
+    lines = re.findall(r"(?m)^        \S.*\),?.*$|^        \*.*$", inspect.getsource(stacks))
+    listed = [line for line in lines if re.search(r"\),$|\),  # |\]\),  # ", line)]
+    assert len(listed) == len(CLIENT) + len(SERVER)
+    assert all("  # " in line for line in listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"side": "proxy"}, "expected side as 'client' or 'server', got 'proxy'"),
+        ({"side": "server", "rate": 3}, "expected no rate and no instead on a server, got 3 and None"),
+        ({"side": "server", "instead": "x"}, "expected no rate and no instead on a server, got None and 'x'"),
+        ({"total": -1}, "total"),
+        ({"attempt": 0}, "timeout"),
+        ({"at_once": 0}, "limit"),
+        ({"rate": 0}, "rate"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_the_stack_is_made(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        resilient(**arguments)
+
+
+def test_a_logger_of_another_kind_is_refused_when_the_stack_is_made():
+    with pytest.raises(TypeError, match="expected a structlog logger"):
+        resilient(logger=logging.getLogger("shop"))
+
+
+def test_the_page_has_the_stacks_and_the_orders_that_hurt_as_they_are():
+    page = (Path(__file__).parents[1] / "docs" / "stacks.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^\| \[`(\w+)`\]", page) == CLIENT + SERVER
+    assert tuple(re.findall(r"(?m)^\| `(\w+)` \| `(\w+)` \| (.+) \|$", page)) == OUTSIDE
+
+
+# --- around real calls ---
+
+
+@every_client
+def test_a_client_gets_its_answer_by_the_second_attempt_under_one_id_and_with_one_line(client, fresh_server):
+    sender = client.build(base_uri=fresh_server.url, middleware=resilient(rate=1000))
+    try:
+        with capture_logs() as lines, fresh_server.watch() as seen:
+            result = sender.post("/flaky/stack?fail=1")
+    finally:
+        sender.close()
+    assert result.status_code == 200
+    assert len(seen.requests) == 2
+    for header in ("x-request-id", "idempotency-key"):
+        assert len({request.header(header) for request in seen.requests}) == 1
+        assert seen.requests[0].header(header)
+    (line,) = [line for line in lines if line["event"] == "response.http" and line["log_level"] == "info"]
+    assert (line["status"], line["attempts"]) == (200, 2)
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["retry.scheduled"]
+
+
+@every_client
+def test_a_client_answers_with_something_else_when_the_server_is_down_and_the_circuit_opens(client, fresh_server):
+    sender = client.build(base_uri=fresh_server.url, middleware=hasty(resilient(instead=b"of yesterday")))
+    try:
+        with capture_logs() as lines, fresh_server.watch() as seen:
+            results = [sender.get("/status/503") for _ in range(3)]
+    finally:
+        sender.close()
+    assert {(result.status_code, result.body) for result in results} == {(200, b"of yesterday")}
+    assert len(seen.requests) == 5  # the circuit has opened in the second call
+    assert [line["event"] for line in lines if line["event"] == "breaker.opened"] == ["breaker.opened"]
+
+
+@every_server
+def test_a_server_answers_and_answers_safely_to_what_its_app_raises(host):
+    def app(seen):
+        if seen.path == "/broken":
+            raise KeyError("no such thing")
+        return Reply(chunks=[b"all is well"])
+
+    built = host.build(app, resilient("server"))
+    with capture_logs() as lines:
+        well = host.serve(built, Sent(path="/", headers={"X-Request-Id": "order-7"}))
+        broken = host.serve(built, Sent(path="/broken"))
+    assert (well.status, well.body, well.error) == (200, b"all is well", None)
+    assert (broken.status, broken.error) == (500, None)
+    assert b"no such thing" not in broken.body
+    assert [line["status"] for line in lines if line["event"] == "response.http" and "status" in line][:1] == [200]
+    assert {line.get("rid") for line in lines if line.get("path") == "/"} <= {"order-7", None}
+
+
+@every_lift
+def test_a_function_is_tried_again_and_then_answered_for(lifted):
+    calls = []
+
+    def stock():
+        calls.append(1)
+        raise ConnectionError("nobody there")
+
+    with capture_logs() as lines:
+        result, ctx = lifted(hasty(resilient(instead=0)), stock)
+    assert (result, len(calls), ctx["degraded"]) == (0, 3, "ConnectionError")
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == [
+        "request.call",
+        "retry.scheduled",
+        "retry.scheduled",
+        "retry.exhausted",
+        "fallback.used",
+        "response.call",
+    ]
