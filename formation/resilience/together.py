@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Trip:
-    """One that goes, and those who wait. ``brought`` is ``None`` where it came to nothing: somebody goes anew."""
+    """One that goes, and those who wait for it. ``brought`` is ``None`` if it came to nothing: somebody goes anew."""
 
     __slots__ = ("brought", "is_followed", "signal")
 
