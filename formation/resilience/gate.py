@@ -36,7 +36,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 from formation.errors import AttemptTimeout, BreakerTriggerException, FormationError, Rejected, TransportError
@@ -132,7 +132,8 @@ class Gate:
         self.ratio, self._window = ratio, Window(window)
         self._listener, self._clock = listener, clock
         self._storage = storage or pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-        self._lock = Lock()
+        # A collection may end a forgotten call, which is settled, while this very thread holds the lock.
+        self._lock = RLock()
         self._permit = Permit()  # of all calls of a closed period
         self._trials: dict[Permit, float] = {}
         self._successes = 0
@@ -228,7 +229,7 @@ class Gate:
         if len(self._trials) >= self.max_trials:
             for permit, started in list(self._trials.items()):
                 if now - started >= self.trial_lease:
-                    del self._trials[permit]
+                    self._trials.pop(permit, None)
         if len(self._trials) >= self.max_trials:
             return self._rejection(f"circuit {self.name!r} is half-open, and its trials are under way", None)
         permit = Permit()

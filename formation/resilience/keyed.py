@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Keyed(Generic[T]):
         self._make = make
         self._limit = limit
         self._in_use = in_use
-        self._lock = Lock()
+        # A collection may end something that asks here, too, while this very thread holds the lock.
+        self._lock = RLock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._last: tuple[Hashable, T | None] = (None, None)  # that was asked for
 
@@ -44,13 +45,12 @@ class Keyed(Generic[T]):
         with self._lock:
             found = kept.get(key)
             if found is None:
-                found = self._make(key)
+                made = self._make(key)
                 if len(kept) >= self._limit:
-                    for old in [each for each, thing in kept.items() if not self._in_use(thing)][:1]:
-                        del kept[old]
-                kept[key] = found
-            else:
-                kept.move_to_end(key)
+                    for old in [each for each, thing in list(kept.items()) if not self._in_use(thing)][:1]:
+                        kept.pop(old, None)
+                found = kept.setdefault(key, made)
+            kept.move_to_end(key)
             self._last = key, found
         return found
 

@@ -64,6 +64,9 @@ class Permits:
                 return False
             signal = Signal()
             self._waiting.append(signal)
+            if self.in_use < self.number and self._leave(signal):  # a collection has given one back meanwhile
+                self.in_use += 1
+                return True
         try:
             signal.wait(seconds)
         except BaseException:
@@ -75,10 +78,11 @@ class Permits:
     def release(self) -> None:
         """Give a permit back."""
         with self._lock:
-            if not self._waiting:
+            try:
+                signal = self._waiting.pop() if self._lifo else self._waiting.popleft()
+            except IndexError:
                 self.in_use -= 1
                 return
-            signal = self._waiting.pop() if self._lifo else self._waiting.popleft()
         signal.set()
 
     def __repr__(self) -> str:
@@ -87,7 +91,8 @@ class Permits:
     def _leave(self, signal: Signal) -> bool:
         """Leave the line; tell whether one was in it, or had been given a permit."""
         with self._lock:
-            if signal not in self._waiting:
+            try:
+                self._waiting.remove(signal)
+            except ValueError:
                 return False
-            self._waiting.remove(signal)
             return True

@@ -3,7 +3,9 @@ import pickle
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pybreaker
 import pytest
@@ -25,7 +27,9 @@ from formation.errors import (
     TooManyRedirects,
 )
 from formation.http import Response
+from formation.resilience import gate as gate_module
 from formation.resilience.gate import CircuitOpenError, Gate, classify
+from tests.resilience.collection import at_each_line
 
 
 class Clock:
@@ -761,3 +765,24 @@ def test_the_error_pickles(clock):
 def test_what_cannot_be_is_refused(settings):
     with pytest.raises(ValueError, match=f"expected {next(iter(settings))} "):
         Gate(**settings)
+
+
+# A collection, which may end a forgotten call anywhere
+
+
+@pytest.mark.parametrize("lease", [0, 60])
+def test_whenever_a_collection_ends_a_forgotten_trial_nobody_waits_for_himself(lease):
+    def prepare():
+        clock = Clock()
+        made = half_open(clock, trial_lease=lease)
+        forgotten = made.admit()
+        return partial(ask, made), partial(made.settle, forgotten, "neutral")
+
+    def ask(made):
+        with suppress(CircuitOpenError):  # the forgotten one has not been ended yet
+            made.settle(made.admit(), "ok")
+        return made
+
+    for made in at_each_line(gate_module, prepare):
+        made.settle(made.admit(), "ok")
+        assert made.state == "closed"

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formation.resilience import keyed
 from formation.resilience.keyed import LIMIT, Keyed
+from tests.resilience.collection import at_each_line
 
 
 def test_a_key_has_one_thing_and_another_key_another():
@@ -81,3 +83,29 @@ def test_threads_that_ask_at_once_get_the_same():
             assert len({id(each) for each in found}) == 1
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_what_is_made_may_ask_itself_and_there_is_still_one_thing_for_a_key():
+    def make(key):
+        inner.append(lists[0])  # as what a collection ends in this very moment
+        return [key]
+
+    inner = []
+    lists = Keyed(lambda key: make(key) if key else [key, "inner"], limit=2)
+    asking = threading.Thread(target=lambda: inner.append(lists["a"]), daemon=True)
+    asking.start()
+    asking.join(10)
+    assert not asking.is_alive()
+    assert inner == [[0, "inner"], ["a"]]
+    assert lists[0] is inner[0]
+
+
+def test_whenever_a_collection_asks_for_the_same_key_both_get_the_same():
+    def prepare():
+        lists, got = Keyed(lambda key: [key], limit=2), []
+        lists["b"], lists["c"]
+        return lambda: (lists["a"], got, lists), lambda: got.append(lists["a"])
+
+    for mine, (theirs,), lists in at_each_line(keyed, prepare):
+        assert mine is theirs
+        assert list(lists) in (["c", "a"], ["a"])  # each has made room

@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from time import monotonic, sleep
 
@@ -15,7 +16,9 @@ import trio
 import trio.testing
 
 from formation import await_, wrap
+from formation.resilience import waiter
 from formation.resilience.waiter import Permits
+from tests.resilience.collection import at_each_line
 
 LONG = 10.0
 """Seconds after which a test gives up."""
@@ -280,3 +283,17 @@ def test_a_task_that_waits_lets_its_loop_go_on_and_a_thread_can_wake_it():
 
     asyncio.run(main())
     assert woken.is_set()
+
+
+def test_whenever_a_collection_ends_who_holds_it_the_permit_is_not_lost():
+    def prepare():
+        permits = Permits(1, queue=1)
+        assert permits.acquire()  # by a call that is forgotten
+        return partial(take, permits), permits.release
+
+    def take(permits):
+        return permits.acquire(0.01), permits
+
+    outcomes = [(got, permits.in_use, permits.waiting) for got, permits in at_each_line(waiter, prepare)]
+    assert set(outcomes) == {(True, 1, 0), (False, 0, 0)}
+    assert outcomes.count((False, 0, 0)) < 4  # at the end, where the wait was over already
