@@ -987,6 +987,16 @@ def test_wm8_only_the_body_of_this_request_makes_a_413():
         Served(wrapped(answering([b"1234"]), reading, max_body=3)).call()
 
 
+def test_wm8_a_length_that_is_no_number_is_no_body():
+    def reads(ctx, call):
+        assert req(ctx).content == b""
+        return call(ctx)
+
+    found = []
+    served = Served(wrapped(taking(found), reads), environ_of(Sent(method="POST")) | {"CONTENT_LENGTH": "x"}).run()
+    assert (served.body, found) == (b"ok", [b""])
+
+
 @pytest.mark.parametrize(("terminated", "seen"), [(True, b"abc"), (False, b"")])
 def test_wm8_a_body_without_a_length_is_read_only_where_the_server_ends_it(terminated, seen):
     environ = environ_of(Sent(method="POST"))
@@ -1186,6 +1196,8 @@ def test_a_body_that_somebody_looks_at_and_does_not_read_is_that_of_the_server()
         ({"HTTP_HOST": "", "SERVER_PORT": "8000"}, "http://testserver:8000/"),
         ({"HTTP_HOST": "", "SERVER_PORT": "443", "wsgi.url_scheme": "https"}, "https://testserver/"),
         ({"PATH_INFO": ""}, "http://testserver/"),
+        ({"PATH_INFO": "*"}, "http://testserver/*"),  # OPTIONS *
+        ({"PATH_INFO": "@h/a"}, "http://testserver/@h/a"),
     ],
 )  # fmt: skip
 def test_the_url_is_put_together_as_pep_3333_has_it(more, url):

@@ -44,6 +44,8 @@ class AsgiRequest(ServerRequest):
         scope = self.native
         raw = scope.get("raw_path")
         path = quote(scope["path"] if raw is None else raw.partition(b"?")[0], safe=_PATH)
+        if path and path[0] != "/":  # the target of OPTIONS *, for one, is no part of the host
+            path = f"/{path}"
         query = scope.get("query_string", b"")
         return f"{scope.get('scheme', 'http')}://{_host(scope)}{path}" + (
             f"?{quote(query, safe=_PATH + '?')}" if query else ""

@@ -84,7 +84,9 @@ class WsgiRequest(ServerRequest):
             host, port = environ["SERVER_NAME"], str(environ["SERVER_PORT"])
             if port != _PORTS.get(scheme):
                 host = f"{host}:{port}"
-        path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _PATH) or "/"
+        path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _PATH)
+        if path[:1] != "/":  # the target of OPTIONS *, for one, is no part of the host
+            path = f"/{path}"
         query = environ.get("QUERY_STRING")
         url = f"{scheme}://{authority(host)}{path}"
         return f"{url}?{query}" if query else url
@@ -205,7 +207,7 @@ def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
         return
     content = body.read()
     body.end()
-    if not content and not int(environ.get("CONTENT_LENGTH") or 0):
+    if not content and environ.get("CONTENT_LENGTH", "") in {"", "0"}:
         return
     environ["wsgi.input"] = io.BytesIO(content)
     environ["CONTENT_LENGTH"] = str(len(content))

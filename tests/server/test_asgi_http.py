@@ -349,6 +349,8 @@ def test_the_context_says_what_it_is_about(serve):
         ({"headers": [], "server": ("::1", 443), "scheme": "https"}, "https://[::1]/"),
         ({"headers": [], "server": None}, "http:///"),
         ({"headers": [(b"host", b"[::1]:81")]}, "http://[::1]:81/"),
+        ({"path": "*", "raw_path": b"*"}, "http://example.com/*"),  # OPTIONS *
+        ({"path": "@h/a", "raw_path": b"@h/a"}, "http://example.com/@h/a"),
     ],
 )  # fmt: skip
 def test_the_url_is_what_the_client_asked_for(serve, scope, url):
