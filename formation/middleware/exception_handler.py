@@ -124,12 +124,19 @@ def _new_id() -> str:
 def _inside(error: Exception) -> dict[str, str]:
     from traceback import format_exception
 
-    return {"detail": f"{type(error).__name__}: {error}", "traceback": "".join(format_exception(error))}
+    try:
+        detail = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  its __str__ raises
+        detail = type(error).__name__
+    return {"detail": detail, "traceback": "".join(format_exception(error))}
 
 
 def _retry_after(error: Exception, status: int) -> dict[str, str]:
     seconds = getattr(error, "retry_after", None) if status in {429, 503} else None
-    return {} if seconds is None else {"Retry-After": str(max(ceil(seconds), 1))}
+    try:
+        return {} if seconds is None else {"Retry-After": str(max(ceil(seconds), 1))}
+    except (TypeError, ValueError, OverflowError):  # somebody else's error, which means something else by it
+        return {}
 
 
 def _answer(ctx: Any, status: int, said: dict[str, str], headers: dict[str, str]) -> Any:
@@ -139,7 +146,7 @@ def _answer(ctx: Any, status: int, said: dict[str, str], headers: dict[str, str]
     except ValueError:
         title = "Error"
     content_type = preferred(request.headers.get("Accept", ""))
-    body = _WRITERS[content_type](status, title, said).encode()
+    body = _WRITERS[content_type](status, title, said).encode(errors="backslashreplace")
     headers = headers | {
         "Content-Type": content_type if content_type == PROBLEM else f"{content_type}; charset=utf-8",
         "Content-Length": str(len(body)),

@@ -174,6 +174,31 @@ def test_outside_the_request_logger_logs_the_answer():
     assert events == [("request.http", "info"), ("exception.handled", "error"), ("response.http", "warning")]
 
 
+class Odd(Exception):
+    def __init__(self, retry_after=None):
+        super().__init__()
+        self.retry_after = retry_after
+
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("retry_after", ["5", float("inf"), float("nan"), object()])
+@every_world
+def test_what_somebody_elses_error_calls_retry_after_may_be_anything(world, retry_after):
+    response, _ = answer(world, Odd(retry_after), map={Odd: 429})
+    assert (response.status_code, "Retry-After" in response.headers) == (429, False)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "text/plain"])
+@pytest.mark.parametrize(("error", "says"), [(Odd(), "Odd"), (ValueError("\udc80"), "udc80")])
+@every_world
+def test_an_error_without_a_text_that_can_be_sent_is_answered_with_debug_as_well(world, error, says, accept):
+    response, _ = answer(world, error, on_server(headers={"Accept": accept}), debug=True)
+    assert response.status_code == 500
+    assert says in response.text
+
+
 @every_world
 def test_debug_says_what_is_wrong(world):
     problem = answer(world, ValueError("<no>"), debug=True)[0].json()
