@@ -58,22 +58,30 @@ def fallback(to: Any, *, on: Failure | Iterable[Failure] | None = None, logger: 
         raise TypeError(f"expected a function or a body, got {to!r}: a response is sent once, lambda ctx: reply(...)")
     is_failure, events, answer = _failing(on), Events(logger), to if callable(to) else _answering(to)
 
-    def fall_back(ctx: Any, reason: str) -> Any:
+    def fall_back(ctx: Any, response: Any, reason: str) -> Any:
         events("warning", "fallback.used", reason=reason, **called(ctx))
         if isinstance(ctx, dict):
             ctx[DEGRADED] = reason
-        return answer(ctx)
+        out = None
+        try:
+            out = answer(ctx)
+            return out
+        finally:
+            is_kept = isinstance(out, dict) and out.get(RES_HTTP) is response
+            if hasattr(response, "close") and not is_kept:
+                response.close()  # a stream holds a connection
 
     def fallback(ctx: Any, call: Call[Any]) -> Any:
         try:
             out = call(ctx)
         except Exception as error:
-            if not is_failure(error, getattr(error, "response", None), ctx):
+            response = getattr(error, "response", None)
+            if not is_failure(error, response, ctx):
                 raise
-            return fall_back(ctx, type(error).__name__)
+            return fall_back(ctx, response, type(error).__name__)
         response = out.get(RES_HTTP) if isinstance(out, dict) else None
         if response is not None and is_failure(None, response, out):
-            return fall_back(out, f"status {response.status_code}")
+            return fall_back(out, response, f"status {response.status_code}")
         return out
 
     return fallback

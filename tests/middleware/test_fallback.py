@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -264,3 +265,37 @@ def test_a_client_of_a_server_that_is_down_gets_the_answer(server):
         result = api.get("/status/503")
     assert result.status_code == 200
     assert result.body == b'{"users": []}'
+
+
+def elsewhere(ctx):
+    ctx["fmtn.res.http"] = Response(200, body=b"elsewhere")
+    return ctx
+
+
+@every_world
+@pytest.mark.parametrize("to", [elsewhere, raises(OSError("no")), {1, 2}, b"else"], ids=["ask", "fail", "no", "body"])
+@pytest.mark.parametrize("raising", [True, False])
+def test_the_failed_stream_is_closed_whatever_answers_in_its_place(world, to, raising):
+    closed = []
+
+    def app(ctx):
+        ctx = reply(ctx, 503, body=iter([b"sorry"]))
+        ctx["fmtn.res.http"].on_close(lambda count, error: closed.append(count))
+        if raising:
+            error = StatusError(status_code=503)
+            error.response = ctx["fmtn.res.http"]
+            raise error
+        return ctx
+
+    with suppress(OSError, TypeError):
+        world(made(to), get(), app)
+    assert closed == [0]
+
+
+@every_world
+def test_what_changes_the_failed_response_and_keeps_it_has_it_whole(world):
+    def kept(ctx):
+        ctx["fmtn.res.http"].status_code = 200
+        return ctx
+
+    assert seen(world(made(kept), get(), lambda ctx: reply(ctx, 503, body=iter([b"sorry"]))))[:2] == (200, b"sorry")
