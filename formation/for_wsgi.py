@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.ambient import current, publish, restore
 from formation.client.in_process_wsgi import Endpoint, endpoint
-from formation.http.response import Response
+from formation.http.response import BODILESS, Response
 from formation.introspection import is_coroutine_callable, name_of
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
@@ -212,6 +212,8 @@ class _Exchange(Came):
             if not isinstance(body, bytes):
                 body.end()
             self.drop()
+            if response.status_code in BODILESS:
+                response.headers.popall("Content-Length", None)  # some clients wait for as many bytes
             self._start(response)
             return []
         if isinstance(body, bytes) or (body.is_bytes and not body.is_watched):

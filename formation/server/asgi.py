@@ -205,6 +205,8 @@ class Exchange:
 
     async def _pump(self, answer: Response) -> None:
         body, is_bodiless = answer.body, self.scope["method"] == "HEAD" or answer.status_code in BODILESS
+        if answer.status_code in BODILESS:
+            answer.headers.popall("Content-Length", None)  # some servers wait for as many bytes
         head = answer.head() if isinstance(answer, AsgiResponse) else _head(answer, is_bodiless=is_bodiless)
         try:
             if body.is_bytes:
@@ -475,7 +477,7 @@ class Attempt:
 
 
 def _head(answer: Response, *, is_bodiless: bool) -> Message:
-    headers = answer.headers
-    if answer.body.is_bytes and not (is_bodiless and not answer.body.length) and "Content-Length" not in headers:
+    headers, has_length = answer.headers, answer.body.is_bytes and answer.status_code not in BODILESS
+    if has_length and not (is_bodiless and not answer.body.length) and "Content-Length" not in headers:
         headers["Content-Length"] = str(answer.body.length)
     return {"type": START, "status": answer.status_code, "headers": encoded(headers)}

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from formation.http.body import Body
 from formation.http.headers import Headers
+from formation.http.response import BODILESS
 from formation.server.asgi_bodies import Chunks, Source
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
@@ -94,6 +95,8 @@ class AsgiResponse(ServerResponse):
     @property
     def is_untouched(self) -> bool:
         """Whether the body is the app's, and nobody has begun to read it: it may have maps and hooks."""
+        if self._status_code in BODILESS and self.native.message["status"] not in BODILESS:
+            return False
         if not self.body_read:
             return True
         body = self._body

@@ -20,6 +20,7 @@ from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[impo
 from formation import ambient
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers
+from formation.http.response import BODILESS
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
 
@@ -264,6 +265,8 @@ def drop(native: Any) -> None:
 def given_back(response: DjangoResponse) -> Any:
     """Write into Django's response what has been changed; return it, or the one that takes its place."""
     native = response.native
+    if native.status_code not in BODILESS:
+        _without_body(response)
     if response.body_read:
         body = response.body
         if native.streaming:
@@ -282,6 +285,7 @@ def given_back(response: DjangoResponse) -> Any:
 
 def made(response: Response, *, is_async: bool) -> Any:
     """Make a response of Django's for one of ours."""
+    _without_body(response)
     body = response.body
     if body.is_bytes:
         native = HttpResponse()
@@ -292,6 +296,14 @@ def made(response: Response, *, is_async: bool) -> Any:
     native.status_code, native.reason_phrase = response.status_code, response.reason
     _put_headers(native, response.headers)
     return native
+
+
+def _without_body(response: Response) -> None:
+    """Take the body away if a middleware has chosen a status that has none: Django would send it."""
+    if response.status_code in BODILESS:
+        response.body.close()
+        response._take(Body(b""))
+        response.headers.popall("Content-Length", None)
 
 
 def _put_content(native: Any, body: Body) -> None:

@@ -154,6 +154,22 @@ def test_a_host_header_stands_in_the_url_as_it_came(ask, host):
     assert found == [f"http://{host}/own"]
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_a_middleware_makes_one_without_a_body_has_neither_body_nor_length(ask, status):
+    def change(ctx, call):
+        ctx = call(ctx)
+        res(ctx).status_code = status
+        return ctx
+
+    def replace(ctx, call):
+        return reply(call(ctx), status, {"X-A": "1"}, b"hello")
+
+    for layer in (change, replace):
+        for chunks in ([b"hello"], iter([b"hel", b"lo"])):
+            answer = ask([layer], lambda seen, chunks=chunks: Reply(chunks=chunks))
+            assert (answer.status, answer.body, answer.lines("content-length"), answer.error) == (status, b"", [], None)
+
+
 def test_a_body_that_a_middleware_has_read_is_there_for_the_app(ask):
     found = []
 
