@@ -987,6 +987,27 @@ def test_wm8_only_the_body_of_this_request_makes_a_413():
         Served(wrapped(answering([b"1234"]), reading, max_body=3)).call()
 
 
+@pytest.mark.parametrize(
+    ("more", "calls"),
+    [
+        ({}, 2),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 1),
+        ({"CONTENT_LENGTH": "1"}, 1),
+        ({"SERVER_PROTOCOL": "HTTP/2"}, 1),
+    ],
+)
+def test_a_second_call_needs_no_body_where_there_is_none_though_the_server_would_end_one(more, calls):
+    def twice(ctx, call):
+        call(ctx)
+        return call(ctx)
+
+    found = []
+    environ = environ_of(Sent()) | {"wsgi.input_terminated": True} | more
+    with suppress(BodyConsumed):
+        Served(wrapped(taking(found), twice), environ).run()
+    assert len(found) == calls
+
+
 def test_wm8_a_length_that_is_no_number_is_no_body():
     def reads(ctx, call):
         assert req(ctx).content == b""

@@ -200,7 +200,7 @@ def _write_url(target: str, environ: Environ) -> None:
 def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
     """Give the app the body, in memory where it is not as it came: there is no other way to tell every app its end."""
     if isinstance(body.native, _Input) and not body.is_watched:
-        if again:
+        if again and not _has_none(environ):
             raise BodyConsumed(
                 "the app is called again, and has had the body of the request: read request.content before call(ctx)"
             )
@@ -212,6 +212,12 @@ def _write_body(body: Body, environ: Environ, *, again: bool) -> None:
     environ["wsgi.input"] = io.BytesIO(content)
     environ["CONTENT_LENGTH"] = str(len(content))
     environ.pop("HTTP_TRANSFER_ENCODING", None)
+
+
+def _has_none(environ: Environ) -> bool:
+    """Whether there is no body, though the server would end one (RFC 9112, 6.3)."""
+    lengths = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
+    return not any(lengths) and environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1.")
 
 
 def _header_of(key: str) -> str:
