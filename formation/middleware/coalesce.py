@@ -36,6 +36,7 @@ from formation.keys import (
     SESSION,
     SIDE,
     STATE,
+    UID,
 )
 from formation.middleware._keys import Key
 from formation.resilience.together import Together, Trip
@@ -53,10 +54,10 @@ COALESCED: Final = "coalesced"
 def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middleware[Any]:
     """Make one call of identical ones that are under way at the same time; all get its response, or its error.
 
-    Identical are GET and HEAD requests with the same URL, headers and session, so each user's are apart; and calls of a
-    function with equal arguments, which then share what it returns. Nothing is kept: who comes later calls anew. Each
-    waits until its own deadline. A request for a stream, or with a body, is made by itself, and so is each on a server,
-    where it is the client's. ``ctx["fmtn.state"]["coalesced"]`` is true for those who have waited.
+    Identical are GET and HEAD requests with the same URL, headers, session and ``ctx["uid"]``, so each user's are apart;
+    and calls of a function with equal arguments, which then share what it returns. Nothing is kept: who comes later
+    calls anew. Each waits until its own deadline. A request for a stream, or with a body, is made by itself, and so is
+    each on a server, where it is the client's. ``ctx["fmtn.state"]["coalesced"]`` is true for those who have waited.
 
     Args:
         key: a function of the context: equal keys are identical calls, ``None`` is a call by itself. ``None``: as said.
@@ -186,9 +187,9 @@ def _identity(ctx: Any, unlike: frozenset[str]) -> Hashable:
         if not request.body.is_bytes or request.content:
             return None
         lines = sorted((name.lower(), value) for name, value in request.headers.items() if name.lower() not in unlike)
-        # What is inside may sign for the user of the session.
+        # What is inside may sign for the user.
         bags = (tuple(sorted(bag.items())) for bag in (request.cookies, request.extensions, ctx.get(SESSION) or {}))
-        found: tuple[Any, ...] = (request.method, request.target, tuple(lines), request.auth, *bags)
+        found: tuple[Any, ...] = (request.method, request.target, tuple(lines), request.auth, ctx.get(UID), *bags)
     elif FN in ctx:
         names = sorted(ctx[KWARGS])
         values = (*ctx[ARGS], *(ctx[KWARGS][name] for name in names))  # 1 and True are equal

@@ -107,6 +107,7 @@ DIFFERENT = {
     "cookies": (get(cookies={"a": "1"}), get(cookies={"a": "2"})),
     "auth": (get(auth=("me", "x")), get(auth=("you", "x"))),
     "session": (get(session={"uid": 1}), get(session={"uid": 2})),
+    "uid": ({**get(), "uid": 1}, {**get(), "uid": 2}),
     "a session that cannot be compared": (get(session={"uid": []}), get(session={"uid": []})),
     "post": (get(method="POST"), get(method="POST")),
     "body": (get(content=b"x"), get(content=b"x")),
