@@ -54,10 +54,11 @@ COALESCED: Final = "coalesced"
 def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middleware[Any]:
     """Make one call of identical ones that are under way at the same time; all get its response, or its error.
 
-    Identical are GET and HEAD requests with the same URL, headers, session and ``ctx["uid"]``, so each user's are apart;
-    and calls of a function with equal arguments, which then share what it returns. Nothing is kept: who comes later
-    calls anew. Each waits until its own deadline. A request for a stream, or with a body, is made by itself, and so is
-    each on a server, where it is the client's. ``ctx["fmtn.state"]["coalesced"]`` is true for those who have waited.
+    Identical are GET and HEAD requests with the same URL, headers, session and ``ctx["uid"]``, so each user's are
+    apart; and calls of a function with equal arguments, which then share what it returns. Nothing is kept: who comes
+    later calls anew. Each waits until its own deadline. A request for a stream, or with a body, is made by itself, and
+    so is each on a server, where it is the client's. ``ctx["fmtn.state"]["coalesced"]`` is true for those who have
+    waited.
 
     Args:
         key: a function of the context: equal keys are identical calls, ``None`` is a call by itself. ``None``: as said.
