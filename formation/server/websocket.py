@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from formation.ambient import publish, restore
 from formation.bridge import await_, in_async_chain
 from formation.errors import ClientGone, ProtocolError
-from formation.http.headers import Headers
+from formation.http.headers import Headers, check_value
 from formation.http.response import Response
 from formation.keys import DIRECTION, KIND, MESSAGE, NATIVE, REQ_HTTP, RES_HTTP, TEMPLATE, WS
 from formation.server.asgi_messages import decoded, encoded, found, scope_for, template_of
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Hook: TypeAlias = "Callable[[str | bytes], str | bytes | None]"
 
 DENIAL: Final = "websocket.http.response"
+REASON: Final = 123
+"""Bytes of a reason: a control frame has 125, and the code takes two (RFC 6455, 5.5.1)."""
 
 
 class Connection:
@@ -93,7 +95,10 @@ class Connection:
 
         Raises:
             RuntimeError: it has been accepted or denied already.
+            ValueError: the subprotocol, or a header, would break the answer.
         """
+        if subprotocol is not None:
+            check_value("Sec-WebSocket-Protocol", subprotocol)
         return _now(self._accept(subprotocol, Headers(headers)))
 
     def deny(self, status: int = 403, headers: HeadersLike | None = None, body: BodyLike = b"") -> Any:
@@ -107,7 +112,13 @@ class Connection:
         return _now(self._deny(Response(status, headers, body)))
 
     def close(self, code: int = 1000, reason: str = "") -> Any:
-        """Close it; closing it twice does nothing. Before it is accepted, the client sees a 403."""
+        """Close it; closing it twice does nothing. Before it is accepted, the client sees a 403.
+
+        Raises:
+            ValueError: the reason is longer than the 123 bytes that a close frame has for it (RFC 6455, 5.5).
+        """
+        if len(reason.encode()) > REASON:
+            raise ValueError(f"expected a reason of at most {REASON} bytes in UTF-8, got {reason!r}: shorten it")
         return _now(self._close(code, reason))
 
     def on_receive(self, hook: Hook) -> None:

@@ -389,6 +389,27 @@ def test_an_app_may_be_called_again_before_the_handshake_is_answered(serve):
     assert calls == [CONNECT, CONNECT]
 
 
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda ws: ws.accept("chat\r\nX-Evil: 1"),
+        lambda ws: ws.accept(headers={"X-A": "1\r\nX-Evil: 1"}),
+        lambda ws: ws.close(4000, "ä" * 62),
+    ],
+    ids=["subprotocol", "header", "reason"],
+)
+def test_what_would_break_the_protocol_is_refused_where_it_is_given(serve, breaks):
+    def layer(ctx, call):
+        with pytest.raises(ValueError, match=r"would start another|at most 123 bytes"):
+            breaks(ctx["fmtn.ws"])
+        ctx["fmtn.ws"].accept("chat")
+        ctx["fmtn.ws"].close(4000, "ä" * 61)
+        return ctx
+
+    host = serve(FormationMiddleware(echo, [layer]), host=socket())
+    assert [message["type"] for message in host.sent] == ["websocket.accept", "websocket.close"]
+
+
 @pytest.mark.parametrize("given", [None, {}], ids=repr)
 def test_a_call_without_the_context_is_told(serve, given):
     def layer(ctx, call):
