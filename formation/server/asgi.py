@@ -188,8 +188,9 @@ class Exchange:
             self.answer = answer
         else:
             self.error = TypeError(
-                f"{self.chain!r} returned without a response: expected a formation.http.Response as "
-                f"ctx[{RES_HTTP!r}], got {answer!r}; call on, or answer with reply(ctx, status)"
+                f"{self.chain!r} returned without a response: expected a context with a formation.http.Response as "
+                f"ctx[{RES_HTTP!r}], got {answer if isinstance(ctx, dict) else ctx!r}; "
+                "a middleware returns what call(ctx) returned, or what reply(ctx, status) does"
             )
 
     # The pump

@@ -243,9 +243,12 @@ def test_an_error_of_a_map_or_a_generator_does_not_enter_the_app_and_comes_out(s
     assert closed == [LookupError]
 
 
-@pytest.mark.parametrize("value", [{}, {"fmtn.res.http": None}, 1])
-def test_a_chain_that_returns_no_response_says_so(serve, value):
-    with pytest.raises(TypeError, match=r"wrap\(enter, \[layer\]\) returned without a response: expected .*reply"):
+@pytest.mark.parametrize(
+    ("value", "got"), [({}, "None"), ({"fmtn.res.http": "a"}, "'a'"), (Response(404), "<Response 404>")]
+)
+def test_a_chain_that_returns_no_response_says_so(serve, value, got):
+    said = rf"wrap\(enter, \[layer\]\) returned without a response: expected .*, got {got}; .*reply"
+    with pytest.raises(TypeError, match=said):
         serve(FormationMiddleware(answering(*HELLO), [returning(value)]))
 
 
