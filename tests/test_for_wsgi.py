@@ -1086,6 +1086,19 @@ def test_wm9_a_hook_hears_of_a_client_that_goes_and_of_an_error():
     assert (count, type(abandoned), failed) == (2, BodyAbandoned, (2, error))
 
 
+def test_wm9_a_hook_hears_of_the_end_where_the_server_stops_at_the_last_byte():
+    def tailed(ctx, call):
+        ctx = call(ctx)
+        res(ctx).body.map(bytes.upper, lambda: b"!")
+        return ctx
+
+    log = []
+    served = Served(wrapped(answering(iter([b"ab"])), hooked(log), tailed)).call()
+    assert [next(served.result), next(served.result)] == [b"AB", b"!"]  # and no more: it has counted
+    served.close()
+    assert [error for _, error in log] == [None]
+
+
 def test_wm9_a_hook_hears_of_what_a_middleware_answers_too():
     log = []
     served = Served(wrapped(answering([]), hooked(log), lambda ctx, call: reply(ctx, 200, PLAIN, b"abc"))).call()

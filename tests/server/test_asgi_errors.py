@@ -1,6 +1,7 @@
 """HTTP over ASGI where something goes wrong: errors on either side, cancellation, other answers, a second call."""
 
 import asyncio
+import contextlib
 import contextvars
 
 import anyio
@@ -320,6 +321,23 @@ def test_an_error_of_the_server_is_raised_where_the_app_sends(serve, layers):
         assert raised.value is gone
         assert seen == [gone]
         assert closed == [OSError]
+
+
+def test_a_hook_hears_that_the_client_has_gone_where_the_app_keeps_it_to_itself(serve):
+    gone, closed = OSError("the client has gone"), []
+
+    async def app(scope, receive, send):
+        await send(start())
+        with contextlib.suppress(OSError):
+            await send(body(b"a", more=True))
+
+    def layer(ctx, call):
+        ctx = call(ctx)
+        res(ctx).on_close(lambda count, error: closed.append(error))
+        return ctx
+
+    serve(FormationMiddleware(app, [layer]), fails={1: gone})
+    assert closed == [gone]
 
 
 def test_an_error_of_the_server_comes_out_where_there_is_no_app(serve):
