@@ -182,6 +182,8 @@ class FormationMiddleware:
             return self._answer(self._chain(ctx), bag)
         except BaseException as error:
             if (answer := _failed(bag, error)) is None:
+                if (left := _left(ctx)) is not None:
+                    left.close()
                 raise
             return answer
 
@@ -192,6 +194,8 @@ class FormationMiddleware:
             return self._answer(await self._chain(ctx), bag)
         except BaseException as error:
             if (answer := _failed(bag, error)) is None:
+                if (left := _left(ctx)) is not None:
+                    await left.aclose()
                 raise
             return answer
 
@@ -327,6 +331,12 @@ def _failed(bag: dict[str, Any], error: BaseException) -> Any:
     elif failure is None and isinstance(error, BodyTooLarge) and error.request is None:
         return HttpResponse("Content Too Large", status=413, content_type="text/plain")
     return None
+
+
+def _left(ctx: Ctx) -> Response | None:
+    """Return the response that does not go out, for an error has come instead: hooks of its body wait for the end."""
+    response = ctx.get(RES_HTTP)
+    return response if isinstance(response, Response) else None
 
 
 # How

@@ -35,7 +35,7 @@ from formation.errors import BodyAbandoned, BodyTooLarge
 from formation.for_django import FormationMiddleware
 from formation.for_requests import build, raw_response
 from formation.http import Request, Response
-from formation.middleware import request_duration, request_id, request_logger, retry
+from formation.middleware import bulkhead, request_duration, request_id, request_logger, retry
 from tests.django_site import stack
 
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -1705,6 +1705,29 @@ def test_a_response_after_which_a_layer_fails_is_closed(world, finished):
     assert world.ask([ours(fails_after)], view).status == 500
     assert files[0].closed
     assert finished == [1]
+
+
+def test_hooks_of_a_stream_after_which_a_layer_fails_are_told_at_once(world):
+    told = []
+
+    def fails_after(ctx, call):
+        ctx = call(ctx)
+        ctx["fmtn.res.http"].on_close(lambda count, error: told.append(type(error)))
+        raise ValueError("no")
+
+    assert world.ask([ours(fails_after)], streamed(world)).status == 500
+    assert told == [BodyAbandoned]
+
+
+def test_a_layer_that_fails_after_a_stream_takes_no_place_of_a_bulkhead_for_good(world):
+    def fails_after(ctx, call):
+        call(ctx)
+        raise ValueError("no")
+
+    places = bulkhead(1)
+    for _ in range(3):
+        assert world.ask([ours(fails_after, places)], streamed(world)).status == 500
+        assert places.places[None].in_use == 0
 
 
 def test_what_a_hook_of_the_answer_before_was_told(world):
