@@ -689,7 +689,12 @@ def test_cancellation_is_raised_where_a_middleware_waits(serve, where):
             ctx = call(ctx)
         try:
             await_(anyio.sleep_forever())
+        except BaseException as error:
+            events.append(isinstance(error, anyio.get_cancelled_exc_class()))
+            raise
         finally:
+            with anyio.CancelScope(shield=True):  # noqa: ASYNC100  it does, by way of await_
+                await_(anyio.lowlevel.checkpoint())
             events.append("layer")
         return ctx
 
@@ -699,7 +704,7 @@ def test_cancellation_is_raised_where_a_middleware_waits(serve, where):
         events.append(scope_.cancelled_caught)
 
     assert serve(main).sent == []
-    assert events == ["layer", True]
+    assert events == [True, "layer", True]
 
 
 def test_cancellation_in_mid_stream_ends_the_body(serve):
