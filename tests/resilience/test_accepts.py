@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from formation.resilience.accepts import Accepts
+from tests.resilience.stress import SWITCH
 
 
 class Call:
@@ -122,7 +123,7 @@ def test_under_stress_the_counts_are_exact():
             _, bucket = counts.request(float(number))
             counts.take_back(bucket) if number % 3 == 0 else counts.accept(bucket)
 
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(work, range(16)))

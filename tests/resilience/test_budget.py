@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.resilience.budget import KEYS, Budget
+from tests.resilience.stress import SWITCH
 
 
 def test_a_full_account_pays_35_retries_and_takes_no_memory_before():
@@ -87,7 +88,7 @@ def test_threads_count_exactly():
             budget.settle("h", paid=0, ok=True)
 
     was = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:

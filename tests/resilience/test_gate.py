@@ -30,6 +30,7 @@ from formation.http import Response
 from formation.resilience import gate as gate_module
 from formation.resilience.gate import CircuitOpenError, Gate, classify
 from tests.resilience.collection import at_each_line
+from tests.resilience.stress import SWITCH
 
 
 class Clock:
@@ -202,7 +203,7 @@ def test_a_ratio_is_counted_exactly_by_many_threads(clock):
             made.settle(made.admit(), "fail")
 
     was = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
@@ -607,7 +608,7 @@ def test_a_slow_call_delays_no_other_call_no_turn_and_no_look_at_the_state():
 def test_failures_of_many_threads_are_counted_exactly():
     made = gate(fail_max=10**9)
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         together(8, lambda n: fail(made, 500))
     finally:
@@ -618,7 +619,7 @@ def test_failures_of_many_threads_are_counted_exactly():
 def test_threads_that_do_as_they_please_leave_no_trial_behind():
     made = gate(fail_max=2, reset_timeout=0, max_trials=2, trial_lease=60)
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
 
     def call(n):
         for turn in range(300):

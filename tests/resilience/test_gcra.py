@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from formation.resilience import gcra
 from formation.resilience.gcra import MemoryStore, Quota
+from tests.resilience.stress import SWITCH
 
 
 class Clock:
@@ -163,7 +164,7 @@ def test_in_the_long_run_the_rate_is_what_was_asked_for_whoever_asks(threads):
         with lock:
             went.extend(mine)
 
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         workers = [threading.Thread(target=work) for _ in range(threads)]
         [worker.start() for worker in workers]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from formation.resilience import keyed
 from formation.resilience.keyed import LIMIT, Keyed
 from tests.resilience.collection import at_each_line
+from tests.resilience.stress import SWITCH
 
 
 def test_a_key_has_one_thing_and_another_key_another():
@@ -65,7 +66,7 @@ def test_what_cannot_be_made_is_not_kept():
 
 def test_threads_that_ask_at_once_get_the_same():
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         for _ in range(20):
             made, found = Keyed(lambda key: [key]), []

@@ -7,6 +7,7 @@ import pytest
 
 from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter
 from tests.resilience.overload import serve
+from tests.resilience.stress import SWITCH
 
 
 class Fixed:
@@ -152,7 +153,7 @@ def test_under_stress_the_count_is_exact():
                 most.append(admitted)
                 limiter.leave(admitted, 0.0, 0.1)
 
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(work, range(16)))

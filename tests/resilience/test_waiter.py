@@ -19,6 +19,7 @@ from formation import await_, wrap
 from formation.resilience import waiter
 from formation.resilience.waiter import Permits
 from tests.resilience.collection import at_each_line
+from tests.resilience.stress import SWITCH
 
 LONG = 10.0
 """Seconds after which a test gives up."""
@@ -179,7 +180,7 @@ def test_under_stress_none_is_lost():
                     pass
                 permits.release()
 
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(SWITCH)
     try:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(work, range(16)))
