@@ -37,7 +37,7 @@ from formation.http.body import Body
 from formation.http.response import BODILESS, Response
 from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE
 from formation.server.asgi_bodies import BODIES, BODY, Download, Source, Upload, pieces
-from formation.server.asgi_messages import AsgiResponse, encoded, found, scope_for, template_of
+from formation.server.asgi_messages import AsgiResponse, encoded, found, frames, scope_for, template_of
 from formation.server.request import ServerRequest
 
 if TYPE_CHECKING:
@@ -184,7 +184,12 @@ class Exchange:
 
     def _take(self, ctx: Any) -> None:
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
-        if isinstance(answer, Response):
+        if isinstance(answer, Response) and frames(answer):
+            self.error = ValueError(
+                "expected headers for the client from a middleware, got 'Transfer-Encoding', which is about the "
+                "connection, and the server's to set: leave it out"
+            )
+        elif isinstance(answer, Response):
             self.answer = answer
         else:
             self.error = TypeError(

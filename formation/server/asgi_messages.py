@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from formation.http.request import Request
+    from formation.http.response import Response
     from formation.server.asgi import Attempt
     from formation.server.asgi_bodies import Upload
 
@@ -105,6 +106,16 @@ class AsgiResponse(ServerResponse):
             and body is self._came["_body"]
             and not (body.is_bytes or body.ended or self.native.begun)
         )
+
+
+def frames(answer: Response) -> bool:
+    """Tell whether a middleware has set Transfer-Encoding, which is about the connection, and the server's to set."""
+    if isinstance(answer, AsgiResponse):
+        if not answer.headers_changed:
+            return False
+        if any(name.lower() == b"transfer-encoding" for name, _ in answer.native.message.get("headers", ())):
+            return False  # the app's, and for the server to judge
+    return "Transfer-Encoding" in answer.headers
 
 
 def found(ctx: Any, key: str) -> Any:

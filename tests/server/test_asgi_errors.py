@@ -959,3 +959,34 @@ def test_trailers_pass_though_the_body_was_replaced(serve):
     trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
     host = serve(FormationMiddleware(answering(start(trailers=True), body(b"a"), trailers), [layer]))
     assert (host.body, host.sent[-1]) == (b"other", trailers)
+
+
+# Framing
+
+
+def test_how_a_connection_frames_an_answer_is_not_for_a_middleware_to_say(serve):
+    def frame(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers["Transfer-Encoding"] = "chunked"
+        return ctx
+
+    def frame_another(ctx, call):
+        return reply(ctx, 200, {"Transfer-Encoding": "chunked"}, b"hello")
+
+    for middleware in (frame, frame_another):
+        with pytest.raises(ValueError, match="got 'Transfer-Encoding'"):
+            serve(FormationMiddleware(answering(start(), body(b"hello")), [middleware]))
+
+
+def test_how_an_app_frames_its_answer_is_for_the_server_to_judge(serve):
+    def other(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers["X-A"] = "1"
+        return ctx
+
+    async def app(scope, receive, send):
+        await send(start(200, (b"transfer-encoding", b"chunked")))
+        await send(body(b"hello"))
+
+    host = serve(FormationMiddleware(app, [other]))
+    assert (b"transfer-encoding", b"chunked") in host.headers
