@@ -110,12 +110,12 @@ class AsgiResponse(ServerResponse):
 
 def frames(answer: Response) -> bool:
     """Tell whether a middleware has set Transfer-Encoding, which is about the connection, and the server's to set."""
-    if isinstance(answer, AsgiResponse):
-        if not answer.headers_changed:
-            return False
-        if any(name.lower() == b"transfer-encoding" for name, _ in answer.native.message.get("headers", ())):
-            return False  # the app's, and for the server to judge
-    return "Transfer-Encoding" in answer.headers
+    if not isinstance(answer, AsgiResponse):
+        return "Transfer-Encoding" in answer.headers
+    if not answer.headers_changed or "Transfer-Encoding" not in answer.headers:
+        return False
+    came = answer.native.message.get("headers", ())
+    return all(bytes(name).lower() != b"transfer-encoding" for name, _ in came)  # else the server judges the app
 
 
 def found(ctx: Any, key: str) -> Any:
