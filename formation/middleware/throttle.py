@@ -63,7 +63,7 @@ def throttle(
     42
     >>> ask()
     Traceback (most recent call last):
-    formation.errors.ThrottleRejected: the rate is used up: the next turn is in 6 s
+    formation.errors.ThrottleRejected: the rate is used up: the next turn is in ... s
     """
     quota, which, events = Quota(rate, per, burst), chosen(key), Events(logger)
     if max_wait is not None:
