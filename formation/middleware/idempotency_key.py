@@ -40,7 +40,7 @@ def idempotency_key(
         TypeError: ``keygen`` cannot be called.
 
     Order:
-        Outside of `retry`: inside, each attempt would be another order.
+        Outside of `retry`, which repeats a POST only if it has a key: inside, the key comes too late for that.
 
     >>> from formation.http import Request
     >>> ctx = {"fmtn.req.http": Request("POST", "https://shop/orders")}
