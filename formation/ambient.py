@@ -54,13 +54,17 @@ Published: TypeAlias = Token["Ambient | None"]
 def publish(ctx: dict[str, Any]) -> Published | None:
     """Publish what ``ctx`` says, for the client chains below; ``None`` if it says nothing.
 
-    A chain inside another one, as of an app that is mounted in an app, never has more time than that one.
+    A chain inside another one, as of an app that is mounted in an app, keeps what that one has said and this one has
+    not, and never has more time.
     """
     request_id, trace, deadline = ctx.get(REQ_ID), ctx.get(TRACE), ctx.get(DEADLINE)
     if request_id is None and trace is None and deadline is None:
         return None
-    if (outer := current.get()) is not None and outer.deadline is not None:
-        deadline = outer.deadline if deadline is None else min(deadline, outer.deadline)
+    if (outer := current.get()) is not None:
+        request_id = outer.request_id if request_id is None else request_id
+        trace = outer.trace if trace is None else trace
+        if outer.deadline is not None:
+            deadline = outer.deadline if deadline is None else min(deadline, outer.deadline)
     return current.set(Ambient(request_id, trace, deadline))
 
 

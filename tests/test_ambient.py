@@ -59,6 +59,20 @@ def test_a_chain_inside_another_never_has_more_time(published, inner, shorter):
     assert inherited()["fmtn.deadline"] == shorter
 
 
+def test_a_chain_inside_another_keeps_what_that_one_has_said(published):
+    published({"req.id": "a1", "fmtn.trace": {"traceparent": "00-aa-bb-01"}})
+    published({"fmtn.deadline": 10.0})
+    assert inherited() == {
+        "req.id": "a1",
+        "req.parent.id": "a1",
+        "fmtn.trace": {"traceparent": "00-aa-bb-01"},
+        "fmtn.deadline": 10.0,
+    }
+    published({"req.id": "b2"})
+    assert inherited()["req.id"] == "b2"
+    assert inherited()["fmtn.trace"] == {"traceparent": "00-aa-bb-01"}
+
+
 def test_what_has_been_taken_back_is_gone():
     token = ambient.publish({"req.id": "a1"})
     assert token is not None
