@@ -87,8 +87,10 @@ class _Pool(NamedTuple):
 class _Pooled(Endpoint):
     """Connections of our own, a pool for each event loop, which closes it at its end if nobody has before."""
 
-    def __init__(self, *, verify: bool | ssl.SSLContext, proxy: str | None) -> None:
+    def __init__(self, *, verify: bool | ssl.SSLContext, proxy: str | None, raw: bool) -> None:
         self._verify = verify
+        self._raw = raw
+        self._defaults = [] if raw else _DEFAULTS
         self._proxy_for = _proxies(proxy)
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
         self._inherited: dict[asyncio.AbstractEventLoop, _Pool] = {}  # from the parent process
@@ -104,7 +106,7 @@ class _Pooled(Endpoint):
         return await pool.session.request(
             request.method,
             URL(request.target, encoded=True),
-            headers=wire.headers(request, _DEFAULTS, request.body.length),
+            headers=wire.headers(request, self._defaults, request.body.length),
             data=data,
             allow_redirects=False,
             timeout=_timeout(*seconds) if deadline is None else _until(deadline, *seconds),
@@ -119,10 +121,12 @@ class _Pooled(Endpoint):
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._verify),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SKIPPED,
+            skip_auto_headers=(*_SKIPPED, "Accept-Encoding") if self._raw else _SKIPPED,
+            auto_decompress=not self._raw,
         )
         keeper = _keep(session, ref(self))
-        pool = self._pools[asyncio.get_running_loop()] = _Pool(session, Direct(session, _DEFAULTS), keeper)
+        direct = Direct(session, self._defaults, raw=self._raw)
+        pool = self._pools[asyncio.get_running_loop()] = _Pool(session, direct, keeper)
         await anext(keeper)  # which does not wait: nobody opens another one meanwhile
         return pool
 
@@ -219,6 +223,7 @@ def endpoint(
     verify: bool | str | ssl.SSLContext = True,
     cert: str | tuple[str, str] | None = None,
     proxy: str | None = None,
+    raw: bool = False,
 ) -> Endpoint:
     """Make what sends, on aiohttp: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
 
@@ -229,6 +234,8 @@ def endpoint(
         verify: whether to check certificates, a CA bundle's path, or an SSL context; for our sessions.
         cert: the client's certificate, a path or a pair (certificate, key); for our sessions.
         proxy: a proxy's URL; ``None``: those of the environment, read once; for our sessions.
+        raw: whether to send no header of our own but Host and what frames the body, and to leave the bodies of
+            responses encoded as they come, which is what a gateway passes on; for our sessions.
 
     Raises:
         TypeError: ``session`` is none of aiohttp.
@@ -236,7 +243,7 @@ def endpoint(
         OSError: ``verify`` or ``cert`` is no file that can be read.
     """
     if session is None:
-        return _Pooled(verify=_context(verify, cert), proxy=proxy)
+        return _Pooled(verify=_context(verify, cert), proxy=proxy, raw=raw)
     if not isinstance(session, aiohttp.ClientSession):
         message = f"expected an aiohttp.ClientSession, got {session!r}"
         raise TypeError(message)
