@@ -23,6 +23,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── PagesError                   pages that do not end
     ├── ForeignURLError              a URL of another origin than the client's (also a ValueError)
     ├── BreakerTriggerException      ``trigger_breaker_if`` said so
+    ├── StorageUnavailable           what processes share, such as Redis, does not answer
     └── Rejected                     turned away by ourselves, before the endpoint was asked
         ├── ThrottleRejected
         └── BulkheadRejected
@@ -219,6 +220,19 @@ class ForeignURLError(FormationError, ValueError):
 
 class BreakerTriggerException(FormationError):
     """Raised by ``trigger_breaker_if`` so that a circuit breaker outside of it counts a failure."""
+
+
+class StorageUnavailable(FormationError):
+    """What processes share does not answer, not in time, or with an error.
+
+    ``name``: which one; ``why``; ``retry_after``: seconds until it is asked again, or ``None``: at once.
+    """
+
+    def __init__(self, name: str, why: str, *, retry_after: float | None = None) -> None:
+        self.name = name
+        self.why = why
+        self.retry_after = retry_after
+        super().__init__(f"{name} is not available: {why}")
 
 
 class Rejected(FormationError):
