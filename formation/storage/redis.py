@@ -15,26 +15,23 @@ others go on as before. So a dead Redis costs one timeout a pause, not one a cal
 chain, which is one for all of it: the wait for a connection, connecting, writing and reading. In a sync chain each of
 these has the timeout.
 
-*The client of a loop is closed with the loop* where this is done properly, as `asyncio.run` and all servers do: it
-lies in an asynchronous generator, and those are closed then.
+Clients are kept in `loops`, keys are named in `names`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from threading import local
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
-from urllib.parse import quote
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.bridge import await_, in_async_chain
 from formation.clock import monotonic
 from formation.errors import StorageUnavailable
 from formation.resilience.checks import positive
+from formation.storage.loops import Loops
+from formation.storage.names import name_of
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Semaphore
-    from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
 TIMEOUT: Final = 0.5
 """Seconds. Redis answers in less than one thousandth, and in a tenth while it forks for a snapshot. Whoever waits
@@ -45,9 +42,6 @@ PAUSE: Final = 1.0
 
 CONNECTIONS: Final = 50
 """At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
-
-LONGEST: Final = 100
-"""Characters of a key's part that can still be read; a longer one is hashed, so that nobody fills Redis with names."""
 
 Storage: TypeAlias = "Redis | str"
 
@@ -90,7 +84,7 @@ class Redis:
     >>> shared
     Redis('localhost:6379/0')
     >>> shared.key("throttle", "https://h:8443")
-    'formation:throttle:https://h:8443'
+    'formation:throttle|https://h:8443'
     """
 
     def __init__(
@@ -109,7 +103,7 @@ class Redis:
         self._pause = positive("pause", pause)
         self._clock = clock
         self._silent_until = 0.0
-        self._local = _Loops()
+        self._loops = Loops(CONNECTIONS, own=isinstance(url, str))
         self._url = url if isinstance(url, str) else None
         self._client: Any = None
         self._async_client = async_client
@@ -141,7 +135,7 @@ class Redis:
         Raises:
             TypeError: something else, which may have another name in each process.
         """
-        return self.prefix + ":".join(map(_part, parts))
+        return self.prefix + "|".join(map(name_of, parts))
 
     def command(self, *args: str | bytes | float) -> Any:
         """Send one command, and return what redis-py makes of the answer, with ``bytes`` for every text.
@@ -175,12 +169,8 @@ class Redis:
 
     async def aclose(self) -> None:
         """Close the connections, also those of the running event loop."""
-        from asyncio import get_running_loop
-
         self.close()
-        of_loop = self._local.loops.pop(get_running_loop(), None)
-        if of_loop is not None:
-            await of_loop.keeper.aclose()
+        await self._loops.aclose()
 
     def __repr__(self) -> str:
         return f"Redis({self._name!r})"
@@ -218,7 +208,7 @@ class Redis:
     async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
         from asyncio import timeout
 
-        client, places = await self._of_loop()
+        client, places = await self._loops.client(self._async_client_for_loop)
         async with timeout(self._timeout), places:
             try:
                 return await client.execute_command(*args, NEVER_DECODE=True)
@@ -227,23 +217,12 @@ class Redis:
                     raise
             return await client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
 
-    async def _of_loop(self) -> tuple[Any, Semaphore]:
-        from asyncio import Semaphore, get_running_loop
-
-        loop, loops = get_running_loop(), self._local.loops
-        found = loops.get(loop)
-        if found is None:
-            if self._url is not None:
-                client = self._new_async_client(self._url)
-            elif self._async_client is None:
-                raise TypeError(f"expected async_client for an async chain, next to {self._client!r}: or give a URL")
-            else:
-                client = self._async_client
-            for each in [each for each in loops if each.is_closed()]:
-                del loops[each]  # its client knows it, so it would never go by itself
-            found = loops[loop] = _OfLoop(client, Semaphore(CONNECTIONS), _keep(client, close=self._url is not None))
-            await anext(found.keeper)
-        return found.client, found.places
+    def _async_client_for_loop(self) -> Any:
+        if self._url is not None:
+            return self._new_async_client(self._url)
+        if self._async_client is None:
+            raise TypeError(f"expected async_client for an async chain, next to {self._client!r}: or give a URL")
+        return self._async_client
 
     def _new_async_client(self, url: str) -> Any:
         # Without timeouts, for one is around the whole; and without redis-py's pool that waits: who is cancelled while
@@ -256,27 +235,6 @@ class Redis:
             retry=library.asyncio.retry.Retry(library.backoff.NoBackoff(), 0),
         )
         return library.asyncio.Redis(connection_pool=pool)
-
-
-class _OfLoop(NamedTuple):
-    client: Any
-    places: Semaphore
-    keeper: AsyncGenerator[None, None]
-
-
-class _Loops(local):
-    """The clients of the event loops of a thread; a loop that runs does not leave its thread."""
-
-    def __init__(self) -> None:
-        self.loops: WeakKeyDictionary[AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
-
-
-async def _keep(client: Any, *, close: bool) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        if close:
-            await client.connection_pool.disconnect()
 
 
 def _library() -> Any:
@@ -295,26 +253,6 @@ def _name(client: Any) -> str:
     place = pool.connection_kwargs
     where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
     return f"{where}/{place.get('db') or 0}"
-
-
-def _part(part: Hashable) -> str:
-    # "!" and "#" are none of the safe characters, so no text looks like what is not text, or like a hash.
-    named = quote(part, safe=":/@[]") if isinstance(part, str) else "!" + quote(repr(_plain(part)), safe=":/@[]',() ")
-    if len(named) > LONGEST:
-        return "#" + hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
-    return named
-
-
-def _plain(part: Hashable) -> Hashable:
-    if isinstance(part, tuple):
-        for each in part:
-            _plain(each)
-    elif part is not None and not isinstance(part, (str, bytes, int, float)):
-        raise TypeError(
-            f"expected a key of text, bytes, numbers, None, or a tuple of these, got {part!r}: "
-            "it must have the same name in every process"
-        )
-    return part
 
 
 def of(storage: Storage) -> Redis:
