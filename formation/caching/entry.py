@@ -31,9 +31,10 @@ class Entry:
     ``lifetime``: seconds from 0 on for which it is fresh. ``heuristic``: whether that is our guess. ``shared``: whether
     a shared cache made it; a policy leaves alone what a cache of the other kind has stored.
     ``no_cache``: to be validated before each use. ``must_revalidate``: never to be used when stale. ``immutable``: not
-    to be validated for a reload while fresh (RFC 8246). ``stale_while_revalidate``, ``stale_if_error``: seconds past its
-    lifetime; ``None``: the response does not say. ``etag``: as received. ``last_modified``: seconds, or ``None``.
-    ``length``: bytes in ``body``. ``body``: bytes, or a handle that the store understands.
+    to be validated for a reload while fresh (RFC 8246). ``stale_while_revalidate``, ``stale_if_error``: seconds past
+    the lifetime; ``None``: the response does not say. ``etag``: as received. ``last_modified``: seconds, or ``None``.
+    ``length``: bytes in ``body``. ``body``: bytes, or a handle that the store understands. ``requested_at``: when it was
+    asked for, or last validated: what was dropped after that must not come back, nor replace what was asked for later.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Entry:
     last_modified: float | None
     length: int = 0
     body: Any = b""
+    requested_at: float = 0.0
 
     @property
     def variant(self) -> tuple[str, tuple[tuple[str, str | None], ...]]:
