@@ -12,6 +12,9 @@ from formation.keys import FN, REQ_HTTP, REQ_RPC
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
+BREAKER: Final = "breaker"
+"""In ``fmtn.state``: the state of the circuit after the last attempt, for the line that ends a call."""
+
 
 class Events:
     """Say what happens: ``events("warning", "retry.scheduled", attempt=1)``. It never raises.

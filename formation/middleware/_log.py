@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
 from formation.http.headers import REDACTED
@@ -32,15 +32,13 @@ from formation.keys import (
     TEMPLATE,
     WS,
 )
+from formation.middleware._events import BREAKER
 
 if TYPE_CHECKING:
     from formation.http import Headers
     from formation.kernel import Ctx
 
 Names: TypeAlias = frozenset[str]
-
-BREAKER: Final = "breaker"
-"""In ``fmtn.state``: the state of the circuit that the last attempt went through."""
 
 _words = re.compile(r"[^\s'\"()<>]+")  # a URL in a sentence is one of them
 
