@@ -413,8 +413,9 @@ class Body:
         for fn, _ in self._maps:
             mapped = _bytes(fn(mapped), fn)
         self._count += len(mapped)
-        for watcher in self._watchers:
-            watcher(mapped)
+        if mapped:
+            for watcher in self._watchers:
+                watcher(mapped)
         return mapped
 
     def _flushed(self) -> bytes:
