@@ -258,7 +258,7 @@ def _pair(line: Any) -> tuple[str, str]:
 
 
 def _shown(name: str, value: object) -> str:
-    return REDACTED if name.lower() in SENSITIVE else repr(value)
+    return REDACTED if _is_hidden(name.lower(), SECRETS) else repr(value)
 
 
 def _is_latin1(value: str) -> bool:
