@@ -43,8 +43,6 @@ PAUSE: Final = 1.0
 CONNECTIONS: Final = 50
 """At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
 
-Storage: TypeAlias = "Redis | str"
-
 
 class Script:
     """A Lua script for `Redis.run`.
@@ -253,6 +251,10 @@ def _name(client: Any) -> str:
     place = pool.connection_kwargs
     where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
     return f"{where}/{place.get('db') or 0}"
+
+
+Storage: TypeAlias = Redis | str
+"""What ``storage=`` takes: a Redis, or its URL."""
 
 
 def of(storage: Storage) -> Redis:
