@@ -131,18 +131,21 @@ class StatusError(FormationError):
 class DecodeError(FormationError, ValueError):
     """A body that is not what it should be: it does not parse, or does not have the expected structure.
 
-    ``status_code``, ``content_type``; ``head``: the first 200 bytes; ``problems``: what is wrong, with the path of
-    each field.
+    ``status_code``, ``None`` for a request; ``content_type``; ``head``: the first 200 bytes; ``problems``: what is
+    wrong, with the path of each field.
     """
 
-    def __init__(self, *, status_code: int, content_type: str, head: bytes, problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, status_code: int | None, content_type: str, head: bytes, problems: tuple[str, ...] = ()
+    ) -> None:
         self.status_code = status_code
         self.content_type = content_type
         self.head = head[:200]
         self.problems = problems
         said = "; ".join(problems) or "it does not parse"
+        what = "request" if status_code is None else str(status_code)
         super().__init__(
-            f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; "
+            f"cannot decode the body of a {what} {content_type or 'without content type'}: {said}; "
             f"it starts with {self.head!r}"
         )
 
@@ -159,12 +162,18 @@ class OAuth2Error(FormationError):
 
 
 class BodyTooLarge(FormationError):
-    """A body over the limit. ``limit``: bytes allowed; ``got``: bytes seen, or announced, when it was given up."""
+    """A body over the limit.
 
-    def __init__(self, *, limit: int, got: int) -> None:
+    ``limit``: bytes allowed; ``got``: bytes seen, or announced, when it was given up; ``ratio``: where it is not
+    ``max_body`` that it exceeds but this many times what has come over the wire, else ``None``.
+    """
+
+    def __init__(self, *, limit: int, got: int, ratio: float | None = None) -> None:
         self.limit = limit
         self.got = got
-        super().__init__(f"the body is larger than max_body: {limit} bytes allowed, at least {got} came")
+        self.ratio = ratio
+        rule = "max_body" if ratio is None else f"max_ratio, {ratio:g} times what came"
+        super().__init__(f"the body is larger than {rule}: {limit} bytes allowed, at least {got} came")
 
 
 class BodyConsumed(FormationError):

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """What is sent once more where a kept connection turns out to be dead (RFC 9110, 9.2.2): what a session repeats."""
 
-_ENCODINGS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[aiohttp.hdrs.ACCEPT_ENCODING]  # what its parser can undo
-
 _parts = re.compile(r"(https?://[^/?#@]+)([/?][^#]*|)(?:#.*)?").fullmatch
 _SITES: Final = 1024  # origins whose names are kept: more than a service talks to
 
@@ -63,13 +61,12 @@ class Answer:
 
 
 class Direct:
-    """Sends on the connections of ``session``, which is ours; ``raw``: what comes stays encoded."""
+    """Sends on the connections of ``session``, which is ours."""
 
-    def __init__(self, session: aiohttp.ClientSession, defaults: list[tuple[str, str]], *, raw: bool) -> None:
+    def __init__(self, session: aiohttp.ClientSession, defaults: list[tuple[str, str]]) -> None:
         self._session = session
         self._connector: Any = session.connector
-        self._raw = raw
-        self._defaults = defaults if raw else [*defaults, ("Accept-Encoding", _ENCODINGS)]
+        self._defaults = defaults
         self._sites: dict[str, tuple[aiohttp.ClientRequest, list[tuple[str, str]]]] = {}
         self._kept: WeakSet[Any] = WeakSet()  # the protocols of connections that have served
 
@@ -97,10 +94,10 @@ class Direct:
         connection, is_kept = await self._connect(asked, limits)
         if is_kept and method in REPEATED:
             try:
-                return await _exchange(connection, method, sent, limits.sock_read, raw=self._raw)
+                return await _exchange(connection, method, sent, limits.sock_read)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 connection, _ = await self._connect(asked, limits)
-        return await _exchange(connection, method, sent, limits.sock_read, raw=self._raw)
+        return await _exchange(connection, method, sent, limits.sock_read)
 
     def _site(self, site: str) -> tuple[aiohttp.ClientRequest, list[tuple[str, str]]]:
         """Make what tells the connector where to connect, and the headers that each request to there has."""
@@ -142,13 +139,14 @@ def _give_up(protocol: ResponseHandler) -> None:
     protocol.set_exception(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
 
 
-async def _exchange(connection: Connection, method: str, sent: bytes, patience: float | None, *, raw: bool) -> Answer:
+async def _exchange(connection: Connection, method: str, sent: bytes, patience: float | None) -> Answer:
     """Write a request and read the head of its response; the connection is closed if that fails."""
     try:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
             raise aiohttp.ClientConnectionResetError("the connection was closed meanwhile")  # noqa: TRY301
-        protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, auto_decompress=not raw)
+        # Encodings are for `formation.client.unpacking` to undo, which knows when a body has been cut off.
+        protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, auto_decompress=False)
         transport.write(sent)
         # One timer for the head: the protocol's own is set anew with each piece that comes, which small answers feel.
         late = None if patience is None else asyncio.get_running_loop().call_later(patience, _give_up, protocol)
