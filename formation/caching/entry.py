@@ -33,8 +33,9 @@ class Entry:
     ``no_cache``: to be validated before each use. ``must_revalidate``: never to be used when stale. ``immutable``: not
     to be validated for a reload while fresh (RFC 8246). ``stale_while_revalidate``, ``stale_if_error``: seconds past
     the lifetime; ``None``: the response does not say. ``etag``: as received. ``last_modified``: seconds, or ``None``.
-    ``length``: bytes in ``body``. ``body``: bytes, or a handle that the store understands. ``requested_at``: when it was
-    asked for, or last validated: what was dropped after that must not come back, nor replace what was asked for later.
+    ``length``: bytes in ``body``. ``body``: bytes, or a handle that the store understands. ``requested_at``: when it
+    was asked for, or last validated: what was dropped after that must not come back, nor replace what was asked for
+    later.
     """
 
     method: str
@@ -86,14 +87,14 @@ class Entry:
             ValueError: it is not one, or one of another version. A store then has no such entry.
         """
         try:
-            version, fields_ = json.loads(head)
-            if version != FORMAT or set(fields_) != _PACKED:
-                raise ValueError(f"expected format {FORMAT}, got {version!r}")
-            fields_["vary"] = tuple((name, value) for name, value in fields_["vary"])
-            fields_["headers"] = tuple((name, value) for name, value in fields_["headers"])
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"expected a packed cache entry: {error}; drop it") from None
-        return cls(**fields_, body=body)
+            version, told = json.loads(head)
+            told["vary"] = tuple((name, value) for name, value in told["vary"])
+            told["headers"] = tuple((name, value) for name, value in told["headers"])
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"expected a packed cache entry, got {error!r}: drop it") from None
+        if version != FORMAT or set(told) != _PACKED:
+            raise ValueError(f"expected a cache entry of format {FORMAT}, got {version!r}: drop it")
+        return cls(**told, body=body)
 
 
 _PACKED: Final = {attribute.name for attribute in fields(Entry)} - {"body"}
