@@ -127,14 +127,17 @@ class Policy:
         return making.entry(self.settings, headers, status, key=key, requested_at=requested_at, received_at=received_at)
 
     def select(self, request: Request, entries: Iterable[Entry]) -> Entry | None:
-        """Return the newest entry that answers ``request`` by its method and its Vary (RFC 9111, 4.1)."""
+        """Return the newest entry that answers ``request`` by its method and its Vary (RFC 9111, 4.1).
+
+        An entry without Vary is of no use beside one that has it: the origin has left it out once.
+        """
+        useful = self._useful(request, entries)
+        if len(useful) > 1 and any(entry.vary for entry in useful):
+            useful = [entry for entry in useful if entry.vary]
         best: Entry | None = None
-        for entry in entries:
-            if (
-                self._answers(entry, request)
-                and (best is None or (entry.date, entry.received_at) > (best.date, best.received_at))
-                and request.matches(entry.vary)
-            ):
+        for entry in useful:
+            newer = best is None or (entry.date, entry.received_at) > (best.date, best.received_at)
+            if newer and request.matches(entry.vary):
                 best = entry
         return best
 
@@ -258,13 +261,9 @@ class Policy:
         found = [target, *(url for url in named if url and urls.origin(url) == urls.origin(target))]
         return list(dict.fromkeys(found))
 
-    def _answers(self, entry: Entry, request: Request) -> bool:
-        return entry.shared == self.shared and (
-            entry.method == request.method or (entry.method == "GET" and request.method == "HEAD")
-        )
-
     def _useful(self, request: Request, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if self._answers(entry, request)]
+        methods = ("GET", "HEAD") if request.method == "HEAD" else (request.method,)
+        return [entry for entry in entries if entry.method in methods and entry.shared == self.shared]
 
 
 def _number(name: str, value: float) -> float:
