@@ -30,6 +30,11 @@ class MemoryStore:
         ValueError: ``max_bytes`` is no number of bytes.
     """
 
+    waits = False
+    """Whether a call may take so long that an event loop should not stand still meanwhile."""
+    leaves = False
+    """Whether entries leave the process."""
+
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
             raise ValueError(f"expected max_bytes as a number of bytes above 0, got {max_bytes!r}")

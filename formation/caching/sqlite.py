@@ -79,6 +79,11 @@ class SQLiteStore:
         ValueError: a number that cannot be.
     """
 
+    waits = False
+    """Whether a call may take so long that an event loop should not stand still meanwhile."""
+    leaves = True
+    """Whether entries leave the process."""
+
     def __init__(self, path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, *, busy: float = BUSY) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
             raise ValueError(f"expected max_bytes as a number of bytes above 0, got {max_bytes!r}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.coalesce import coalesce
+    from formation.middleware.compress import compress
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
@@ -65,6 +66,7 @@ __all__ = [
     "circuit_breaker",
     "client_throttle",
     "coalesce",
+    "compress",
     "content_type",
     "context",
     "context_logger",
