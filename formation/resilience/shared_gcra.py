@@ -24,11 +24,11 @@ _US: Final = 1e6  # of a second; times are microseconds, as those of Redis
 _LINE: Final = """
 local interval, now, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), redis.call('GET', KEYS[1])
 if not now then local time = redis.call('TIME') now = time[1] * 1e6 + time[2] end
-local next, free = now, {}
+local next, free, back = now, {}, 0
 if kept then
   local numbers = {}
   for each in string.gmatch(kept, '%S+') do numbers[#numbers + 1] = tonumber(each) end
-  local back = math.max(numbers[1] - now, 0)
+  back = math.max(numbers[1] - now, 0)
   next = numbers[2] - back
   for at = 3, #numbers do
     if numbers[at] - back >= now then free[#free + 1] = numbers[at] - back end
@@ -50,7 +50,10 @@ local tolerance, patience = tonumber(ARGV[3]), tonumber(ARGV[4])
 local slot = free[1] or math.max(now, next)
 local wait = slot - tolerance - now
 if wait < 1 then wait = 0
-elseif patience and wait > patience + 1 then return {exact(wait)} end
+elseif patience and wait > patience + 1 then
+  if back > 0 then keep() end
+  return {exact(wait)}
+end
 if free[1] then table.remove(free, 1) else next = slot + interval end
 keep()
 return {exact(wait), exact(slot)}
