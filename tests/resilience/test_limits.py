@@ -1,9 +1,8 @@
-"""Limits that are found: under overload, in a simulation; and step by step."""
+"""Limits that are found, step by step; what they are worth in an overload, ``simulate/overload.py`` shows."""
 
 import pytest
 
 from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter
-from tests.resilience.overload import serve
 from tests.resilience.stress import in_threads
 
 
@@ -21,30 +20,6 @@ def window(algorithm, start, seconds, in_flight=None):
         used = int(algorithm.limit) if in_flight is None else in_flight
         algorithm.sample(start + min(call, 1), seconds, used, dropped=False)
     return algorithm.limit
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_at_twice_the_load_gradient2_does_what_can_be_done_in_at_most_twice_the_time(seed):
-    _, unloaded = serve(None, 0.5, seed=seed)
-    goodput, p99 = serve(Limiter(Gradient2()), 2, seed=seed)
-    assert goodput >= 0.95
-    assert p99 <= 2 * unloaded
-
-
-def test_without_a_limit_nothing_comes_in_time_and_with_one_that_is_too_high_half():
-    assert serve(None, 2)[0] < 0.01
-    assert serve(Limiter(Fixed(200)), 2)[0] < 0.6
-
-
-@pytest.mark.parametrize(("load", "least"), [(0.5, 0.48), (1, 0.93), (4, 0.95)])
-def test_gradient2_is_good_at_other_loads_too(load, least):
-    assert serve(Limiter(Gradient2()), load)[0] >= least
-
-
-def test_aimd_is_better_than_a_limit_that_is_too_high_if_its_timeout_is_below_that_of_those_who_ask():
-    early, late = (serve(Limiter(AIMD(timeout=timeout)), 2)[0] for timeout in (0.5, 1.0))
-    assert early >= 0.85
-    assert early > late
 
 
 def test_gradient2_grows_by_a_part_of_its_queue_while_calls_take_as_long_as_ever():
