@@ -780,6 +780,13 @@ def test_what_cannot_take_a_context_and_a_call_is_refused():
             wrap(endpoint, [each])
 
 
+def test_one_that_belongs_to_no_module_is_not():
+    home = {"__name__": None}
+    exec("def log(ctx, call): return call(ctx)", home)
+    assert home["log"].__module__ is None
+    assert wrap(endpoint, [home["log"]])({"a": 1}) == {"a": 1}
+
+
 def test_what_can_take_them_one_way_or_another_is_not():
     class Method:
         def log(self, ctx, call):
