@@ -96,7 +96,8 @@ def bulkhead(
                 try:
                     permits.release(place)
                 finally:
-                    permits.release(place)  # in case an interrupt came in between
+                    if place.is_held:  # an interrupt came in between
+                        permits.release(place)
 
     bulkhead.places = places  # type: ignore[attr-defined]  # for whoever wants to look
     return bulkhead

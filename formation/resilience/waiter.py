@@ -34,11 +34,8 @@ from formation.resilience.flight import Signal
 class Place:
     """What one call has of the permits: one, a place in the line, or nothing. Made before it asks, for one call."""
 
-    __slots__ = ("is_held", "signal")
+    is_held = False  # for all, until an instance says otherwise: an __init__ would cost more than the rest
     signal: Signal
-
-    def __init__(self) -> None:
-        self.is_held = False
 
 
 class Permits:
@@ -99,9 +96,8 @@ class Permits:
                     self.in_use, place.is_held = self.in_use - 1, False
                 else:  # if a collection has given it one meanwhile, this one is for the next
                     heir.is_held, place.is_held = True, heir.is_held
-            self._leave(place)
-            if heir is not None:
-                self._leave(heir)
+            for each in (place, heir) if self._waiting else ():
+                self._leave(each)
         if heir is not None:
             heir.signal.set()
 
@@ -117,7 +113,6 @@ class Permits:
             self._leave(first)
         return None
 
-    def _leave(self, place: Place) -> None:
-        if self._waiting:
-            with suppress(ValueError):
-                self._waiting.remove(place)
+    def _leave(self, place: Place | None) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(place)  # type: ignore[arg-type]  # nobody is not in there, either

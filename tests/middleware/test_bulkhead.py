@@ -279,9 +279,7 @@ def test_wherever_an_interrupt_comes_no_place_is_lost(streamed):
 
         return lambda: wall(ctx, endpoint), outcome
 
-    outcomes = list(at_each_point([module("formation.middleware.bulkhead"), waiter], prepare))
-    assert len(outcomes) > 5
-    assert set(outcomes) == {0}
+    assert set(at_each_point([module("formation.middleware.bulkhead"), waiter], prepare)) == {0}
 
 
 def test_a_coroutine_that_is_closed_and_one_that_is_forgotten_give_their_places_back():

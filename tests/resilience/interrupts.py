@@ -1,4 +1,4 @@
-"""What Ctrl-C can do: CPython raises KeyboardInterrupt where a function begins, and where a built-in one has returned."""
+"""What Ctrl-C can do: CPython raises KeyboardInterrupt where a function begins, or a built-in one has returned."""
 
 import sys
 
