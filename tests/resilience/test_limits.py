@@ -2,7 +2,7 @@
 
 import pytest
 
-from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter
+from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter, Seat
 from tests.resilience.stress import in_threads
 
 
@@ -108,12 +108,14 @@ def test_aimd_adds_one_for_a_good_call_and_takes_a_tenth_for_one_that_failed_or_
 
 def test_a_limiter_admits_while_there_is_room_and_says_when_the_limit_changes():
     limiter = Limiter(AIMD(2))
-    assert [limiter.admit() for _ in range(4)] == [1, 2, 0, 0]
-    assert limiter.leave(2, 0.0, 0.1, dropped=None) is None
-    assert limiter.leave(1, 0.0, 0.1) == 3
+    seats = [Seat() for _ in range(4)]
+    assert [limiter.admit(seat) for seat in seats] == [1, 2, 0, 0]
+    assert limiter.leave(seats[1], 0.0, 0.1, dropped=None) is None
+    assert limiter.leave(seats[0], 0.0, 0.1) == 3
+    assert [limiter.leave(seat, 0.0, 0.1) for seat in seats] == [None] * 4  # a second time, or never admitted
     assert (limiter.in_flight, limiter.limit) == (0, 3)
-    limiter.admit()
-    assert limiter.leave(1, 0.0, 0.1) is None
+    limiter.admit(seats[0])
+    assert limiter.leave(seats[0], 0.0, 0.1) is None
 
 
 def test_under_stress_the_count_is_exact():
@@ -121,9 +123,10 @@ def test_under_stress_the_count_is_exact():
 
     def work(_):
         for _ in range(500):
-            if admitted := limiter.admit():
+            seat = Seat()
+            if admitted := limiter.admit(seat):
                 most.append(admitted)
-                limiter.leave(admitted, 0.0, 0.1)
+                limiter.leave(seat, 0.0, 0.1)
 
     in_threads(work)
     assert max(most) <= 5
