@@ -474,7 +474,7 @@ def test_the_rejection_is_caught_as_what_0_1_users_catch_and_as_what_we_turn_awa
         (
             {"key": id, "state_storage": pybreaker.CircuitMemoryStorage("closed")},
             ValueError,
-            "expected key or state_storage, got both: a storage keeps one circuit",
+            "expected key or state_storage, got both: that keeps one circuit, and its state",
         ),
     ],
     ids=str,

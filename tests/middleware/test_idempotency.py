@@ -1,7 +1,7 @@
 import asyncio
 import logging
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -50,7 +50,18 @@ def order(key="7f3a", body=b"beans", method="POST", path="/orders", query="", **
 
 @pytest.fixture(params=["memory", "redis"])
 def storage(request):
-    return None if request.param == "memory" else Redis(request.getfixturevalue("redis_server").url)
+    if request.param == "memory":
+        yield None
+    else:
+        with closing(Redis(request.getfixturevalue("redis_server").url)) as redis:
+            yield redis
+
+
+@pytest.fixture
+def lone(fresh_redis_server):
+    """A Redis that the test may stop."""
+    with closing(Redis(fresh_redis_server.url)) as redis:
+        yield redis
 
 
 def served(host, shop, *sent, storage=None, **settings):
@@ -147,7 +158,8 @@ def test_who_has_logged_in_is_known_by_his_uid_whatever_his_token(world):
 
 @every_host
 def test_no_secret_and_no_key_stands_in_redis(host, redis_server):
-    served(host, Shop(), order("k3y", Authorization="Bearer s3cret"), storage=redis_server.url)
+    with closing(Redis(redis_server.url)) as redis:
+        served(host, Shop(), order("k3y", Authorization="Bearer s3cret"), storage=redis)
     (key,) = redis_server.keys()
     assert b"k3y" not in key
     assert b"s3cret" not in key
@@ -555,9 +567,9 @@ def test_it_says_what_it_does():
 
 
 @every_host
-def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server):
+def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server, lone):
     shop = Shop()
-    built = host.build(shop, [idempotency(fresh_redis_server.url)])
+    built = host.build(shop, [idempotency(lone)])
     fresh_redis_server.stop()
     with capture_logs() as events:
         first, again = host.serve(built, order()), host.serve(built, order())
@@ -570,9 +582,9 @@ def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server
 
 
 @every_host
-def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis_server):
+def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis_server, lone):
     shop = Shop()
-    built = host.build(shop, [idempotency(fresh_redis_server.url, fail_open=False, logger=SILENT)])
+    built = host.build(shop, [idempotency(lone, fail_open=False, logger=SILENT)])
     fresh_redis_server.stop()
     refused, passes = host.serve(built, order()), host.serve(built, order(None))
     assert (refused.status, passes.status) == (503, 201)
@@ -581,14 +593,16 @@ def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis
 
 
 @every_host
-def test_where_redis_goes_while_the_app_works_the_answer_goes_out_and_this_process_knows_it(host, fresh_redis_server):
+def test_where_redis_goes_while_the_app_works_the_answer_goes_out_and_this_process_knows_it(
+    host, fresh_redis_server, lone
+):
     shop = Shop()
 
     def app(seen):
         fresh_redis_server.stop()
         return shop(seen)
 
-    built = host.build(app, [idempotency(fresh_redis_server.url, logger=SILENT)])
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert shop.orders == 1
