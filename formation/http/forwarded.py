@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
@@ -109,6 +110,8 @@ def address(text: str) -> Address | None:
     text = text.strip(" \t")
     if len(text) > LONGEST:
         return None
+    if text[:5] in {"ipv4:", "ipv6:"}:  # as gRPC has it, "ipv6:%5B::1%5D:50051"
+        text = unquote(text[5:])
     if text[:1] == "[":
         text, bracket, port = text[1:].partition("]")
         if not bracket or not _is_port(port):

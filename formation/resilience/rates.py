@@ -86,9 +86,9 @@ def _read(written: str) -> Limit:
 
 
 class Standing(NamedTuple):
-    """How a client stands to one limit, after a request. ``wait``: seconds until one is let in; 0: this one was.
+    """How a client stands to one limit, after a request. ``left``: how many more it lets in now.
 
-    ``left``: how many more would be let in now. ``full``: seconds until all that there can be are left.
+    ``wait``: seconds until it lets one in, 0 where some are left. ``full``: until all that there can be are left.
     """
 
     wait: float
@@ -96,11 +96,18 @@ class Standing(NamedTuple):
     full: float
 
 
+class Verdict(NamedTuple):
+    """Whether a request is let in, and how its client stands to each limit after it."""
+
+    is_let_in: bool
+    standings: Sequence[Standing]
+
+
 class Rates(Protocol):
     """Where requests are counted, by client. A plain function in an async chain asks it, so it may wait."""
 
-    def hit(self, key: Hashable, /) -> Sequence[Standing]:
-        """Count a request if all limits let it in, and return the standing to each; if one does not, count nothing."""
+    def hit(self, key: Hashable, /) -> Verdict:
+        """Count a request if all limits let it in; if one does not, count nothing."""
 
 
 class MemoryRates:
@@ -120,9 +127,9 @@ class MemoryRates:
 
     >>> now = [0.0]
     >>> rates = MemoryRates(limits_of("2/minute"), clock=lambda: now[0])
-    >>> rates.hit("a"), rates.hit("a")
-    ([Standing(wait=0.0, left=1, full=30.0)], [Standing(wait=0.0, left=0, full=60.0)])
-    >>> rates.hit("a")
+    >>> rates.hit("a"), rates.hit("a").is_let_in, rates.hit("a").is_let_in
+    (Verdict(is_let_in=True, standings=[Standing(wait=0.0, left=1, full=30.0)]), True, False)
+    >>> rates.hit("a").standings
     [Standing(wait=30.0, left=0, full=60.0)]
     """
 
@@ -149,19 +156,22 @@ class MemoryRates:
             most,
         )
 
-    def hit(self, key: Hashable, /) -> Sequence[Standing]:
-        """Count a request if all limits let it in, and return the standing to each; if one does not, count nothing."""
+    def hit(self, key: Hashable, /) -> Verdict:
+        """Count a request if all limits let it in; if one does not, count nothing."""
         with self._lock:
             now = self._now = round(self._clock() * _S)
             counters = self._clients[key]
-            waits = [counter.wait(now) for counter in counters]
-            if max(waits) <= 0:
+            is_let_in = all(counter.wait(now) <= 0 for counter in counters)
+            if is_let_in:
                 for counter in counters:
                     counter.take(now)
-            return [
-                Standing(max(wait, 0) / _S, counter.left(now), max(counter.full(now), 0) / _S)
-                for wait, counter in zip(waits, counters, strict=True)
-            ]
+            return Verdict(
+                is_let_in,
+                [
+                    Standing(max(each.wait(now), 0) / _S, each.left(now), max(each.full(now), 0) / _S)
+                    for each in counters
+                ],
+            )
 
     def __len__(self) -> int:
         return len(self._clients)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from formation.resilience.rates import Standing, counter_of
+from formation.resilience.rates import Standing, Verdict, counter_of
 from formation.storage.redis import Script
 
 if TYPE_CHECKING:
@@ -45,18 +45,16 @@ end
 """
 
 _ANSWER: Final = """
-local waits, longest = {}, 0
+local let_in = 1
 for each = 1, #amounts do
-  local wait = look(each)
-  if wait < 1 then wait = 0 end
-  waits[each], longest = wait, math.max(longest, wait)
+  if look(each) >= 1 then let_in = 0 end  -- microseconds; less is what a sum of floats is off by
 end
-if longest == 0 then take() end
-if longest == 0 or back > 0 then save() end
-local answer = {}
+if let_in == 1 then take() end
+if let_in == 1 or back > 0 then save() end
+local answer = {let_in}
 for each = 1, #amounts do
-  local _, left, full = look(each)
-  answer[#answer + 1] = exact(waits[each])
+  local wait, left, full = look(each)
+  answer[#answer + 1] = exact(math.max(wait - 1, 0))
   answer[#answer + 1] = exact(math.max(left, 0))
   answer[#answer + 1] = exact(math.max(full, 0))
 end
@@ -182,17 +180,19 @@ class RedisRates:
         ]
         self._name = ("rate_limit", strategy, *(limit.name for limit in limits), burst)
 
-    def hit(self, key: Hashable, /) -> Sequence[Standing]:
-        """Count a request if all limits let it in, and return the standing to each; if one does not, count nothing.
+    def hit(self, key: Hashable, /) -> Verdict:
+        """Count a request if all limits let it in; if one does not, count nothing.
 
         Raises:
             StorageUnavailable: Redis does not answer. The request may have been counted all the same.
         """
         now = "" if self._clock is None else repr(self._clock() * _US)
-        answer = list(
-            map(float, self._redis.run(self._script, [self._redis.key(*self._name, key)], [now, *self._args]))
+        name = self._redis.key(*self._name, key)
+        is_let_in, *answer = map(float, self._redis.run(self._script, [name], [now, *self._args]))
+        return Verdict(
+            is_let_in == 1,
+            [
+                Standing(wait / _US, int(left), full / _US)
+                for wait, left, full in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+            ],
         )
-        return [
-            Standing(wait / _US, int(left), full / _US)
-            for wait, left, full in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        ]

@@ -69,7 +69,7 @@ def test_it_is_the_last_address_that_is_no_proxys(lines, found):
         *forwarded("", "for", "for=", "for=unknown", "for=_hidden", "for=1.1.1.1, proto=https", "for=1.1.1.1,;;;",
                    "host=1.1.1.1", '"', 'for="1.1.1.1, for="'),
     ],
-    ids=lambda line: str(line)[:40],
+    ids=lambda line: str(line)[:60],
 )  # fmt: skip
 def test_what_a_proxy_has_not_said_is_not_looked_for_further_on(line):
     assert client("10.0.0.1", line) == "10.0.0.1"
@@ -119,6 +119,14 @@ def test_addresses_of_ipv6_are_grouped_for_a_client_has_a_network_of_them():
     assert grouped(address("2001:db8::1"), 128) == "2001:db8::1"
     assert grouped(address("::ffff:192.0.2.7"), 64) == "192.0.2.7"
     assert grouped(None, 64) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "found"),
+    [("ipv4:192.0.2.7:4711", "192.0.2.7"), ("ipv6:%5B2001:db8::1%5D:80", "2001:db8::1"), ("unix:/run/app", None)],
+)
+def test_a_peer_may_be_told_as_grpc_does(peer, found):
+    assert client(peer, proxies=Proxies()) == found
 
 
 @pytest.mark.parametrize("networks", [["proxy.local"], ["10.0.0.0/33"], [""], ["10.0.0.1:80"]], ids=str)

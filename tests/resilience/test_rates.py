@@ -27,8 +27,8 @@ def made(written, clock, strategy="gcra", **settings):
     return MemoryRates(limits_of(written), strategy, clock=clock, **settings)
 
 
-def let_in(standings):
-    return max(standing.wait for standing in standings) == 0
+def let_in(verdict):
+    return verdict.is_let_in
 
 
 @every_strategy
@@ -70,8 +70,9 @@ def test_who_comes_back_after_exactly_the_time_told_is_let_in(strategy, written,
     rates = made(written, clock, strategy)
     for pause in pauses:
         clock.now += pause
-        wait = max(standing.wait for standing in rates.hit("a"))
-        if wait:
+        verdict = rates.hit("a")
+        if not verdict.is_let_in:
+            wait = max(standing.wait for standing in verdict.standings)
             clock.now += max(ceil(wait), 1)
             assert let_in(rates.hit("a"))
 
@@ -86,15 +87,16 @@ def test_as_many_are_left_as_are_then_let_in_at_once_and_no_time_told_is_too_lon
     rates = made("5/10s; 3/4s", clock, strategy, burst=burst if strategy == "gcra" else None)
     for pause in pauses:
         clock.now += pause
-        standings = rates.hit("a")
-    left = min(standing.left for standing in standings)
-    if let_in(standings):
+        verdict = rates.hit("a")
+    left = min(standing.left for standing in verdict.standings)
+    assert (left == 0) == (max(standing.wait for standing in verdict.standings) > 0)
+    if let_in(verdict):
         assert [let_in(rates.hit("a")) for _ in range(left + 1)] == [True] * left + [False]
     else:
         assert left == 0
-    clock.now += max(standing.full for standing in rates.hit("a")) + 1e-6
+    clock.now += max(standing.full for standing in rates.hit("a").standings) + 1e-6
     full = [5, 3] if burst is None or strategy != "gcra" else [min(burst, 5), min(burst, 3)]
-    assert [standing.left for standing in rates.hit("a")] == [each - 1 for each in full]
+    assert [standing.left for standing in rates.hit("a").standings] == [each - 1 for each in full]
 
 
 @every_strategy
@@ -105,7 +107,7 @@ def test_where_one_limit_says_no_none_is_charged(strategy):
     clock.now += 1.2
     assert [let_in(rates.hit("a")) for _ in range(50)] == [True] * 2 + [False] * 48
     clock.now += 1.2
-    second, minute = rates.hit("a")
+    second, minute = rates.hit("a").standings
     assert (second.wait, second.left) == (0, 2)
     assert minute.wait > 10
 
