@@ -224,12 +224,13 @@ class _Keeping:
         if content is None:
             self.land(ALONE)
         elif self._caching.waits and not in_async_chain() and running_loop() is not None:
-            in_background(lambda: self._put(content), "formation.cache")  # this is the end of a body, in the event loop
+            # This is the end of a body, in the event loop, where nothing can be waited for.
+            in_background(lambda: self._put(content), lambda: self.land(STORED), "formation.cache")
         else:
-            self._put(content)
+            try:
+                self._put(content)
+            finally:
+                self.land(STORED)
 
     def _put(self, content: bytes) -> None:
-        try:
-            self._caching.shelf.put(self._key, self._entry.with_body(content, len(content)))
-        finally:
-            self.land(STORED)
+        self._caching.shelf.put(self._key, self._entry.with_body(content, len(content)))

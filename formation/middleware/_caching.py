@@ -222,16 +222,12 @@ class Caching:
         again = Look(look.policy, ctx, look.call, look.asked, key)
         again.entries, again.entry = look.entries, look.entry
 
-        def refresh() -> None:
-            try:
-                _asking.refresh(self, again)
-            finally:
-                refreshing.discard(key)
-
         refreshing.add(key)
         begun = False
         try:
-            begun = in_background(refresh, "formation.cache")
+            begun = in_background(
+                lambda: _asking.refresh(self, again), lambda: refreshing.discard(key), "formation.cache"
+            )
         finally:
             if not begun:
                 refreshing.discard(key)
