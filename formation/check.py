@@ -38,6 +38,10 @@ OUTSIDE: Final = (
     ("trigger_breaker_if", "circuit_breaker", "what it raises, the circuit never sees"),
     ("deadline", "exception_handler", "nobody makes a 504 of it when the time has passed"),
     ("timeout", "exception_handler", "nobody makes a 504 of it when the time has passed"),
+    ("etag", "compress", "each encoding has a tag of its own, and a body is packed that a 304 then leaves out"),
+    ("decompress", "cache", "what comes from the cache is plain, and is taken for packed"),
+    ("compress_request", "content_type", "it does not know the type, and packs what is packed already"),
+    ("retry", "compress_request", "each attempt packs the same body again"),
     ("load_shed", "deadline", "it cannot see a deadline that is not set yet"),
 )
 AGAIN: Final = ("retry", "hedge")

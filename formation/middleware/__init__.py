@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.coalesce import coalesce
     from formation.middleware.compress import compress
+    from formation.middleware.compress_request import compress_request
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
     from formation.middleware.deadline import deadline
+    from formation.middleware.decompress import decompress
     from formation.middleware.default_stack import default_stack
+    from formation.middleware.etag import etag
     from formation.middleware.exception_handler import exception_handler
     from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
@@ -67,12 +70,15 @@ __all__ = [
     "client_throttle",
     "coalesce",
     "compress",
+    "compress_request",
     "content_type",
     "context",
     "context_logger",
     "csp",
     "deadline",
+    "decompress",
     "default_stack",
+    "etag",
     "exception_handler",
     "fallback",
     "get_context",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from formation.http.codings import LEVELS, available, packer_of
 from formation.http.headers import Headers
@@ -15,17 +14,7 @@ from formation.http.response import BODILESS, Response
 from formation.http.validators import tags, weakened
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, RES_HTTP, SIDE
-
-# fmt: off
-TYPES: Final = (
-    "text/*", "application/*+json", "application/*+xml", "application/graphql", "application/javascript",
-    "application/json", "application/ld+json", "application/manifest+json", "application/ndjson",
-    "application/vnd.ms-fontobject", "application/wasm", "application/x-javascript", "application/x-ndjson",
-    "application/xml", "application/yaml", "font/otf", "font/ttf", "image/bmp", "image/svg+xml",
-    "image/vnd.microsoft.icon", "image/x-icon",
-)
-"""What becomes smaller. Photographs, films, archives and woff are packed already."""
-# fmt: on
+from formation.middleware._types import TYPES, matching
 
 
 def compress(
@@ -113,8 +102,7 @@ class _Packing:
     def __init__(self, names: list[str], min_size: int, types: Iterable[str], effort: dict[str, int]) -> None:
         self.offered = [name for name in names if name in available()]
         self.min_size, self.effort = min_size, effort
-        patterns = [re.escape(each.lower()).replace(r"\*", "[^;]*") for each in types]
-        self.fits = re.compile("|".join(patterns) or "(?!)").fullmatch
+        self.fits = matching(types)
         self.liked = lru_cache(maxsize=128)(lambda accept: coding(accept, self.offered))  # browsers are few
 
     def apply(self, response: Response, accept: str | None, known: str | None) -> None:
