@@ -43,6 +43,9 @@ OUTSIDE: Final = (
     ("compress_request", "content_type", "it does not know the type, and packs what is packed already"),
     ("retry", "compress_request", "each attempt packs the same body again"),
     ("load_shed", "deadline", "it cannot see a deadline that is not set yet"),
+    ("idempotency", "rate_limit", "who repeats a key is answered again without limit"),
+    ("idempotency", "compress", "an answer is kept packed, and given again to who cannot unpack it"),
+    ("timeout", "idempotency", "the answer may be cut off from being kept, and the work is done again"),
 )
 AGAIN: Final = ("retry", "hedge")
 """Each multiplies the attempts of the other."""

@@ -16,6 +16,7 @@ from formation.middleware import (
     deadline,
     exception_handler,
     fallback,
+    idempotency,
     idempotency_key,
     load_shed,
     request_id,
@@ -24,6 +25,7 @@ from formation.middleware import (
     throttle,
     timeout,
 )
+from formation.storage import Redis  # noqa: TC001  as above
 
 
 def resilient(
@@ -34,6 +36,7 @@ def resilient(
     at_once: int = 25,
     rate: float | None = None,
     instead: Any = None,
+    once: Redis | str | bool = False,
     logger: Any = None,
 ) -> list[Middleware[Any]]:
     """Return the recommended stack, outermost first: a plain list of your own.
@@ -48,11 +51,14 @@ def resilient(
         at_once: calls at a time, for each origin; on a server the limit to begin with. As `bulkhead`.
         rate: calls in a second, for each origin; ``None``: as many as there are. Only a client has one.
         instead: what `fallback` answers where all of it fails; ``None``: the failure. Only a client has one.
+        once: whether a POST with an ``Idempotency-Key`` is done once: a `formation.storage.Redis`, or its URL, where
+            there are several processes; true: by what the memory of this one knows. Only a server has it.
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
 
     Raises:
-        ValueError: another ``side``; a server has no ``rate`` and no ``instead``; a number that cannot be.
-        TypeError: ``logger`` is none.
+        ValueError: another ``side``; a server has no ``rate`` and no ``instead``, a client no ``once``; a number that
+            cannot be.
+        TypeError: ``logger`` or ``once`` is none.
 
     >>> from formation.introspection import name_of
     >>> [name_of(layer) for layer in resilient(logger=None)][-4:]
@@ -61,9 +67,11 @@ def resilient(
     if side == "server":
         if rate is not None or instead is not None:
             raise ValueError(f"expected no rate and no instead on a server, got {rate!r} and {instead!r}")
-        return _server(total, attempt, at_once, logger)
+        return _server(total, attempt, at_once, once, logger)
     if side != "client":
         raise ValueError(f"expected side as 'client' or 'server', got {side!r}")
+    if once:
+        raise ValueError(f"expected no once on a client, got {once!r}: it sends keys, and its server knows them")
 
     return [
         request_id(),  # one id for the call, whatever it takes
@@ -80,7 +88,8 @@ def resilient(
     ]
 
 
-def _server(total: float, attempt: float, at_once: int, logger: Any) -> list[Middleware[Any]]:
+def _server(total: float, attempt: float, at_once: int, once: Any, logger: Any) -> list[Middleware[Any]]:
+    storage = None if once is True else once
     return [
         request_id(),  # one id for the request, that of who asks if it has one
         context(),  # which bears it, for every line below
@@ -89,5 +98,6 @@ def _server(total: float, attempt: float, at_once: int, logger: Any) -> list[Mid
         deadline(total, logger=logger),  # for the app and for the clients it asks; a 504 comes of it
         load_shed(logger=logger),  # what comes too late is not begun
         adaptive_limit(at_once, logger=logger),  # nor what is too much, before it costs anything
+        *([] if once is False else [idempotency(storage, logger=logger)]),  # what was done is not done again
         timeout(attempt, logger=logger),  # innermost, so that the limit learns of what takes too long
     ]

@@ -1,5 +1,6 @@
 import asyncio
 import inspect
+import logging
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.middleware.worlds import every_lift, every_world
 from tests.server import edges as servers
 from tests.server.edges import Reply, Sent
 
+SILENT = logging.getLogger("tests.silent")
 CLIENT = [
     "request_id",
     "context",
@@ -42,6 +44,7 @@ SERVER = [
     "deadline",
     "load_shed",
     "adaptive_limit",
+    "idempotency",
     "timeout",
 ]
 
@@ -61,10 +64,11 @@ def hasty(stack):
 def test_the_order_is_the_recommended_one():
     assert names(resilient(rate=10, instead="none")) == CLIENT
     assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "throttle"}]
-    assert names(resilient("server")) == SERVER
+    assert names(resilient("server", once=True)) == SERVER
+    assert names(resilient("server")) == [name for name in SERVER if name != "idempotency"]
 
 
-@pytest.mark.parametrize("stack", [resilient(), resilient(rate=5, instead=[]), resilient("server")])
+@pytest.mark.parametrize("stack", [resilient(), resilient(rate=5, instead=[]), resilient("server", once=True)])
 def test_every_recommended_stack_passes_the_check(stack):
     assert faults(stack) == []
 
@@ -97,6 +101,7 @@ def test_each_line_of_the_stacks_says_its_reason():
         ({"side": "proxy"}, "expected side as 'client' or 'server', got 'proxy'"),
         ({"side": "server", "rate": 3}, "expected no rate and no instead on a server, got 3 and None"),
         ({"side": "server", "instead": "x"}, "expected no rate and no instead on a server, got None and 'x'"),
+        ({"once": True}, "expected no once on a client, got True"),
         ({"total": -1}, "total"),
         ({"attempt": 0}, "timeout"),
         ({"at_once": 0}, "limit"),
@@ -106,6 +111,25 @@ def test_each_line_of_the_stacks_says_its_reason():
 def test_what_cannot_be_is_refused_when_the_stack_is_made(arguments, said):
     with pytest.raises(ValueError, match=said):
         resilient(**arguments)
+
+
+@every_server
+def test_a_server_that_does_what_is_asked_once_takes_one_order(host):
+    orders = []
+
+    def app(seen):
+        orders.append(seen.body)
+        return Reply(201, chunks=[b"order %d" % len(orders)])
+
+    built = host.build(app, resilient("server", once=True, logger=SILENT))
+    sent = Sent("POST", headers={"Idempotency-Key": "7f3a"}, body=b"beans")
+    assert {host.serve(built, sent).body for _ in range(3)} == {b"order 1"}
+
+
+@pytest.mark.parametrize("once", [42, ["redis://localhost"]], ids=str)
+def test_what_is_no_redis_is_refused_when_the_stack_is_made(once):
+    with pytest.raises(TypeError, match="expected storage"):
+        resilient("server", once=once)
 
 
 def test_what_is_no_logger_is_refused_when_the_stack_is_made():
