@@ -2,19 +2,30 @@ import asyncio
 import inspect
 import logging
 import re
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from formation import compose, stacks
+from formation import compose, reply, stacks, wrap
 from formation.check import OUTSIDE, faults
 from formation.clock import Virtual, virtual
 from formation.errors import CircuitOpenError, ConnectError, DeadlineExceeded
 from formation.http import Request
 from formation.introspection import name_of
-from formation.middleware import retry
+from formation.middleware import (
+    adaptive_limit,
+    bulkhead,
+    circuit_breaker,
+    client_throttle,
+    coalesce,
+    deadline,
+    retry,
+    throttle,
+    timeout,
+)
 from formation.stacks import resilient
 from formation.testing import script
 from tests.client import edges as clients
@@ -311,3 +322,79 @@ def test_of_a_function(lifted, clock):
     with capture_logs() as lines, pytest.raises(ConnectionError):
         lifted(resilient(), stock)
     assert said(lines[-1]) == ("failure.call", "failed", 3, "closed")
+
+
+# --- whatever ends a call ---
+
+
+class Watched:
+    """A stack of all that counts something, and what it has counted."""
+
+    def __init__(self):
+        self.bulkhead, self.limit = bulkhead(2, queue=5, max_wait=5), adaptive_limit(5)
+        self.breaker, self.throttle = circuit_breaker(), client_throttle()
+        self.stack = [
+            coalesce(),
+            deadline(30),
+            retry(3, base=0),
+            self.breaker,
+            self.throttle,
+            throttle(1e6),
+            self.bulkhead,
+            self.limit,
+            timeout(10, body="deadline"),
+        ]
+
+    def left(self):
+        gate = self.breaker.gates["https://h"]
+        return (
+            self.bulkhead.places["https://h"].in_use,
+            self.limit.limiters["https://h"].in_flight,
+            gate.state,
+            len(asyncio.all_tasks()) - 1,
+        )
+
+
+async def in_three_steps(ctx):
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return reply(ctx, 503 if ctx["attempt"] < 3 else 200)
+
+
+async def cancelled(call, steps):
+    task = asyncio.ensure_future(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    is_over = task.done()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert is_over or task.cancelled()  # nobody has made another error of it, or an answer
+    return is_over
+
+
+async def closed(call, steps):
+    try:
+        for _ in range(steps):
+            call.send(None)
+    except StopIteration:
+        return True
+    call.close()
+    return False
+
+
+@pytest.mark.parametrize("end", [cancelled, closed], ids=lambda end: end.__name__)
+def test_wherever_a_call_is_ended_no_place_is_taken_nor_a_failure_counted(end):
+    async def main():
+        steps, is_over = -1, False
+        while not is_over:
+            steps += 1
+            watched = Watched()
+            ctx = {"fmtn.req.http": Request("GET", "https://h/"), "fmtn.state": {}}
+            is_over = await end(wrap(in_three_steps, watched.stack)(ctx), steps)
+            assert watched.left() == (0, 0, "closed", 0)
+        assert len(ctx["fmtn.attempts"]) == 3
+        return steps
+
+    with capture_logs():
+        assert asyncio.run(main()) >= 10
