@@ -43,6 +43,7 @@ from formation.middleware import (
     load_shed,
     oauth2_client_credentials,
     raise_for_status,
+    rate_limit,
     request_duration,
     request_id,
     request_logger,
@@ -98,6 +99,7 @@ CASES = {
         [],
     ),
     "raise_for_status": (lambda: [raise_for_status()], [200, 404, 503], []),
+    "rate_limit": (lambda: [rate_limit("1/hour")], [200, ConnectError("no")], []),  # it is for servers
     "request_duration": (lambda: [request_duration(iter(range(9)).__next__)], [200, ConnectError("no")], []),
     "request_id": (lambda: [request_id(idgen=iter("abcd").__next__)], [200, 404], []),
     "request_logger": (

@@ -165,6 +165,8 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     asked = look.asked
     if response.history:
         return "redirected"
+    if out.get(DEGRADED) is not None:
+        return "degraded"
     is_unsure = caching.is_unsure(look, out)
     if is_unsure and not look.policy.shared:
         return "authenticated inside of the cache"

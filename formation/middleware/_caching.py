@@ -234,6 +234,7 @@ class Caching:
         return begun
 
     def land(self, look: Look, outcome: Outcome) -> None:
+        """Let those go on who wait for this one, if it leads."""
         trip, look.trip = look.trip, None
         if trip is not None and self.collapse is not None:
             self.collapse.land(look.key, trip, outcome)
@@ -241,6 +242,7 @@ class Caching:
     # Answer
 
     def hit(self, look: Look, verdict: Verdict, why: str = "hit", detail: str = "") -> Any:
+        """Answer with the entry."""
         self.land(look, STORED)
         entry, now = look.entry, self.now()
         assert entry is not None  # noqa: S101  for mypy
@@ -262,6 +264,7 @@ class Caching:
         return self.say(look, ctx, response, said)
 
     def say(self, look: Look, ctx: Any, response: Response, said: str) -> Any:
+        """Say what was done, and return the context."""
         ctx.setdefault(STATE, {})[STATUS] = said
         if look.is_server:
             response.headers.add("Cache-Status", f"{NAME}; {said}")
