@@ -17,7 +17,7 @@ Where the RFC leaves a choice, the answer that cannot be wrong is taken before t
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
@@ -129,15 +129,14 @@ class Policy:
     def select(self, request: Request, entries: Iterable[Entry]) -> Entry | None:
         """Return the newest entry that answers ``request`` by its method and its Vary (RFC 9111, 4.1).
 
-        An entry without Vary is of no use beside one that has it: the origin has left it out once.
+        An entry without Vary does not count if one with it was fresh when it came: the origin has left it out once.
         """
         useful = self._useful(request, entries)
-        if len(useful) > 1 and any(entry.vary for entry in useful):
-            useful = [entry for entry in useful if entry.vary]
+        until = max((entry.date + entry.lifetime for entry in useful if entry.vary), default=-inf)
         best: Entry | None = None
         for entry in useful:
             newer = best is None or (entry.date, entry.received_at) > (best.date, best.received_at)
-            if newer and request.matches(entry.vary):
+            if newer and (entry.vary or entry.date >= until) and request.matches(entry.vary):
                 best = entry
         return best
 

@@ -76,12 +76,18 @@ def test_section_4_1_variants_live_side_by_side():
     assert SHARED.select(get({"Foo": "3"}), entries) is None
 
 
-@pytest.mark.parametrize("when", [-10, 10])
+@pytest.mark.parametrize("when", [-10, 10, 3599])
 def test_section_4_1_an_entry_without_vary_is_not_used_beside_one_that_has_it(when):
     for_one = stored(A_PAGE | {"Vary": "Cookie"}, request=get({"Cookie": "1"}))
     for_all = stored(A_PAGE | {"Date": when})
     assert SHARED.select(get({"Cookie": "2"}), [for_one, for_all]) is None
-    assert SHARED.select(get({"Cookie": "1"}), [for_one, for_all]) is for_one
+
+
+def test_section_4_1_an_entry_without_vary_is_used_if_those_that_have_it_were_stale_when_it_came():
+    for_one = stored(A_PAGE | {"Vary": "Cookie"}, request=get({"Cookie": "1"}))
+    for_all = stored(A_PAGE | {"Date": 3600})
+    for cookie in "12":
+        assert SHARED.select(get({"Cookie": cookie}), [for_one, for_all]) is for_all
 
 
 def test_section_4_a_response_to_head_answers_no_get():

@@ -60,6 +60,7 @@ LIFETIMES = [
      {"Cache-Control": r'a="\", max-age=3600, \"", max-age=1'}, {}),
     ("5.2", "space before the = is not allowed", 0, {"Cache-Control": "max-age =60", "ETag": '"1"'}, {}),
     ("5.2", "space after the = is not allowed", 0, {"Cache-Control": "max-age= 60", "ETag": '"1"'}, {}),
+    ("5.2", "what has no name is no directive", 60, {"Cache-Control": "=, =1, ;, max-age=60"}, {}),
     ("5.2", "members of the list may be empty", 60, {"Cache-Control": ",, max-age=60 ,"}, {}),
     ("1.2.2", "zeros before a number mean nothing", 60, {"Cache-Control": "max-age=00060"}, {}),
     ("1.2.2", "a number that is too large counts as 2 to the power of 31", FOREVER,
