@@ -62,7 +62,7 @@ DOUBLINGS: Final = 64
 UNIX_TIME: Final = 1e9
 """A number in a hint that is larger is a date, in seconds since 1970, as in ``X-RateLimit-Reset``."""
 
-_number = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?").fullmatch
+_number = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,9})?").fullmatch  # so many are no infinity
 
 
 @define
@@ -273,7 +273,7 @@ def retry_after(headers: Mapping[str, str], names: Iterable[str], now: Callable[
         at = float(said) if _number(said) else _date(said)
         left = -1 if at is None else at - (_date(headers.get("Date", "")) or now())
         if left >= 0:
-            return left
+            return min(left, UNIX_TIME)  # no clock can sleep longer
     return None
 
 
