@@ -172,6 +172,7 @@ def test_every_middleware_of_formation_goes_by_its_name(name):
         "oauth2_client_credentials": {"token_url": "https://a.test/", "client_id": "i", "client_secret": "s"},
         "trigger_breaker_if": {"predicate": "builtins:bool"},
         "headers": {"set": {"X-A": "b"}},
+        "rate_limit": {"limits": "100/minute"},
         "throttle": {"rate": 100},
     }
     layers = one({"use": name, **required.get(name, {})})

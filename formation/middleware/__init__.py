@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
     from formation.middleware.raise_for_status import raise_for_status
+    from formation.middleware.rate_limit import client_ip, header, rate_limit
     from formation.middleware.request_duration import request_duration
     from formation.middleware.request_id import request_id
     from formation.middleware.request_logger import request_logger
@@ -67,6 +68,7 @@ __all__ = [
     "cache",
     "chaos",
     "circuit_breaker",
+    "client_ip",
     "client_throttle",
     "coalesce",
     "compress",
@@ -82,6 +84,7 @@ __all__ = [
     "exception_handler",
     "fallback",
     "get_context",
+    "header",
     "headers",
     "hedge",
     "hide_server",
@@ -90,6 +93,7 @@ __all__ = [
     "load_shed",
     "oauth2_client_credentials",
     "raise_for_status",
+    "rate_limit",
     "request_duration",
     "request_id",
     "request_logger",
@@ -103,8 +107,10 @@ __all__ = [
 
 _HOMES: Final = {
     "BreakerTriggerException": "formation.errors",
+    "client_ip": "formation.middleware.rate_limit",
     "csp": "formation.middleware.security_headers",
     "get_context": "formation.middleware.context",
+    "header": "formation.middleware.rate_limit",
 }
 
 
