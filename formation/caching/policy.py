@@ -59,6 +59,7 @@ class Policy:
             CDN-Cache-Control if the cache is shared, otherwise none.
 
     Raises:
+        TypeError: ``targets`` is one name, not a list.
         ValueError: a number that cannot be.
 
     >>> policy = Policy(shared=True)
@@ -84,6 +85,8 @@ class Policy:
     ) -> None:
         if targets is None:
             targets = ("cdn-cache-control",) if shared else ()
+        if isinstance(targets, str):
+            raise TypeError(f"expected targets as a list of names, got {targets!r}")
         self.shared = shared
         self.settings = making.Settings(
             shared=shared,
@@ -201,14 +204,22 @@ class Policy:
         return evolve(fresh, vary=making.vary(fresh.headers, request))
 
     def after_head(
-        self, entry: Entry, status: int, headers: Headers, *, requested_at: float, received_at: float
+        self,
+        request: Request,
+        entry: Entry,
+        status: int,
+        headers: Headers,
+        *,
+        requested_at: float,
+        received_at: float,
     ) -> Entry | None:
         """Return the entry for GET as a response to HEAD leaves it; ``None``: drop it (RFC 9111, 4.3.5).
 
         Args:
-            entry: that `select` gave for the HEAD.
+            request: the HEAD.
+            entry: that `select` gave for it.
             status: of the response.
-            headers: of the response.
+            headers: of the response. What may not be stored of it, leaves the entry as it is.
             requested_at: seconds since 1970, when it was asked for.
             received_at: when it was there.
         """
@@ -219,9 +230,10 @@ class Policy:
             return None
         if told.get("content-length", str(entry.length)) not in (str(entry.length), stored.get("content-length")):
             return None
-        return making.updated(
+        fresh = making.updated(
             self.settings, entry, headers, chosen_by=entry.vary, requested_at=requested_at, received_at=received_at
         )
+        return fresh if self.refusal(request, entry.status, fresh.headers) is None else entry
 
     def may_serve_stale(self, request: Request, entry: Entry, now: float) -> bool:
         """Tell whether ``entry`` may be used because asking has failed: with an error, or with one of `ERRORS`.

@@ -139,7 +139,7 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
     response: Response = out[RES_HTTP]
     status, headers, at, now = response.status_code, list(response.headers.items()), look.requested_at, caching.now()
     if look.asked.method == "HEAD" and look.entry is not None and look.entry.method == "GET":
-        changed = look.policy.after_head(look.entry, status, headers, requested_at=at, received_at=now)
+        changed = look.policy.after_head(look.asked, look.entry, status, headers, requested_at=at, received_at=now)
         if changed is None:
             caching.shelf.drop(look.key, at)
         elif changed is not look.entry:

@@ -51,7 +51,7 @@ def test_no_request_and_no_response_makes_the_policy_raise(policy, asked, status
     policy.may_serve_stale(after, entry, now)
     policy.answer(after, entry, now)
     fresh = policy.freshen(after, entry, news, **at)
-    assert policy.after_head(entry, status, news, **at) is None or fresh.body == entry.body
+    assert policy.after_head(after, entry, status, news, **at) is None or fresh.body == entry.body
 
 
 @given(policies, requests, requests, headers, times)

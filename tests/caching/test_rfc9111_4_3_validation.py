@@ -174,6 +174,14 @@ def test_section_4_3_4_a_304_is_not_about_what_was_not_asked_about():
     assert SHARED.validated(get({"Cookie": "you"}), lines({"ETag": '"1"'}), None, [entry]) is None
 
 
+def test_section_4_3_2_a_304_is_the_full_answer_to_who_has_another_tag():
+    entry = stored(ENTRY)
+    request = get({"If-None-Match": '"9"'})
+    assert SHARED.answer(request, freshened(entry, {"ETag": '"1"'}, request), NOW + 51).status == 200
+    request = get({"If-None-Match": '"9", "1"'})
+    assert SHARED.answer(request, freshened(entry, {"ETag": '"1"'}, request), NOW + 51).status == 304
+
+
 # 3.2, what is updated
 
 ENTRY = STALE | {"ETag": '"1"', "X-A": "old", "X-B": ["1", "2"], "Content-Type": "text/plain", "Age": "10"}
@@ -276,7 +284,7 @@ HEADS = [
 def test_what_a_response_to_head_does(row):
     _, _, expected, status, headers = row
     entry = stored(ENTRY)
-    after = SHARED.after_head(entry, status, lines(headers), **LATER)
+    after = SHARED.after_head(get(method="HEAD"), entry, status, lines(headers), **LATER)
     if expected == "updated":
         assert field(after.headers, "X-A") == ["new"]
         assert after.received_at == NOW + 51
@@ -286,8 +294,22 @@ def test_what_a_response_to_head_does(row):
 
 
 def test_section_4_3_5_a_head_may_make_the_entry_fresh_again():
-    entry = SHARED.after_head(stored(ENTRY), 200, lines({"Cache-Control": "max-age=60"}), **LATER)
+    head = get(method="HEAD")
+    entry = SHARED.after_head(head, stored(ENTRY), 200, lines({"Cache-Control": "max-age=60"}), **LATER)
     assert SHARED.decide(get(), entry, NOW + 60).name == "FRESH"
+
+
+@pytest.mark.parametrize(
+    ("request_", "response"),
+    [
+        ({"Authorization": "x"}, {"X-A": "mine"}),
+        ({"Cache-Control": "no-store"}, {"X-A": "mine"}),
+        ({}, {"X-A": "mine", "Cache-Control": "private"}),
+    ],
+)
+def test_section_3_a_response_to_head_that_may_not_be_stored_does_not_get_into_the_entry(request_, response):
+    entry = stored(ENTRY)
+    assert SHARED.after_head(get(request_, method="HEAD"), entry, 200, lines(response), **LATER) is entry
 
 
 def test_an_entry_can_be_validated_again_and_again():

@@ -87,6 +87,11 @@ def test_section_3_the_field_is_passed_on():
     assert field(stored({"CDN-Cache-Control": "max-age=60"}).headers, "CDN-Cache-Control") == ["max-age=60"]
 
 
+def test_targets_are_a_list():
+    with pytest.raises(TypeError, match="expected targets as a list of names, got 'CDN-Cache-Control'"):
+        Policy(shared=True, targets="CDN-Cache-Control")
+
+
 DICTIONARIES = [
     ("a", {"a": None}),
     (" a ", {"a": None}),
