@@ -182,8 +182,8 @@ class Caching:
         A hit takes less time than structlog, left as it is, takes to print one.
         """
         if self._is_default:
-            structlog = sys.modules.get("structlog")
-            if not (structlog and structlog.is_configured()) and not _log.isEnabledFor(logging.DEBUG):
+            is_configured = getattr(sys.modules.get("structlog"), "is_configured", None)  # it may be half loaded
+            if not (is_configured and is_configured()) and not _log.isEnabledFor(logging.DEBUG):
                 return
         self.events("debug", event, **fields, **called(look.ctx))
 

@@ -1,9 +1,11 @@
 import asyncio
 import gc
 import logging
+import sys
 import threading
 import time
 from contextlib import suppress
+from types import ModuleType
 
 import pytest
 from structlog.testing import capture_logs
@@ -810,6 +812,13 @@ def test_hits_are_told_to_who_has_set_up_logging(now, caplog):
     with caplog.at_level(logging.DEBUG, logger="mine"):
         wrap(Origin(fresh()), [cache(now=now, logger=logging.getLogger("mine"))])(get())
     assert "cache.miss status=200 request='GET /tea'" in caplog.text
+
+
+def test_while_another_thread_loads_structlog_hits_are_not_told(now, monkeypatch):
+    monkeypatch.setitem(sys.modules, "structlog", ModuleType("structlog"))
+    call = wrap(Origin(fresh()), [cache(now=now)])
+    call(get())
+    assert told(call(get()))[2] == "hit; ttl=60"
 
 
 def test_an_attempt_that_is_retried_inside_is_kept_once(now):
