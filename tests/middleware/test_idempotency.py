@@ -59,8 +59,8 @@ def storage(request):
 
 @pytest.fixture
 def lone(fresh_redis_server):
-    """A Redis that the test may stop."""
-    with closing(Redis(fresh_redis_server.url)) as redis:
+    """A Redis that the test may stop, and that is asked again at once."""
+    with closing(Redis(fresh_redis_server.url, pause=1e-6)) as redis:
         yield redis
 
 
@@ -245,7 +245,7 @@ def test_a_body_over_the_limit_of_the_edge_is_a_413_and_claims_nothing():
 
 
 @every_host
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 500, 502, 503, 504])
 def test_a_status_that_is_not_final_frees_the_key(host, storage, status):
     shop = Shop(Reply(status, [], [b"no"]))
     first, second, again = served(host, shop, order(), order(), order(), storage=storage)
@@ -606,6 +606,39 @@ def test_where_redis_goes_while_the_app_works_the_answer_goes_out_and_this_proce
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert shop.orders == 1
+
+
+@every_host
+def test_what_redis_does_not_know_of_it_is_told_when_it_is_back(host, fresh_redis_server, lone):
+    shop = Shop()
+
+    def app(seen):
+        fresh_redis_server.pause()
+        try:
+            return shop(seen)
+        finally:
+            if shop.orders == 2:
+                fresh_redis_server.go_on()
+
+    def ask(built, *sent):
+        return [seen(host.serve(built, each)) for each in sent]
+
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
+    assert ask(built, order("a")) == [(201, b"order 1")]
+    fresh_redis_server.go_on()
+    assert ask(built, order("b")) == [(201, b"order 2")]
+    with closing(Redis(fresh_redis_server.url)) as redis:
+        elsewhere = host.build(shop, [idempotency(redis, logger=SILENT)])
+        assert ask(elsewhere, order("a"), order("b")) == [(201, b"order 1"), (201, b"order 2")]
+
+
+@pytest.mark.parametrize(("workers", "said"), [("4", [{"processes": 4}]), ("1", []), ("", []), ("many", [])])
+def test_the_memory_of_one_process_of_several_says_that_it_is(monkeypatch, workers, said):
+    monkeypatch.setenv("WEB_CONCURRENCY", workers)
+    with capture_logs() as events:
+        idempotency()
+        idempotency(MemoryClaims())
+    assert events == [{"event": "idempotency.per_process", "log_level": "warning", **each} for each in said]
 
 
 def test_what_another_middleware_inside_sheds_is_asked_again():
