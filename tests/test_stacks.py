@@ -55,6 +55,7 @@ SERVER = [
     "deadline",
     "load_shed",
     "adaptive_limit",
+    "rate_limit",
     "idempotency",
     "timeout",
 ]
@@ -75,11 +76,13 @@ def hasty(stack):
 def test_the_order_is_the_recommended_one():
     assert names(resilient(rate=10, instead="none")) == CLIENT
     assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "throttle"}]
-    assert names(resilient("server", once=True)) == SERVER
-    assert names(resilient("server")) == [name for name in SERVER if name != "idempotency"]
+    assert names(resilient("server", limit="100/minute", once=True)) == SERVER
+    assert names(resilient("server")) == [name for name in SERVER if name not in {"rate_limit", "idempotency"}]
 
 
-@pytest.mark.parametrize("stack", [resilient(), resilient(rate=5, instead=[]), resilient("server", once=True)])
+@pytest.mark.parametrize(
+    "stack", [resilient(), resilient(rate=5, instead=[]), resilient("server", limit="9/s", once=True)]
+)
 def test_every_recommended_stack_passes_the_check(stack):
     assert faults(stack) == []
 
@@ -112,6 +115,8 @@ def test_each_line_of_the_stacks_says_its_reason():
         ({"side": "proxy"}, "expected side as 'client' or 'server', got 'proxy'"),
         ({"side": "server", "rate": 3}, "expected no rate and no instead on a server, got 3 and None"),
         ({"side": "server", "instead": "x"}, "expected no rate and no instead on a server, got None and 'x'"),
+        ({"limit": "9/s"}, "expected no limit on a client, got '9/s'"),
+        ({"side": "server", "limit": "often"}, "expected a limit such as '100/minute'"),
         ({"once": True}, "expected no once on a client, got True"),
         ({"total": -1}, "total"),
         ({"attempt": 0}, "timeout"),
@@ -135,6 +140,14 @@ def test_a_server_that_does_what_is_asked_once_takes_one_order(host):
     built = host.build(app, resilient("server", once=True, logger=SILENT))
     sent = Sent("POST", headers={"Idempotency-Key": "7f3a"}, body=b"beans")
     assert {host.serve(built, sent).body for _ in range(3)} == {b"order 1"}
+
+
+@every_server
+def test_a_server_with_a_limit_tells_who_asks_too_often_when_to_come_again(host):
+    built = host.build(lambda seen: Reply(), resilient("server", limit="2/hour", logger=SILENT))
+    answers = [host.serve(built, Sent()) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[2].lines("Retry-After") == ["1800"]
 
 
 @pytest.mark.parametrize("once", [42, ["redis://localhost"]], ids=str)
