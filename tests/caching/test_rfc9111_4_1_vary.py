@@ -90,6 +90,14 @@ def test_section_4_1_an_entry_without_vary_is_used_if_those_that_have_it_were_st
         assert SHARED.select(get({"Cookie": cookie}), [for_one, for_all]) is for_all
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Cookie", "Proxy-Authorization"])
+def test_of_a_secret_that_an_entry_was_chosen_by_a_hash_is_kept(name):
+    entry = stored(A_PAGE | {"Vary": name}, request=get({name: "x secret"}))
+    assert b"secret" not in entry.pack()
+    assert SHARED.select(get({name: " x secret"}), [entry]) is entry
+    assert SHARED.select(get({name: "x Secret"}), [entry]) is None
+
+
 def test_section_4_a_response_to_head_answers_no_get():
     entry = stored(A_PAGE, request=get(method="HEAD"))
     assert SHARED.select(get(), [entry]) is None
