@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ def storm(
                 raise Down
             return ctx
 
-        chain = _stamina(flaky) if budget == "stamina" else wrap(flaky, [retry(budget=budget, logger=SILENT)])
+        chain = _stamina(flaky, seed) if budget == "stamina" else wrap(flaky, [retry(budget=budget, logger=SILENT)])
 
         async def call() -> None:
             found.calls += 1
@@ -163,8 +164,10 @@ def storm(
     return found
 
 
-def _stamina(fn: Any) -> Any:
+def _stamina(fn: Any, seed: int) -> Any:
     import stamina
+
+    random.seed(seed)  # whose numbers it takes
 
     stamina.instrumentation.set_on_retry_hooks([])  # it would log
     return stamina.retry(on=Down)(fn)

@@ -14,14 +14,14 @@ from simulate.__main__ import CHECKS, main
 from simulate.lines import Line, markdown, table
 from simulate.virtual import SILENT, run
 
-SIZES = {"C1": 0.25, "C2": 0.25, "C3": 0.2, "C6": 0.25, "C8": 0.3, "C9": 0.25, "C10": 0.5, "C11": 0.2, "C12": 0.2}
+SIZES = {"C1": 0.25, "C2": 0.25, "C3": 0.2, "C6": 0.25, "C8": 0.3, "C9": 0.25, "C11": 0.2, "C12": 0.2, "C19": 0.03}
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_each_check_passes(name):
     lines = CHECKS[name](SIZES.get(name, 0.5))
     assert {line.check for line in lines} == {name}
-    assert not [line for line in lines if not line.ok and not line.timed]
+    assert not [line for line in lines if not line.ok and (name == "C19" or not line.timed)]
 
 
 def test_a_bar_that_is_missed_is_told_and_fails_the_run(monkeypatch, capsys):
