@@ -166,7 +166,14 @@ def test_which_entry_a_304_is_about(row):
 def test_section_4_3_4_a_304_to_if_modified_since_is_about_the_selected_entry():
     entry = stored(STALE | {"Last-Modified": -1000})
     assert SHARED.validated(get(), lines({"Last-Modified": -1000}), entry, [entry]) is entry
-    assert SHARED.validated(get(), lines({"ETag": '"new"'}), entry, [entry]) is entry
+    assert SHARED.validated(get(), lines({}), entry, [entry]) is entry
+    assert SHARED.validated(get(), lines({"ETag": '"new"', "Last-Modified": -1000}), entry, [entry]) is entry
+
+
+@pytest.mark.parametrize("told", [{"ETag": '"new"'}, {"ETag": '"new"', "Last-Modified": -999}])
+def test_section_4_3_4_a_304_with_validators_that_the_selected_entry_has_not_is_not_about_it(told):
+    entry = stored(STALE | {"Last-Modified": -1000})
+    assert SHARED.validated(get(), lines(told), entry, [entry]) is None
 
 
 def test_section_4_3_4_a_304_is_not_about_what_was_not_asked_about():
