@@ -22,6 +22,7 @@ from formation.middleware import (
     cache,
     chaos,
     circuit_breaker,
+    clean_request,
     client_throttle,
     coalesce,
     compress,
@@ -42,6 +43,7 @@ from formation.middleware import (
     idempotency_key,
     load_shed,
     oauth2_client_credentials,
+    problem_details,
     raise_for_status,
     rate_limit,
     request_duration,
@@ -74,6 +76,7 @@ CASES = {
         [200, 503, ConnectError("no"), 200],
         ["breaker.opened", "breaker.rejected"],
     ),
+    "clean_request": (lambda: [clean_request()], [200], []),
     "client_throttle": (lambda: [client_throttle()], [200, 503, ConnectError("no")], []),
     "coalesce": (lambda: [coalesce()], [200, ConnectError("no")], []),
     "compress": (lambda: [compress()], [200], []),  # it is for servers
@@ -98,6 +101,7 @@ CASES = {
         [TOKEN, 401, TOKEN, 200, 200, 401, 400],
         [],
     ),
+    "problem_details": (lambda: [problem_details()], [200, 404, ConnectError("no")], []),
     "raise_for_status": (lambda: [raise_for_status()], [200, 404, 503], []),
     "rate_limit": (lambda: [rate_limit("1/hour")], [200, ConnectError("no")], []),  # it is for servers
     "request_duration": (lambda: [request_duration(iter(range(9)).__next__)], [200, ConnectError("no")], []),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from formation.middleware.cache import cache
     from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
+    from formation.middleware.clean_request import clean_request
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.coalesce import coalesce
     from formation.middleware.compress import compress
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
+    from formation.middleware.problem_details import problem_details
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.rate_limit import client_ip, header, rate_limit
     from formation.middleware.request_duration import request_duration
@@ -68,6 +70,7 @@ __all__ = [
     "cache",
     "chaos",
     "circuit_breaker",
+    "clean_request",
     "client_ip",
     "client_throttle",
     "coalesce",
@@ -92,6 +95,7 @@ __all__ = [
     "idempotency_key",
     "load_shed",
     "oauth2_client_credentials",
+    "problem_details",
     "raise_for_status",
     "rate_limit",
     "request_duration",
