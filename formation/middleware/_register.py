@@ -65,6 +65,8 @@ class Register:
         if found is not None or self._shared is None:
             return found
         try:
+            if self._owed:
+                self._pay()
             found = self._shared.claim(*asked)
         except StorageUnavailable as error:
             self._warn(error, fail_open=self._fail_open)
@@ -77,8 +79,6 @@ class Register:
             raise
         if found is not None:
             self._local.release(claim.place, claim.token)
-        if self._owed:
-            self._pay()
         return found
 
     def _pay(self) -> None:

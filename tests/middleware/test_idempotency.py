@@ -6,11 +6,14 @@ from contextlib import closing, suppress
 import pytest
 from structlog.testing import capture_logs
 
-from formation import reply
+from formation import reply, wrap
+from formation.bridge import await_
 from formation.errors import ThrottleRejected
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
+from formation.middleware._events import Events
+from formation.middleware._register import Claim, Register
 from formation.resilience.claims import MemoryClaims
 from formation.storage import Redis
 from tests.middleware.worlds import app as answers
@@ -506,6 +509,126 @@ def test_a_task_that_is_cancelled_while_the_answer_is_gathered_has_done_the_work
         sent = asyncio.run(main())
     assert [message.get("status") for message in sent] == [409, None]
     assert calls == [1]
+
+
+def test_at_whatever_point_a_request_is_cancelled_it_can_come_again_and_is_done_once_if_it_was_done(redis_server):
+    done = []
+
+    async def app(scope, receive, send):
+        done.append(dict(scope["headers"])[b"idempotency-key"])
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"order"})
+
+    async def asked(wrapped, key, turns=None):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        task = asyncio.create_task(wrapped(scope_of(order(key, body=b"")), receive, send))
+        if turns is not None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return sent[0]["status"] if sent else None
+
+    async def main():
+        came = []
+        for turns in range(60):
+            key = f"order-{turns}"
+            came.append(await asked(here, key, turns))
+            assert await asked(here, key) == 201
+            assert done.count(key.encode()) <= 2
+            await asked(here, f"{key}-next")  # and Redis is told what it has missed
+            before = len(done)
+            assert await asked(elsewhere, key) == 201
+            assert len(done) == before
+        return came
+
+    with closing(Redis(redis_server.url)) as one, closing(Redis(redis_server.url)) as other:
+        here, elsewhere = (Asgi(app, [idempotency(redis, logger=SILENT)]) for redis in (one, other))
+        came = asyncio.run(main())
+    assert came[0] is None
+    assert len(done) < 3 * len(came)
+
+
+def test_a_claim_in_a_chain_that_is_dropped_is_free_here_at_once(redis_server):
+    class Suspended:
+        def __await__(self):
+            yield
+
+    with closing(Redis(redis_server.url)) as redis:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=True)
+        claim = Claim("place", "print")
+        assert register.claim(claim) is None
+
+        def layer(ctx, call):
+            try:
+                await_(Suspended())
+            finally:
+                register.release(claim)
+
+        async def endpoint(ctx):
+            return ctx
+
+        chain = wrap(endpoint, [layer])({})
+        chain.send(None)
+        chain.close()
+        assert register.claim(Claim("place", "print")).outcome is None  # in Redis, until the lease is over
+        assert register.claim(Claim("another", "print")) is None
+
+
+def test_what_the_memory_has_forgotten_by_then_redis_is_not_told(fresh_redis_server, lone):
+    register = Register(lone, 100, 60, Events(SILENT), fail_open=True)
+    register._local.max_keys = 1
+    fresh_redis_server.stop()
+    for place in "ab":
+        claim = Claim(place, "print")
+        assert register.claim(claim) is None
+        register.keep(claim, lambda: ("done", ""), {})
+    fresh_redis_server.start()
+    for place in "cde":
+        assert register.claim(Claim(place, "print")) is None
+    assert len(fresh_redis_server.keys()) == len("bcde")
+
+
+def test_an_answer_that_says_how_long_it_is_is_not_read_where_that_is_too_long():
+    read = []
+
+    class File(list):
+        length = 1000
+
+        def __iter__(self):
+            read.append(1)
+            return super().__iter__()
+
+    def endpoint(ctx):
+        assert not read
+        return answers(201, body=File([b"x" * 1000]))(ctx)
+
+    ctx = on_server("POST", headers={"Idempotency-Key": "1"})
+    out = idempotency(max_body=999, logger=SILENT)(ctx, endpoint)
+    assert not read
+    assert out["fmtn.res.http"].content == b"x" * 1000
+
+
+@every_host
+def test_where_redis_goes_the_key_of_an_app_that_raises_is_free_in_this_process(host, fresh_redis_server, lone):
+    shop = Shop(KeyError("no such bean"))
+
+    def app(seen):
+        fresh_redis_server.stop()
+        return shop(seen)
+
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
+    host.serve(built, order())
+    assert seen(host.serve(built, order())) == (201, b"order 2")
 
 
 # Settings and events

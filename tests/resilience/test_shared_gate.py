@@ -292,9 +292,6 @@ def test_in_an_async_chain_the_loop_goes_on_while_it_asks(lone):
         gate.settle(gate.admit(), "ok")
         return call(ctx)
 
-    async def endpoint(ctx):
-        return ctx
-
     async def main():
         task = asyncio.create_task(wrap(endpoint, [layer])({}))
         while not task.done():
@@ -308,30 +305,83 @@ def test_in_an_async_chain_the_loop_goes_on_while_it_asks(lone):
     assert len(lone.missed) == 1
 
 
-def test_who_is_cancelled_while_he_asks_for_a_trial_holds_none(world):
-    one, other = world.gate(), world.gate()
-    fail(one)
-    rejected(other)
-    world.let_pass(60)
+async def endpoint(ctx):
+    await asyncio.sleep(0)
+    return ctx
+
+
+def calls(gate):
+    """Make a middleware that does with a gate what `circuit_breaker` does."""
 
     def layer(ctx, call):
-        one.admit()
-        return call(ctx)
+        permit, verdict = gate.admit(), "neutral"
+        try:
+            out = call(ctx)
+            verdict = "ok"
+            return out
+        finally:
+            gate.settle(permit, verdict)
 
-    async def endpoint(ctx):
-        raise AssertionError("it was not admitted")
+    return layer
 
-    async def main():
-        task = asyncio.create_task(wrap(endpoint, [layer])({}))
-        await asyncio.sleep(0)
+
+def test_at_whatever_point_a_call_is_cancelled_its_trial_is_free_for_any_process(world):
+    async def cancelled_after(turns):
+        task = asyncio.create_task(wrap(endpoint, [calls(one)])({}))
+        for _ in range(turns):
+            await asyncio.sleep(0)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        return await asyncio.gather(task, return_exceptions=True)
 
-    asyncio.run(main())
+    ended = []
+    for turns in range(60):
+        one = world.gate()
+        one.open()
+        world.let_pass(60)
+        ended += [type(each) for each in asyncio.run(cancelled_after(turns))]
+        other = world.gate()
+        other.settle(other.admit(), "ok")
+        assert other.state == "closed"
+        assert one.state in {"open", "half-open", "closed"}
+    assert asyncio.CancelledError in ended
+
+
+class Suspended:
+    """What is waited for until the chain is closed."""
+
+    def __await__(self):
+        yield
+
+
+def test_a_trial_in_a_chain_that_is_dropped_is_free_here_at_once_and_elsewhere_when_its_lease_is_over(world):
+    one, other = world.gate(trial_lease=30), world.gate(trial_lease=30)
+    one.open()
+    rejected(other)
+    world.let_pass(60)
+    permit = one.admit()
+
+    def layer(ctx, call):
+        try:
+            await_(Suspended())
+        finally:
+            one.settle(permit, "neutral")
+
+    chain = wrap(endpoint, [layer])({})
+    chain.send(None)
+    chain.close()
+    rejected(other)
+    world.let_pass(30)
     other.settle(other.admit(), "ok")
-    one.settle(one.admit(), "ok")
-    assert other.state == "closed"
+
+
+def test_opened_by_hand_without_redis_it_is_open_here_and_elsewhere_when_it_is_back(lone):
+    one = lone.gate()
+    lone.server.stop()
+    one.open()
+    lone.server.start()
+    lone.now += 10
+    rejected(one)
+    assert rejected(lone.gate()).retry_after == pytest.approx(50, abs=0.5)
 
 
 def test_a_trial_that_is_cancelled_gives_its_place_to_any_process(world):
