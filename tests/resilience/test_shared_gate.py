@@ -259,6 +259,18 @@ def test_a_trial_that_ends_late_says_nothing_of_the_period_after(world):
     assert rejected(one).retry_after == pytest.approx(60, abs=0.5)
 
 
+def test_who_has_missed_a_whole_period_makes_the_next_trial(world):
+    one, other = world.gate(), world.gate()
+    fail(one)
+    rejected(other)
+    world.let_pass(60)
+    one.settle(one.admit(), "neutral")
+    other.settle(other.admit(), "fail")
+    world.let_pass(60)
+    one.settle(one.admit(), "ok")
+    assert world.events(one) == ["opened", "half_open", "closed"]
+
+
 def test_who_finds_at_his_trial_that_it_is_closed_by_now_goes_on(world):
     one, other = world.gate(), world.gate()
     fail(one)
