@@ -1,18 +1,12 @@
-"""An hour in a second: an event loop whose time moves when all wait, and the same luck each time.
-
-All of Formation goes by it, and all of asyncio: pauses, timeouts, deadlines, the wait in a bulkhead, the start of a
-hedge. Tasks run side by side as they would on the machine's clock; there is only nothing to wait for. What is no part
-of it is I/O, for nobody knows how long a socket would have taken.
-"""
+"""An hour in a second: calls by a clock that moves when all wait, and the same luck each time."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from formation import await_, in_async_chain
-from formation.clock import Virtual, virtual
+from formation.clock import Virtual
+from formation.fast_forward import LoopClock, fast_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,48 +23,13 @@ class Clock(Virtual):
         self._monotonic, self._time = 1e6, 1e9
 
 
-class Shared(Clock):
-    """The clock of a loop: a sleep does not move it for the others, it waits until it has moved."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait in the loop; a sync chain, which could not, moves the clock."""
-        if in_async_chain():
-            await_(asyncio.sleep(max(seconds, 0)))
-        else:
-            self.advance(seconds)
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop that does not wait: when nothing is due, it is later."""
-
-    def __init__(self, clock: Shared) -> None:
-        self.clock = clock
-        selector = selectors.SelectSelector()
-        wait = selector.select
-
-        def select(timeout: float | None = None) -> Any:
-            if timeout is None:  # another thread may have something to say
-                return wait()
-            clock.advance(timeout)
-            return []
-
-        selector.select = select  # type: ignore[method-assign]
-        super().__init__(selector)
-
-    def time(self) -> float:
-        """Return the seconds of the clock."""
-        return self.clock.elapsed
+class Shared(Clock, LoopClock):
+    """The same for a loop."""
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
     """Run ``main()`` in such a loop, with the random numbers of ``seed``; return what it returns."""
-    clock = Shared(seed)
-    token = virtual.set(clock)
-    try:
-        with asyncio.Runner(debug=False, loop_factory=lambda: Loop(clock)) as runner:  # debug takes ten times as long
-            return runner.run(main())
-    finally:
-        virtual.reset(token)
+    return fast_forward(main(), clock=Shared(seed))
 
 
 async def arrivals(rate: float, seconds: float, call: Callable[[], Coroutine[Any, Any, Any]], chance: Random) -> None:
