@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
@@ -107,9 +108,11 @@ def address(text: str) -> Address | None:
     >>> address("[2001:db8::1%eth0]:443"), address("192.0.2.7:80"), address("::ffff:192.0.2.7"), address("_hidden")
     (IPv6Address('2001:db8::1'), IPv4Address('192.0.2.7'), IPv4Address('192.0.2.7'), None)
     """
-    text = text.strip(" \t")
-    if len(text) > LONGEST:
-        return None
+    return _address(text.strip(" \t")) if len(text) <= LONGEST else None
+
+
+@lru_cache(1024)  # clients come again, and reading an address is most of what telling who asks costs
+def _address(text: str) -> Address | None:
     if text[:5] in {"ipv4:", "ipv6:"}:  # as gRPC has it, "ipv6:%5B::1%5D:50051"
         text = unquote(text[5:])
     if text[:1] == "[":
@@ -126,6 +129,7 @@ def address(text: str) -> Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
+@lru_cache(1024)
 def grouped(address: Address | None, prefix: int) -> str | None:
     """Return the name of an address; of IPv6 that of its network, for a client has many addresses in one.
 

@@ -107,15 +107,13 @@ class Parts:
 
     def wait(self, now: int) -> int:
         """Return the time until a request is let in."""
-        over = sum(many for _, last, many in self.parts if last + self.per > now) - self.amount
+        left, end = self.left(now), now
         for _, last, many in self.parts:
-            if over < 0:
+            if left > 0:
                 break
             if last + self.per > now:
-                over -= many
-                if over < 0:
-                    return last + self.per - now
-        return 0
+                left, end = left + many, last + self.per
+        return end - now
 
     def left(self, now: int) -> int:
         """Return how many are let in now."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from formation.resilience.rates import Standing, Verdict, counter_of
+from formation.storage.names import name_of
 from formation.storage.redis import Script
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ for each = 1, #amounts do
   answer[#answer + 1] = exact(math.max(left, 0))
   answer[#answer + 1] = exact(math.max(full, 0))
 end
-return answer
+return table.concat(answer, ' ')  -- one text, for a client is slow to read many
 """
 
 _SLOTS: Final = """
@@ -178,7 +179,7 @@ class RedisRates:
             for limit in limits
             for number in (limit.amount, limit.per * _US, min(burst or limit.amount, limit.amount))
         ]
-        self._name = ("rate_limit", strategy, *(limit.name for limit in limits), burst)
+        self._name = redis.key("rate_limit", strategy, *(limit.name for limit in limits), burst)
 
     def hit(self, key: Hashable, /) -> Verdict:
         """Count a request if all limits let it in; if one does not, count nothing.
@@ -187,8 +188,8 @@ class RedisRates:
             StorageUnavailable: Redis does not answer. The request may have been counted all the same.
         """
         now = "" if self._clock is None else repr(self._clock() * _US)
-        name = self._redis.key(*self._name, key)
-        is_let_in, *answer = map(float, self._redis.run(self._script, [name], [now, *self._args]))
+        name = f"{self._name}|{name_of(key)}"
+        is_let_in, *answer = map(float, self._redis.run(self._script, [name], [now, *self._args]).split())
         return Verdict(
             is_let_in == 1,
             [
