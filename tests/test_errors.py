@@ -28,6 +28,7 @@ SAMPLES = {
     "OAuth2Error": errors.OAuth2Error(status_code=400, error="invalid_client", description="who?"),
     "PagesError": errors.PagesError(url="http://a.test/?page=2", pages=2, repeated=True),
     "ProblemError": errors.ProblemError(status_code=403, title="No credit", extensions={"balance": 30}),
+    "StorageUnavailable": errors.StorageUnavailable("redis", "it takes too long", retry_after=1.5),
     "Rejected": errors.Rejected("not now", name="GET /things", retry_after=1.5),
     "ThrottleRejected": errors.ThrottleRejected("not now", name="GET /things", retry_after=1.5),
     "BulkheadRejected": errors.BulkheadRejected("full", name="GET /things"),
