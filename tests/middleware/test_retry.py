@@ -2,7 +2,6 @@ import asyncio
 import gc
 import io
 import logging
-import random
 import subprocess
 import sys
 import threading
@@ -1327,41 +1326,6 @@ def test_what_is_no_budget_is_refused(budget):
         retry(budget=budget)
     with pytest.raises(ValueError, match="expected ratio as a number above 0"):
         retry(budget=0)
-
-
-@pytest.mark.parametrize(("budget", "most"), [("quota", 4000 + 35), (0.1, 4400 + 10)])
-def test_an_outage_makes_hardly_more_calls_with_a_budget(budget, most):
-    script = Script(503)
-    middleware = retry(base=0, budget=budget, logger=logging.getLogger("tests.silent"))
-    chain = wrap(script, [middleware])
-
-    def ask():
-        for _ in range(500):
-            chain(get())
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert 4000 < script.calls <= most
-
-
-@pytest.mark.parametrize(
-    ("budget", "fails", "good", "load"), [("quota", 0.2, 0.99, 1.3), (0.1, 0.2, 0.88, 1.11), ("quota", 0.5, 0.5, 1.3)]
-)
-def test_transient_failures_are_helped_by_a_budget_that_bounds_the_load(at, budget, fails, good, load):
-    lots = random.Random(0)
-    calls = []
-
-    def flaky(ctx):
-        calls.append(ctx)
-        return reply(ctx, 503 if lots.random() < fails else 200)
-
-    middleware = retry(budget=budget, **at.tools)
-    answers = [status_of(wrap(flaky, [middleware])(get())) for _ in range(4000)]
-    assert answers.count(200) / 4000 >= good
-    assert len(calls) / 4000 <= load
 
 
 # With a real server
