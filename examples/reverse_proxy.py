@@ -62,7 +62,7 @@ def main():
     host, _, port = given.listen.rpartition(":")
     app = FormationMiddleware(nothing, [cache(shared=True), forward(given.origin.rstrip("/"))])
     uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", server_header=False, date_header=False,
-                proxy_headers=False, log_level="warning")  # fmt: skip
+                proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=5, log_level="warning")  # fmt: skip
 
 
 if __name__ == "__main__":

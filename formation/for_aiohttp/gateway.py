@@ -40,9 +40,8 @@ class HeadFirst:
         more, upgraded, tail = self._feed(data[end:], self.feed_data)
         return [*messages, *more], upgraded, tail
 
-    def feed_eof(self) -> Any:
-        """Parse the end of the connection."""
-        return self._parser.feed_eof()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)  # its end, and its pauses, are as they are
 
     def _feed(self, data: bytes, feed: Callable[[bytes], Any]) -> Any:
         try:
