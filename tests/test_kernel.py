@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial, partialmethod, reduce, wraps
 from itertools import pairwise
 from pathlib import Path
+from types import FunctionType
 from unittest.mock import AsyncMock, MagicMock, Mock, call, sentinel
 
 import pytest
@@ -796,7 +797,11 @@ def test_what_can_take_them_one_way_or_another_is_not():
     def decorated(*args):
         return log(*args)
 
+    homeless = FunctionType((lambda ctx, call: call(ctx)).__code__, {})
+    homeless.__module__ = None
+
     fine = [
+        homeless,
         lambda ctx, call: call(ctx),
         lambda ctx, call, more=3: call(ctx),
         lambda ctx, call=None: call(ctx),
