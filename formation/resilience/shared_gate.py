@@ -88,7 +88,8 @@ elseif step == 'try' then
     local all = redis.call('HGETALL', KEYS[1])
     for at = 1, #all, 2 do
       if string.sub(all[at], 1, 6) == 'trial:' then
-        if tonumber(all[at + 1]) <= now then redis.call('HDEL', KEYS[1], all[at]) else trials = trials + 1 end
+        local left = tonumber(all[at + 1]) - now
+        if left <= 0 or left > lease then redis.call('HDEL', KEYS[1], all[at]) else trials = trials + 1 end
       end
     end
     if trials < most then

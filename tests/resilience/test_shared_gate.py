@@ -501,6 +501,19 @@ def test_where_the_clock_of_redis_was_set_back_nobody_waits_longer_than_the_time
     assert rejected(world.gate()).retry_after == pytest.approx(60, abs=0.5)
 
 
+def test_where_the_clock_of_redis_was_set_back_no_trial_has_a_longer_lease(world):
+    one, other = world.gate(), world.gate()
+    fail(one)
+    rejected(other)
+    world.let_pass(60)
+    one.admit()
+    client = world.server.client
+    (trial,) = [name for name in client.hkeys(world.key) if name.startswith(b"trial:")]
+    client.hset(world.key, trial, float(client.hget(world.key, trial)) + 3_600_000)
+    other.settle(other.admit(), "ok")
+    assert other.state == "closed"
+
+
 def test_what_is_kept_goes_by_itself(world):
     gate = world.gate()
     fail(gate)
