@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 
-from simulate import circuits, overload, rates, retries, stress, tails
+from simulate import circuits, jitter, overload, rates, retries, stress, tails
 from simulate.lines import Line, table
 
 CHECKS: dict[str, Callable[[float], list[Line]]] = {
     "C1": retries.c1,
     "C2": retries.c2,
     "C3": retries.c3,
-    "C4": retries.c4,
+    "C4": jitter.c4,
     "C5": circuits.c5,
     "C6": circuits.c6,
     "C8": circuits.c8,
