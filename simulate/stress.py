@@ -219,8 +219,8 @@ def c19(size: float = 1) -> list[Line]:
         except Exception as error:  # noqa: BLE001  that is what is looked for
             lines.append(Line("C19", name, "no error", repr(error), ok=False))
             continue
-        told = ", ".join(f"{what} {seen:g}" for what, (seen, _) in found.items())
+        told = ", ".join(f"{what} {seen:.0f}" for what, (seen, _) in found.items())
         ok = all(seen == right for seen, right in found.values())
-        bar = ", ".join(f"{what} {right:g}" for what, (_, right) in found.items())
+        bar = ", ".join(f"{what} {right:.0f}" for what, (_, right) in found.items())
         lines.append(Line("C19", f"{name}: {calls} calls of {THREADS} threads", bar, told, ok, timed=True))
     return lines
