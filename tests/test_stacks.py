@@ -2,9 +2,11 @@ import asyncio
 import inspect
 import logging
 import re
+import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -343,19 +345,19 @@ def test_of_a_function(lifted, clock):
 class Watched:
     """A stack of all that counts something, and what it has counted."""
 
-    def __init__(self):
-        self.bulkhead, self.limit = bulkhead(2, queue=5, max_wait=5), adaptive_limit(5)
-        self.breaker, self.throttle = circuit_breaker(), client_throttle()
+    def __init__(self, logger=None):
+        self.bulkhead, self.limit = bulkhead(2, queue=5, max_wait=0.01, logger=logger), adaptive_limit(5, logger=logger)
+        self.breaker, self.throttle = circuit_breaker(logger), client_throttle(logger=logger)
         self.stack = [
             coalesce(),
-            deadline(30),
-            retry(3, base=0),
+            deadline(30, logger=logger),
+            retry(3, base=0, logger=logger),
             self.breaker,
             self.throttle,
-            throttle(1e6),
+            throttle(1e6, logger=logger),
             self.bulkhead,
             self.limit,
-            timeout(10, body="deadline"),
+            timeout(10, body="deadline", logger=logger),
         ]
 
     def left(self):
@@ -411,3 +413,30 @@ def test_wherever_a_call_is_ended_no_place_is_taken_nor_a_failure_counted(end):
 
     with capture_logs():
         assert asyncio.run(main()) >= 10
+
+
+def test_nothing_is_logged_under_a_lock():
+    seen, chains = set(), []
+
+    def say(event, **fields):
+        """Let another thread make a call through the same, as the logger of a server does that sends its lines."""
+        if event not in seen and threading.current_thread() is threading.main_thread():
+            seen.add(event)
+            thread = threading.Thread(target=ask, daemon=True)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive(), event
+
+    def ask(depth=0):
+        with suppress(Exception):
+            chains[0]({"fmtn.req.http": Request("POST", "https://h/"), "fmtn.state": {}, "depth": depth})
+
+    def endpoint(ctx):
+        if ctx["depth"]:
+            ask(ctx["depth"] - 1)
+        return reply(ctx, 503)
+
+    chains.append(wrap(endpoint, Watched(SimpleNamespace(debug=say, info=say, warning=say, error=say)).stack))
+    for depth in (3, 3, 0, 0, 0, 0, 0, 0):
+        ask(depth)
+    assert seen >= {"bulkhead.rejected", "breaker.opened", "breaker.rejected"}
