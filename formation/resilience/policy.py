@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import define
 
+from formation import clock
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
 from formation.keys import RES_HTTP
 from formation.resilience.checks import count, seconds
@@ -133,7 +134,7 @@ class Outcome:
 
 
 class Policy:
-    """The settings of `retry`, and what follows from them. See there for what each means.
+    """The settings of `retry`, and what follows from them. See there for what each means; here none means no retry.
 
     Raises:
         TypeError: ``on``, ``wait`` or ``stop`` is no such thing.
@@ -143,18 +144,18 @@ class Policy:
     def __init__(
         self,
         *,
-        attempts: int | None,
-        base: float,
-        throttled_base: float,
-        cap: float,
-        on: Failure | Iterable[Failure] | Condition | None,
-        idempotent: bool,
-        max_retry_after: float | None,
-        hints: Iterable[str],
-        wait: Callable[[RetryCallState], float] | None,
-        stop: Condition | None,
-        random: Callable[[float, float], float],
-        now: Callable[[], float],
+        attempts: int | None = 1,
+        base: float = 0,
+        throttled_base: float = 0,
+        cap: float = 0,
+        on: Failure | Iterable[Failure] | Condition | None = None,
+        idempotent: bool = False,
+        max_retry_after: float | None = None,
+        hints: Iterable[str] = (),
+        wait: Callable[[RetryCallState], float] | None = None,
+        stop: Condition | None = None,
+        random: Callable[[float, float], float] = clock.uniform,
+        now: Callable[[], float] = clock.time,
     ) -> None:
         if attempts is None and stop is None:
             raise ValueError("expected attempts as a whole number, got None: to try for ever, say stop=stop_never")
