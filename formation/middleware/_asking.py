@@ -15,6 +15,7 @@ from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
 from formation.middleware._background import in_background, running_loop
 from formation.middleware._copying import Copy
+from formation.middleware._whose import secrets
 from formation.resilience.collapse import ALONE, PASS, STORED
 from formation.resilience.forks import fork, merge
 
@@ -57,7 +58,7 @@ def refresh(caching: Caching, look: Look) -> None:
 def _ask(caching: Caching, look: Look, verdict: Verdict, *, covers: bool) -> Any:
     policy, asked, entry = look.policy, look.asked, look.entry
     headers = policy.conditional(asked, entry, look.entries)
-    look.requested_at = caching.now()
+    look.requested_at, look.secrets = caching.now(), secrets(look.ctx, look.request)
     try:
         out = look.call(look.ctx if headers is None else _with(look, headers))
         response = out.get(RES_HTTP) if isinstance(out, dict) else None

@@ -71,7 +71,7 @@ class Look:
         self.trip: Trip | None = None
         self.is_collapsed = False
         self.requested_at = 0.0
-        self.secrets = secrets(ctx, request)
+        self.secrets: dict[str, list[str]] = {}  # of the request, before what is inside adds its own
         self.signs = request.auth is not None  # which the key knows of
 
 
