@@ -7,7 +7,7 @@ import time
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from formation import for_aiohttp, for_httpx, for_requests, sleep, wrap
+from formation import sleep, wrap
 from formation.clock import monotonic
 from formation.errors import AttemptTimeout, DeadlineExceeded, FormationError
 from formation.keys import DEADLINE
@@ -103,6 +103,7 @@ def overrun(calls: int = 500, seed: int = 1) -> tuple[float, int]:
 
 def drip(total: float = 0.3, chunk: float = 0.1) -> dict[str, float]:
     """Read a body that comes byte by byte from a server on loopback, with a deadline; return the seconds, by edge."""
+    from formation import for_aiohttp, for_httpx, for_requests
     from tests.servers import Server
 
     found: dict[str, float] = {}
