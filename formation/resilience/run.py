@@ -23,7 +23,7 @@ from typing import Any
 
 from attrs import define
 
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RES_HTTP, RETRY_DEPTH
 from formation.resilience.budget import Budget
 from formation.resilience.forks import fork, merge
 from formation.resilience.policy import THROTTLED, Attempt, Outcome, Policy
@@ -123,7 +123,12 @@ class Run:
             outcome = self.go_on() if self.wants_another() else first
             if not self.last.is_local and (self.last.error is None or isinstance(self.last.error, Exception)):
                 ok = not self.failed
-        finally:  # of a cancelled pause, too
+        except BaseException:  # in a pause, or in a function of the user's: what was tried so far is told all the same
+            ctx = self._merged(self.last)
+            if isinstance(ctx, dict):
+                ctx.pop(RES_HTTP, None)  # which was closed before the pause
+            raise
+        finally:
             budget = self.shared.budget
             if budget is not None and budget.spent:
                 budget.settle(self.shared.key(self.before), paid=self.paid, ok=ok)
@@ -164,14 +169,18 @@ class Run:
 
     def end(self, outcome: Outcome) -> Any:
         """Make the caller's context say what came of it, and return it, or raise the error."""
+        ctx = self._merged(outcome)
+        if outcome.error is not None:
+            self.last = self.kept = outcome
+            outcome.unwrap()
+        return ctx
+
+    def _merged(self, outcome: Outcome) -> Any:
         ctx = merge(self.ctx, outcome.ctx)
         if isinstance(ctx, dict):
             ctx[ATTEMPTS], ctx[ATTEMPT], ctx[RETRY_DEPTH] = self.ledger, outcome.number, self.depth
             if not self.depth:
                 del ctx[RETRY_DEPTH]
-        if outcome.error is not None:
-            self.last = self.kept = outcome
-            outcome.unwrap()
         return ctx
 
     def _retry(self, state: RetryCallState) -> bool:

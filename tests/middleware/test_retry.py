@@ -1264,6 +1264,24 @@ def test_a_pause_that_is_cancelled_gets_its_tokens_back(world, at):
     assert spent(budget) == {}
 
 
+@every_world
+@pytest.mark.parametrize("ctx", [get, dict], ids=["request", "function"])
+def test_of_a_pause_that_is_cancelled_the_context_says_what_was_tried_and_is_as_good_as_new(world, at, ctx):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    def fail(ctx):
+        if "fmtn.req.http" in ctx:
+            return reply(ctx, 503)
+        raise OSError
+
+    ctx = ctx()
+    before = {*ctx}
+    assert isinstance(world(retry(**{**at.tools, "sleep": interrupted}), ctx, fail), KeyboardInterrupt)
+    assert {*ctx} - before == {"fmtn.attempts", "attempt"}
+    assert (len(ctx["fmtn.attempts"]), ctx["attempt"]) == (1, 1)
+
+
 def test_a_task_cancelled_in_its_pause_and_a_closed_coroutine_get_their_tokens_back():
     budget = Budget()
 
