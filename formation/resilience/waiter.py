@@ -91,13 +91,14 @@ class Permits:
         heir = None
         with self._lock:
             while place.is_held:
-                heir = self._first()
+                heir = self._first() if self._waiting else None
                 if heir is None:
                     self.in_use, place.is_held = self.in_use - 1, False
                 else:  # if a collection has given it one meanwhile, this one is for the next
                     heir.is_held, place.is_held = True, heir.is_held
-            for each in (place, heir) if self._waiting else ():
-                self._leave(each)
+            if self._waiting:
+                self._leave(place)
+                self._leave(heir)
         if heir is not None:
             heir.signal.set()
 
