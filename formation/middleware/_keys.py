@@ -17,11 +17,11 @@ def by_origin(ctx: Any) -> str | None:
 
     There the host is what the client says: whoever made one up for each request would have a place of his own.
     """
-    if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
+    request = ctx.get(REQ_HTTP) if isinstance(ctx, dict) else None
+    if request is None or ctx.get(SIDE) == "server":
         return None
-    request = ctx.get(REQ_HTTP)
     try:
-        return None if request is None else _origin("/".join(request.url.split("/", 3)[:3]))
+        return _origin("/".join(request.url.split("/", 3)[:3]))
     except ValueError:  # a path alone, on its way to a server in the same process
         return None
 
