@@ -15,8 +15,8 @@ fail a bit later do not put off its next trial.
 are granted to all processes together, and who gets none does not ask again for `EVERY` seconds. What a trial has shown
 goes to Redis, which opens the circuit anew, or closes it for all.
 
-*A period* in Redis has a name, and what is said of another period than the one that lies there counts for nothing: a
-trial that ends late neither opens a circuit that others have closed meanwhile, nor closes it.
+*A period* in Redis has a name, and what is said of another period than the one that lies there counts for nothing: who
+has not heard yet that others have closed a circuit does not open it, and the trials of a period end with it.
 
 *The time is that of Redis*, in which nobody's clock matters; a process takes over how many seconds are left.
 
@@ -27,6 +27,7 @@ Redis is back. If Redis has forgotten everything, an open gate stays open until 
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
@@ -98,8 +99,8 @@ elseif step == 'try' then
       granted = 1
     end
   end
-elseif step ~= 'look' then -- what a trial has shown
-  if redis.call('HDEL', KEYS[1], 'trial:' .. token) == 1 and period == known then
+elseif step ~= 'look' then -- what a trial has shown; those of another period are gone with it
+  if redis.call('HDEL', KEYS[1], 'trial:' .. token) == 1 then
     if step == 'fail' then turn('open')
     elseif step == 'ok' and redis.call('HINCRBY', KEYS[1], 'successes', 1) >= enough then turn('closed') end
   end
@@ -116,6 +117,8 @@ class _Told(NamedTuple):
     left: float
     """Seconds until a trial is due."""
     granted: bool
+    ticket: int
+    """Who asked later knows better."""
 
 
 class SharedGate(Gate):
@@ -146,7 +149,9 @@ class SharedGate(Gate):
         self._unavailable = unavailable
         self._known = ""  # the period in Redis that the gate goes by
         self._next_look = self._next_try = float("-inf")
-        self._granted: dict[Permit, tuple[str, str]] = {}  # trials: token and period
+        self._granted: dict[Permit, str] = {}  # trials, and their tokens
+        self._tickets = count()
+        self._newest = -1
 
     def open(self) -> None:
         """Open it for all, for `reset_timeout` from now."""
@@ -168,19 +173,17 @@ class SharedGate(Gate):
         if now >= self._next_look:
             self._next_look = now + EVERY
             self._look()
-        if now < self._next_try and self.state != "closed":
+        if now < self._next_try and self.state == "half-open":
             raise self._busy()
         permit = super().admit()
         return self._try(permit) if permit in self._trials else permit
 
     def settle(self, permit: Permit, verdict: Verdict) -> None:
         """Hand a permit back, and say what the call has shown of the endpoint; of a trial, to Redis."""
-        granted = self._granted.pop(permit, None)
-        told = None
-        if granted is not None:
-            token, period = granted
+        token, told = self._granted.pop(permit, None), None
+        if token is not None:
             try:
-                told = self._ask(verdict, token, period)
+                told = self._ask(verdict, token)
             except BaseException as error:  # the lease ends by itself
                 super().settle(permit, "neutral")
                 if verdict == "neutral" and isinstance(error, Exception):  # the chain is closed: nobody can wait
@@ -208,8 +211,8 @@ class SharedGate(Gate):
         if told is None:
             return permit
         if told.granted:
-            self._known = told.period
-            self._granted[permit] = token, told.period
+            self._known, self._newest = told.period, told.ticket
+            self._granted[permit] = token
             return permit
         super().settle(permit, "neutral")
         self._follow(told)
@@ -258,8 +261,8 @@ class SharedGate(Gate):
         if told is None:
             return
         with self._lock:
-            if told.period != self._known and not self._untold_turn:
-                self._known = told.period
+            if told.ticket > self._newest and told.period != self._known and not self._untold_turn:
+                self._known, self._newest = told.period, told.ticket
                 if told.period:
                     self._take_over(told)
         self._tell()
@@ -283,10 +286,10 @@ class SharedGate(Gate):
         if not self._follows:
             self._untold_turn = "open" if state == "open" else "closed" if state == "closed" else self._untold_turn
 
-    def _ask(self, step: Step, token: str = "", period: str | None = None, reset: float | None = None) -> _Told | None:
+    def _ask(self, step: Step, token: str = "", reset: float | None = None) -> _Told | None:
         args: list[str | int] = [
             step,
-            self._known if period is None else period,
+            self._known,
             token or uuid4().hex,
             _milliseconds(self.reset_timeout if reset is None else reset),
             _milliseconds(self.trial_lease),
@@ -294,12 +297,14 @@ class SharedGate(Gate):
             self.max_trials,
             self.success_threshold,
         ]
+        ticket = next(self._tickets)
         try:
             state, name, left, granted = self._redis.run(_STEP, [self._key], args)
         except StorageUnavailable as error:
             self._unavailable(error)
             return None
-        return _Told("open" if state == b"open" else "closed", name.decode(), float(left) / 1000, bool(granted))
+        is_open = state == b"open"
+        return _Told("open" if is_open else "closed", name.decode(), float(left) / 1000, bool(granted), ticket)
 
 
 def _milliseconds(seconds: float) -> int:

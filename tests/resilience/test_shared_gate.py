@@ -69,6 +69,18 @@ def lone(fresh_redis_server):
         yield world
 
 
+@contextmanager
+def unreachable(world, gate):
+    """Let a gate be cut off from Redis, which goes on."""
+    redis = gate._redis
+    world.redises.append(Redis("redis://127.0.0.1:1", clock=lambda: world.now))
+    gate._redis = world.redises[-1]
+    try:
+        yield
+    finally:
+        gate._redis = redis
+
+
 def fail(gate, times=3):
     for _ in range(times):
         gate.settle(gate.admit(), "fail")
@@ -169,6 +181,50 @@ def test_half_a_second_open_is_half_a_second_wherever_in_a_second_it_begins(worl
     fail(one)
     assert 0.4 < rejected(other).retry_after <= 0.5
     assert 0.4 < rejected(world.gate(reset_timeout=60)).retry_after <= 0.5  # by who has opened it
+
+
+class Interrupted(Redis):
+    """A Redis in which something happens between its answer and the next line of who has asked."""
+
+    meanwhile = None
+
+    def run(self, *args):
+        answer = super().run(*args)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
+        return answer
+
+
+def test_an_answer_that_was_overtaken_by_another_says_nothing_any_more(world):
+    world.redises.append(redis := Interrupted(world.server.url, clock=lambda: world.now))
+    one, other = world.gate(), world.gate()
+    one._redis = redis
+    one.settle(one.admit(), "ok")
+    other.close()  # something to take over
+    world.let_pass(EVERY)
+    redis.meanwhile = one.open
+    assert rejected(one).retry_after == pytest.approx(60, abs=0.5)
+    assert world.events(one) == ["opened", "rejected"]
+
+
+def test_an_answer_says_nothing_against_what_was_found_out_since_it_was_asked_for(world):
+    world.redises.append(redis := Interrupted(world.server.url, clock=lambda: world.now))
+    one, other = world.gate(), world.gate()
+    one._redis = redis
+    one.settle(one.admit(), "ok")
+    permits = [one.admit() for _ in range(3)]
+    other.close()
+    world.let_pass(EVERY)
+
+    def fail_without_redis():
+        with unreachable(world, one):
+            for permit in permits:
+                one.settle(permit, "fail")
+
+    redis.meanwhile = fail_without_redis
+    assert rejected(one).retry_after == 60
+    assert len(world.missed) == 1
 
 
 # Trials
@@ -465,6 +521,28 @@ def test_a_circuit_that_was_closed_without_redis_is_closed_for_all_when_it_is_ba
     other = lone.gate()
     other.settle(other.admit(), "ok")
     assert (one.state, other.state) == ("closed", "closed")
+
+
+def test_what_is_told_afterwards_does_not_put_off_the_trial_of_the_others(world):
+    one = world.gate()
+    one.open()
+    world.let_pass(40)
+    with unreachable(world, one):
+        one.close()
+        fail(one)
+    world.now += EVERY
+    rejected(one)
+    assert rejected(world.gate()).retry_after == pytest.approx(20, abs=0.5)
+
+
+def test_without_redis_those_who_end_late_do_not_ask_it_each(lone):
+    gate = lone.gate()
+    permits = [gate.admit() for _ in range(10)]
+    lone.server.stop()
+    for permit in permits:
+        gate.settle(permit, "fail")
+    assert gate.state == "open"
+    assert len(lone.missed) == 1
 
 
 def test_where_redis_goes_in_the_middle_of_a_trial_the_process_decides_for_itself(lone):
