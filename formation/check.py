@@ -126,7 +126,7 @@ def _layers(stack: Any) -> list[Any]:
         message = f"expected a list of middleware, or what has one, got {stack!r}"
         raise TypeError(message)
     layers: list[Any] = []
-    for at, layer in enumerate((*middleware, *getattr(said, "per_hop", ()))):
+    for at, layer in enumerate((*middleware, *(getattr(said, "per_hop", None) or ()))):
         if hasattr(layer, "middleware"):
             layers += _layers(layer)
         else:
