@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from formation.bridge import await_, in_async_chain
 from formation.errors import StorageUnavailable
 from formation.resilience.checks import positive
-from formation.storage.loops import Loops
+from formation.storage.loops import Loops, Patience
 from formation.storage.names import name_of
 
 if TYPE_CHECKING:
@@ -204,10 +204,8 @@ class Redis:
         return self._client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
 
     async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
-        from asyncio import timeout
-
         client, places = await self._loops.client(self._async_client_for_loop)
-        async with timeout(self._timeout), places:
+        async with Patience(self._timeout), places:
             try:
                 return await client.execute_command(*args, NEVER_DECODE=True)
             except self._library.exceptions.NoScriptError:

@@ -146,6 +146,24 @@ def test_different_parts_have_different_names_and_none_is_long():
     assert all(name.isascii() and " " not in name.replace(", ", "") and len(name) < LONGEST + 20 for name in names)
 
 
+def test_a_loop_that_something_blocks_for_longer_than_the_timeout_reads_the_answer_all_the_same(redis_server):
+    storage = Redis(redis_server.url, timeout=5)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        clock, blocked = loop.time, [0]
+        loop.time = lambda: clock() + blocked[0]
+        await asked(lambda: storage.command("PING"))()
+        for turns in range(8):
+            task = asyncio.create_task(asked(lambda: storage.command("PING"))())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            blocked[0] += 60
+            assert await task is True
+
+    asyncio.run(main())
+
+
 def test_a_loop_ends_soon_though_redis_hangs(fresh_redis_server):
     storage = Redis(fresh_redis_server.url)
 
