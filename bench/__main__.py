@@ -18,6 +18,7 @@ PARTS = [
     "asgi_edge",
     "django_edge",
     "resilience",
+    "compression",
     "cache",
     "redis_storage",
     "crowd",
