@@ -174,10 +174,10 @@ class Redis:
         return f"Redis({self._name!r})"
 
     def _ask(self, args: tuple[Any, ...], script: Script | None) -> Any:
-        if self._silent_until:
+        if silent_until := self._silent_until:
             now = self._clock()
-            if now < self._silent_until:
-                raise StorageUnavailable(self._name, "it was not a moment ago", retry_after=self._silent_until - now)
+            if now < silent_until:
+                raise StorageUnavailable(self._name, "it was not a moment ago", retry_after=silent_until - now)
             self._silent_until = now + self._pause  # this call tries, the others need not wait for it
         try:
             answer = await_(self._awaited(args, script)) if in_async_chain() else self._blocking(args, script)
