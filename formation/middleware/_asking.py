@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
@@ -49,8 +49,9 @@ def refresh(caching: Caching, look: Look) -> None:
         out = _ask(caching, look, Verdict.REFRESH, covers=False)
         response = out.get(RES_HTTP) if isinstance(out, dict) else None
         if response is not None:
-            for _ in response.body:
-                pass
+            with closing(response):
+                for _ in response.body:
+                    pass
     except Exception as error:  # noqa: BLE001  nobody waits for it; who asks next tries again
         caching.note("cache.refresh_failed", look, error=type(error).__name__)
 

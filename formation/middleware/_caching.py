@@ -214,7 +214,7 @@ class Caching:
     def _refresh(self, look: Look) -> bool:
         """Ask in the background; tell whether that is, or has been, begun."""
         key, refreshing = look.key, self._refreshing
-        if (look.ctx.get(STATE) or {}).get(ASIDE):
+        if ASIDE in (look.ctx.get(STATE) or {}) or not getattr(look.request, "has_aside", True):
             return False
         if key in refreshing or len(refreshing) >= REFRESHING:
             return True
