@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from formation import reply, wrap
 from formation.bridge import await_
-from formation.errors import ThrottleRejected
+from formation.errors import BodyAbandoned, ThrottleRejected
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
@@ -399,6 +399,22 @@ def test_an_answer_that_is_too_long_goes_out_whole_and_the_work_is_not_done_twic
         assert shop.orders == 1
 
 
+@every_world
+def test_where_nobody_wants_the_rest_of_an_answer_that_is_too_long_the_app_hears_of_it(world):
+    ended = []
+
+    def endpoint(ctx):
+        ctx = answers(201, body=iter([b"abcd"] * 5))(ctx)
+        ctx["fmtn.res.http"].on_close(lambda count, error: ended.append((count, type(error))))
+        return ctx
+
+    out = world(idempotency(max_body=10, logger=SILENT), on_server("POST", headers={"Idempotency-Key": "1"}), endpoint)
+    chunks = iter(out["fmtn.res.http"].body)
+    assert (next(chunks), ended) == (b"abcd", [])
+    out["fmtn.res.http"].close()
+    assert ended == [(12, BodyAbandoned)]
+
+
 @every_host
 def test_an_answer_as_long_as_may_be_is_kept(host):
     shop = Shop(Reply(200, [], iter([b"12345", b"67890"])))
@@ -443,6 +459,7 @@ def test_an_answer_that_breaks_off_is_not_kept_and_the_work_is_not_done_twice(ho
     shop = Shop(Reply(200, [], broken()))
     _, again = served(host, shop, order(), order())
     assert again.status == 409
+    assert again.json()["detail"] == "what this Idempotency-Key asks for was done; its answer was not kept"
     assert shop.orders == 1
 
 
