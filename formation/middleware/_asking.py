@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from formation.bridge import in_async_chain
+from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
@@ -21,6 +22,7 @@ from formation.resilience.forks import fork, merge
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry
+    from formation.http.request import Request
     from formation.http.response import Response
     from formation.middleware._caching import Caching, Look
     from formation.resilience.collapse import Outcome
@@ -175,9 +177,25 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     if look.policy.shared and (is_unsure or look.signs) and "authorization" not in asked.fields:
         asked = Asked(asked.method, asked.url, [*asked.headers, ("Authorization", "seen")])
     why = look.policy.refusal(asked, response.status_code, headers)
+    if why is None and _varies_inside(
+        look, out.get(REQ_HTTP, look.request), response, by_key=caching.tells_users(look)
+    ):
+        return "varies by what is added inside of the cache"
     if why is None and (length := _length(look, response)) is not None and length > caching.max_entry:
         return "too large"
     return why
+
+
+def _varies_inside(look: Look, sent: Request, response: Response, *, by_key: bool) -> bool:
+    """Tell whether the response depends on a header that the request had not yet when it was looked up."""
+    for name in members(response.headers.get("Vary", "")):
+        if by_key and name in {"authorization", "cookie"}:
+            continue
+        if name == "cookie" and (sent.cookies or "jar" in sent.extensions):  # which become a header further in
+            return True
+        if sent.headers.get(name) != look.asked.fields.get(name):
+            return True
+    return False
 
 
 def _length(look: Look, response: Response) -> int | None:

@@ -167,6 +167,10 @@ class Caching:
         who = self._whose(ctx, request)
         return None if who is None else f"{place} {who}" if who else place
 
+    def tells_users(self, look: Look) -> bool:
+        """Tell whether the key tells who asks."""
+        return self._key is None and not look.policy.shared
+
     def is_unsure(self, look: Look, ctx: Any) -> bool:
         """Tell whether the request that was sent says who asks, and the one that came did not."""
         if self._key is not None:

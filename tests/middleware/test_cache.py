@@ -12,16 +12,21 @@ from structlog.testing import capture_logs
 
 from formation import wrap
 from formation.caching.memory import MemoryStore
+from formation.client.follow import authorize
 from formation.clock import Virtual, virtual
 from formation.errors import ConnectError, DeadlineExceeded, ReadTimeout
 from formation.exchange import reply
 from formation.http import Request
-from formation.middleware import basic, bearer, cache, circuit_breaker, raise_for_status, retry
+from formation.middleware import accept, basic, bearer, cache, circuit_breaker, fallback, raise_for_status, retry
 from formation.middleware._shelf import stored_in
 from formation.resilience.collapse import PATIENCE
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 URL = "https://h/tea"
+
+
+def plain(ctx, call):
+    return call(ctx)
 
 
 class Clock:
@@ -285,6 +290,42 @@ def test_a_shared_cache_keeps_nothing_that_is_asked_for_with_credentials_it_cann
     call = wrap(public, [cache(now=now, shared=True), bearer("ann")])
     call(get())
     assert call(get())["fmtn.state"]["cache"] == "hit; ttl=60"
+
+
+@pytest.mark.parametrize(
+    ("inside", "asked", "vary"),
+    [
+        (bearer("s3cret"), {}, "Authorization"),
+        (accept("text/html"), {}, "Accept"),
+        (plain, {"cookies": {"s": "a"}}, "Cookie"),
+        (plain, {"extensions": {"jar": {}}}, "Cookie"),
+        (plain, {"auth": ("ann", "x")}, "X-A, Authorization"),
+    ],
+)
+def test_what_varies_by_a_header_that_is_added_inside_of_a_shared_cache_is_not_kept(now, inside, asked, vary):
+    def authorized(ctx, call):
+        authorize(ctx["fmtn.req.http"])
+        return call(ctx)
+
+    origin = Origin(fresh(Cache_Control="public, max-age=60", Vary=vary))
+    call = wrap(origin, [cache(now=now, shared=True), inside, authorized])
+    for _ in range(2):
+        assert told(call(get(**asked)))[2] == 'fwd=uri-miss; detail="varies by what is added inside of the cache"'
+
+
+def test_a_304_that_is_the_callers_own_is_no_entry(now):
+    origin = Origin((304, {"Cache-Control": "max-age=60", "ETag": '"1"'}, b""), fresh())
+    call = wrap(origin, [cache(now=now)])
+    assert told(call(get(headers={"If-None-Match": '"1"'})))[0] == 304
+    assert told(call(get()))[:2] == (200, b"tea")
+
+
+def test_what_a_fallback_inside_has_answered_is_not_kept(now):
+    origin = Origin(ConnectError("no"), fresh())
+    sorry = fallback(lambda ctx: reply(ctx, *fresh(b"sorry")))
+    call = wrap(origin, [cache(now=now), sorry])
+    assert told(call(get()))[1:] == (b"sorry", 'fwd=uri-miss; detail="degraded"')
+    assert told(call(get()))[1] == b"tea"
 
 
 def test_who_cannot_be_named_for_other_processes_is_not_kept_in_a_store_of_theirs(now, tmp_path):
@@ -663,6 +704,32 @@ def test_what_a_store_could_not_drop_is_dropped_before_it_is_used_again(now):
     call(get(method="PUT"))
     store.is_broken = False
     assert call(get())["fmtn.res.http"].content == b"new"
+
+
+def test_what_a_store_gives_that_is_no_entry_is_a_miss_and_one_may_forget_drops(now):
+    class Odd:
+        def __init__(self):
+            self.found = []
+
+        def get(self, key):
+            return self.found
+
+        def put(self, key, entry):
+            self.found = [entry]
+
+        def drop(self, key):
+            self.found = []
+
+    store = Odd()
+    origin = Origin(fresh())
+    call = wrap(origin, [cache(store, now=now)])
+    call(get())
+    assert told(call(get()))[2] == "hit; ttl=60"
+    call(get(method="PUT"))
+    assert store.found == []
+    for found in (None, 7, [None], [b"x"], ["entry"], {"a": 1}):
+        store.found = found
+        assert told(call(get()))[:2] == (200, b"tea")
 
 
 def test_a_store_is_named_or_given(tmp_path):
