@@ -61,8 +61,9 @@ def main():
         return
     host, _, port = given.listen.rpartition(":")
     app = FormationMiddleware(nothing, [cache(shared=True), forward(given.origin.rstrip("/"))])
-    uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", server_header=False, date_header=False,
-                proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=5, log_level="warning")  # fmt: skip
+    own = {"server_header": False, "date_header": False, "proxy_headers": False}  # the origin's are passed on
+    limits = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": 5}
+    uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", log_level="warning", **own, **limits)
 
 
 if __name__ == "__main__":

@@ -177,18 +177,18 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     if look.policy.shared and (is_unsure or look.signs) and "authorization" not in asked.fields:
         asked = Asked(asked.method, asked.url, [*asked.headers, ("Authorization", "seen")])
     why = look.policy.refusal(asked, response.status_code, headers)
-    if why is None and _varies_inside(
-        look, out.get(REQ_HTTP, look.request), response, by_key=caching.tells_users(look)
-    ):
+    if why is None and _varies_inside(caching, look, out):
         return "varies by what is added inside of the cache"
     if why is None and (length := _length(look, response)) is not None and length > caching.max_entry:
         return "too large"
     return why
 
 
-def _varies_inside(look: Look, sent: Request, response: Response, *, by_key: bool) -> bool:
+def _varies_inside(caching: Caching, look: Look, out: Any) -> bool:
     """Tell whether the response depends on a header that the request had not yet when it was looked up."""
-    for name in members(response.headers.get("Vary", "")):
+    sent: Request = out.get(REQ_HTTP, look.request)
+    by_key = caching.tells_users(look)
+    for name in members(out[RES_HTTP].headers.get("Vary", "")):
         if by_key and name in {"authorization", "cookie"}:
             continue
         if name == "cookie" and (sent.cookies or "jar" in sent.extensions):  # which become a header further in
