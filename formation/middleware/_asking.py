@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from formation.caching.entry import Entry
     from formation.http.request import Request
     from formation.http.response import Response
-    from formation.middleware._caching import Caching, Look
+    from formation.middleware._caching import Caching
+    from formation.middleware._look import Look
     from formation.resilience.collapse import Outcome
 
 FAILURES: Final = (TransportError, AttemptTimeout, DeadlineExceeded, Rejected, TimeoutError, ConnectionError)
@@ -32,6 +33,8 @@ FAILURES: Final = (TransportError, AttemptTimeout, DeadlineExceeded, Rejected, T
 
 STALE: Final = "stale"
 """``ctx["degraded"]``, where a stale answer stands for an error."""
+
+_DEGRADED: Final = "degraded"
 
 _WHY: Final = {Verdict.MISS: "uri-miss", Verdict.RELOAD: "request"}
 
@@ -152,8 +155,9 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
     ctx = _merged(look, out)
     said = f"fwd={_WHY.get(verdict, 'stale')}" + (f"; fwd-status={status}" if look.entry is not None else "")
     if why is not None:
-        if look.entry is not None and verdict is not Verdict.RELOAD and status not in ERRORS:
-            caching.shelf.drop(look.key, at)  # there is a newer one, and it is nobody else's
+        is_newer = verdict is not Verdict.RELOAD and status not in ERRORS and why != _DEGRADED
+        if look.entry is not None and is_newer and "no-store" not in look.asked.directives:
+            caching.shelf.drop(look.key, at)
         caching.land(look, ALONE if status >= 500 else PASS)
         said += f'; detail="{why}"'
     else:
@@ -170,7 +174,7 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     if response.history:
         return "redirected"
     if out.get(DEGRADED) is not None:
-        return "degraded"
+        return _DEGRADED
     is_unsure = caching.is_unsure(look, out)
     if is_unsure and not look.policy.shared:
         return "authenticated inside of the cache"

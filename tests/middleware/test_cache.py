@@ -328,6 +328,17 @@ def test_what_a_fallback_inside_has_answered_is_not_kept(now):
     assert told(call(get()))[1] == b"tea"
 
 
+def test_a_newer_answer_that_may_not_be_kept_takes_the_older_one_away(now):
+    origin = Origin(fresh(Cache_Control="max-age=60, stale-if-error=600"), (200, {"Cache-Control": "no-store"}, b"new"),
+                    ConnectError("no"))  # fmt: skip
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"new"
+    with pytest.raises(ConnectError):
+        call(get())
+
+
 def test_who_cannot_be_named_for_other_processes_is_not_kept_in_a_store_of_theirs(now, tmp_path):
     origin = Origin(fresh())
     call = wrap(origin, [cache(f"sqlite:///{tmp_path}/cache.db", now=now)])
@@ -480,6 +491,14 @@ def test_nobody_waits_for_what_is_not_to_be_shared(now):
         assert [told(out)[1] for out in outs] == [b"mine"] * 10
     assert max(most) == 10
     assert len(most) == 20
+
+
+def test_a_request_that_is_not_to_be_kept_says_nothing_about_others(now):
+    origin = Slow(fresh())
+    middleware = cache(now=now)
+    together(origin, get(headers={"Cache-Control": "no-store"}), middleware=middleware)
+    together(origin, *(get() for _ in range(5)), middleware=middleware)
+    assert len(origin.asked) == 2
 
 
 def test_without_single_flight_everybody_asks(now):
