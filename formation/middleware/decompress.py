@@ -7,20 +7,11 @@ from typing import Any
 
 from formation.errors import BodyTooLarge, DecodeError, FormationError
 from formation.exchange import reply
-from formation.http.codings import (
-    LIMITS,
-    Limits,
-    Undecodable,
-    Unpack,
-    available,
-    can_unpack,
-    codings_of,
-    unpacker_of,
-    within_ratio,
-)
+from formation.http.codings import available, codings_of
 from formation.http.recoded import recoded
 from formation.http.request import Request
 from formation.http.response import Response
+from formation.http.unpackers import LIMITS, Limits, Undecodable, Unpack, can_unpack, unpacker_of, within_ratio
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, RES_HTTP, SIDE
 

@@ -20,7 +20,8 @@ from formation import for_asgi, for_wsgi, reply, wrap
 from formation.for_aiohttp import build as async_build
 from formation.for_requests import build
 from formation.http import Request, codings
-from formation.http.codings import codings_of, unpacker_of
+from formation.http.codings import codings_of
+from formation.http.unpackers import unpacker_of
 from formation.middleware import compress
 from tests.middleware.hosts import Reply, answered, every_host, pieces
 from tests.middleware.worlds import app, every_lift, every_world, on_server

@@ -8,7 +8,8 @@ import gzip
 
 import pytest
 
-from formation.http.codings import codings_of, packer_of, unpacker_of
+from formation.http.codings import codings_of, packer_of
+from formation.http.unpackers import unpacker_of
 from formation.middleware import compress, decompress
 from tests.middleware.hosts import Reply, answered, every_host
 
