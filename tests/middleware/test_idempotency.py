@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from formation import reply, wrap
 from formation.bridge import await_
-from formation.errors import BodyAbandoned, ThrottleRejected
+from formation.errors import BodyAbandoned, StorageUnavailable, ThrottleRejected
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
@@ -599,8 +599,37 @@ def test_a_claim_in_a_chain_that_is_dropped_is_free_here_at_once(redis_server):
         chain = wrap(endpoint, [layer])({})
         chain.send(None)
         chain.close()
-        assert register.claim(Claim("place", "print")).outcome is None  # in Redis, until the lease is over
-        assert register.claim(Claim("another", "print")) is None
+        with closing(Redis(redis_server.url)) as other:
+            elsewhere = Register(other, 100, 60, Events(SILENT), fail_open=True)
+            assert elsewhere.claim(Claim("place", "print")).outcome is None
+        assert register.claim(Claim("place", "print")) is None  # Redis has been told meanwhile
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_a_claim_that_redis_could_not_be_told_is_free_is_free_when_it_is_back(redis_server, fail_open):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=fail_open)
+        claims = [Claim(str(number), "print") for number in range(3)]
+        for claim in claims:
+            assert register.claim(claim) is None
+        register._shared.redis = nowhere
+        for claim in claims:
+            register.release(claim)
+        register._shared.redis = redis
+        assert register.claim(Claim("2", "print")) is None
+        assert len(redis_server.keys()) == 1
+
+
+def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redis_is_back(redis_server):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=False)
+        claim = Claim("place", "print")
+        register._shared.claim(claim.place, claim.token, claim.fingerprint, 60)
+        register._shared.redis = nowhere
+        with pytest.raises(StorageUnavailable):
+            register.claim(claim)
+        register._shared.redis = redis
+        assert register.claim(Claim("place", "print")) is None
 
 
 def test_what_the_memory_has_forgotten_by_then_redis_is_not_told(fresh_redis_server, lone):
