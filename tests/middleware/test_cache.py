@@ -17,7 +17,17 @@ from formation.clock import Virtual, virtual
 from formation.errors import ConnectError, DeadlineExceeded, ReadTimeout
 from formation.exchange import reply
 from formation.http import Request
-from formation.middleware import accept, basic, bearer, cache, circuit_breaker, fallback, raise_for_status, retry
+from formation.middleware import (
+    _background,
+    accept,
+    basic,
+    bearer,
+    cache,
+    circuit_breaker,
+    fallback,
+    raise_for_status,
+    retry,
+)
 from formation.middleware._shelf import stored_in
 from formation.resilience.collapse import PATIENCE
 from tests.middleware.worlds import app, every_lift, every_world, on_server
@@ -554,6 +564,12 @@ def test_who_waits_for_a_body_that_does_not_end_goes_for_himself_after_a_while()
 # In the background
 
 
+async def settled():
+    """Wait until nothing is done in the background."""
+    while _background._tasks:
+        await asyncio.sleep(0.001)
+
+
 def refreshed(world_is_async, now, answer):
     origin = Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60", ETag='"1"'), answer)
     done = threading.Event()
@@ -572,10 +588,8 @@ def refreshed(world_is_async, now, answer):
         now.at += 61
         out = told(call({**get(), "fmtn.deadline": time.monotonic() + 60}))
         assert done.wait(5)
-        for _ in range(500):
-            if told(call(get()))[2] == "hit; ttl=60":
-                break
-            time.sleep(0.01)
+        for thread in [each for each in threading.enumerate() if each.name == "formation.cache"]:
+            thread.join()
         return out, told(call(get())), origin
 
     async def endpoint(ctx):
@@ -587,8 +601,7 @@ def refreshed(world_is_async, now, answer):
         await call(get())
         now.at += 61
         out = told(await call({**get(), "fmtn.deadline": time.monotonic() + 60}))
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await settled()
         return out, told(await call(get())), origin
 
     return asyncio.run(main())
@@ -620,7 +633,7 @@ def test_one_refresh_is_made_for_many_who_ask_and_no_deadline_or_cancellation_re
         await asyncio.gather(*tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.sleep(0.05)
+        await settled()
         return told(await call(get()))[2]
 
     assert asyncio.run(main()) == "hit; ttl=60"
@@ -656,8 +669,7 @@ def test_a_refresh_that_fails_is_no_error_and_is_tried_again(now):
         now.at += 61
         for _ in range(3):
             states.append(told(await call(get()))[1:])
-            for _ in range(50):
-                await asyncio.sleep(0)
+            await settled()
         return states
 
     assert asyncio.run(main()) == [(b"tea", "hit; ttl=-1"), (b"tea", "hit; ttl=-1"), (b"new", "hit; ttl=60")]
@@ -810,10 +822,7 @@ def test_a_stream_in_an_event_loop_is_put_into_redis_without_standing_in_the_way
         call = wrap(origin, [cache(redis_server.url, now=now)])
         first = (await call(get()))["fmtn.res.http"]
         assert b"".join([chunk async for chunk in first.body]) == b"tea"
-        for _ in range(200):
-            await asyncio.sleep(0.005)
-            if redis_server.client.keys("*"):
-                break
+        await settled()
         return told(await call(get()))
 
     assert asyncio.run(main()) == (200, b"tea", "hit; ttl=60")
