@@ -1,4 +1,4 @@
-"""Redis for middlewares: written once, it blocks in a sync chain and awaits in an async one, and is never waited for.
+"""Redis for middlewares: written once, it blocks in a sync chain and awaits in an async one; a dead one costs little.
 
 Theory of operation
 -------------------
@@ -38,7 +38,7 @@ TIMEOUT: Final = 0.5
 longer for leave to begin would have been better off without asking."""
 
 PAUSE: Final = 1.0
-"""Seconds for which nobody asks after a failure: soon back when Redis is, and half a call in flight on average."""
+"""Seconds for which nobody asks after a failure: few, to be back soon after Redis is; more than one timeout."""
 
 CONNECTIONS: Final = 50
 """At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
