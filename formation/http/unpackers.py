@@ -9,6 +9,7 @@ b'hello world'
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -103,7 +104,7 @@ def _stacked(outer: Unpack, inner: _Unpacker) -> Unpack:
     return unpack
 
 
-class _Unpacker:
+class _Unpacker(ABC):
     """One coding, undone."""
 
     begun = False
@@ -136,9 +137,9 @@ class _Unpacker:
 
     errors: tuple[type[Exception], ...]
 
+    @abstractmethod
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Give what comes of ``data``."""
-        raise NotImplementedError
 
 
 class _Inflate(_Unpacker):
@@ -227,12 +228,9 @@ class _Unbrotli(_Unpacker):
         if self.over:
             return
         piece = stream.process(data, output_buffer_limit=PIECE)
-        while piece or not stream.can_accept_more_data():  # it may be able to, and have more to give all the same
-            if piece:
-                yield piece
-            if stream.is_finished():
-                break
-            piece = stream.process(b"", output_buffer_limit=PIECE)
+        while piece:  # and not as long as it cannot accept more: it may be able to, and have more to give all the same
+            yield piece
+            piece = b"" if stream.is_finished() else stream.process(b"", output_buffer_limit=PIECE)
         self.over = stream.is_finished()
 
 

@@ -2,10 +2,12 @@
 
 import gzip
 import random
+import sys
 import tracemalloc
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -141,6 +143,17 @@ def test_deflate_is_zlib_and_what_old_servers_take_for_it(size):
         assert b"".join(unpacked(["deflate"], cut(body, size))) == content
 
 
+@pytest.mark.parametrize("size", range(65_530, 66_100, 3))
+def test_what_zlib_has_taken_in_and_not_given_yet_is_not_forgotten(size):
+    bare = zlib.compressobj(wbits=-15)
+    assert b"".join(unpacked(["deflate"], [bare.compress(bytes(size)) + bare.flush()])) == bytes(size)
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip", "zstd"])
+def test_what_comes_after_the_end_is_not_looked_at(coding):
+    assert unpacked([coding], [packed(coding, b"hello"), b"\0\0\0\0", b"more"]) == [b"hello"]
+
+
 def test_gzip_with_all_its_optional_fields_is_undone():
     file = BytesIO()
     with gzip.GzipFile("name.txt", "wb", fileobj=file, mtime=1) as out:
@@ -230,6 +243,19 @@ def test_a_ratio_is_kept_to_after_the_first_mebibyte(coding):
 @given(st.binary(max_size=2000))
 def test_no_ratio_is_no_limit(content):
     assert b"".join(within_ratio(unpacker_of(["gzip"]), None)(packed("gzip", content))) == content
+
+
+def test_libraries_are_there_or_they_are_not(monkeypatch):
+    assert codings.zstd_library()
+    assert codings.brotli_library()
+    for name in ("compression", "backports", "brotli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert codings.zstd_library.__wrapped__() is codings.brotli_library.__wrapped__() is None
+
+
+def test_a_brotli_that_cannot_be_stopped_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "brotli", SimpleNamespace(Decompressor=object))
+    assert codings.brotli_library.__wrapped__() is None
 
 
 def test_what_is_not_installed_is_not_there(monkeypatch):

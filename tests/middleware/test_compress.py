@@ -117,6 +117,16 @@ def test_what_has_been_read_on_the_way_is_packed_too(world):
 
 
 @every_world
+def test_a_body_that_somebody_has_closed_is_left_alone(world):
+    def closed(ctx):
+        ctx = page()(ctx)
+        ctx["fmtn.res.http"].body.close()
+        return ctx
+
+    assert "Content-Encoding" not in answer(world, endpoint=closed).headers
+
+
+@every_world
 def test_digests_of_the_plain_body_go_and_so_does_accept_ranges(world):
     got = answer(world, endpoint=page(Accept_Ranges="bytes", Content_Digest="sha-256=:x:", Repr_Digest="sha-256=:x:"))
     assert not {"accept-ranges", "content-digest", "repr-digest"} & {name.lower() for name in got.headers}
