@@ -10,6 +10,7 @@ from bench.measure import table
 PARTS = [
     "kernel",
     "bridge",
+    "trace",
     "retry",
     "client",
     "aiohttp_client",
