@@ -228,8 +228,7 @@ def test_an_app_of_asgi_is_called_in_the_background_apart_from_the_request_that_
             await client.get("/a")
             now.at += 61
             assert (await client.get("/a")).response.content == b"1" + BODY
-            while _background._tasks:
-                await asyncio.sleep(0.001)
+            await asyncio.wait(_background._tasks)
             return (await client.get("/a")).response
 
     response = asyncio.run(main())
@@ -252,3 +251,68 @@ def test_a_site_of_django_is_asked_first():
         now.at += 61
         assert client.get("/a").response.content == b"2"
     assert asked == [None, '"1"']
+
+
+@pytest.mark.parametrize("how", ["silent", "half", "too large"])
+def test_an_app_of_asgi_that_fails_in_the_background_is_asked_again(how, monkeypatch):
+    monkeypatch.setattr("formation.server.asgi_aside.MAX_BODY", 100_000)
+    app, now = AsgiApp(STALE), Clock()
+
+    async def failing(scope, receive, send):
+        if now.at == 1e9 or len(app.asked) > 1:
+            await app(scope, receive, send)
+            return
+        app.asked.append(how)
+        assert scope["state"] == {"a": 1}
+        scope["state"]["a"] = 2
+        if how != "silent":
+            body = b"x" * (200_000 if how == "too large" else 1)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def main():
+        wrapped = AsgiMiddleware(failing, middleware=[cache(now=now)])
+
+        async def server(scope, receive, send):
+            await wrapped({**scope, "state": {"a": 1}}, receive, send)
+
+        async with for_aiohttp.build(
+            base_uri="http://app", endpoint=for_asgi.endpoint(server, lifespan="off")
+        ) as client:
+            await client.get("/a")
+            now.at += 61
+            for _ in range(2):
+                assert (await client.get("/a")).response.content == b"1" + BODY
+                await asyncio.wait(_background._tasks)
+            return (await client.get("/a")).response.content
+
+    assert asyncio.run(main()) == b"3" + BODY
+    assert app.asked == [None, how, '"1"']
+
+
+def test_an_app_of_asgi_that_waits_for_its_client_hears_that_he_is_gone_when_it_has_answered():
+    now, heard = Clock(), []
+
+    async def app(scope, receive, send):
+        await receive()
+        headers = [(b"cache-control", STALE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+        if now.at > 1e9:
+            heard.append((await receive())["type"])
+            await send({"type": "http.response.body", "body": b"late"})
+
+    async def main():
+        wrapped = AsgiMiddleware(app, middleware=[cache(now=now)])
+        async with for_aiohttp.build(
+            base_uri="http://app", endpoint=for_asgi.endpoint(wrapped, lifespan="off")
+        ) as client:
+            await client.get("/a")
+            now.at += 61
+            await client.get("/a")
+            await asyncio.wait(_background._tasks)
+            return (await client.get("/a")).response
+
+    response = asyncio.run(main())
+    assert (response.content, response.headers["Cache-Status"]) == (b"ok", "formation; hit; ttl=60")
+    assert heard == ["http.disconnect"]

@@ -10,7 +10,6 @@ away while something changed would come back with what it was before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,9 +70,12 @@ class Shelf:
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
         self._drop: Callable[[str, float], object] = store.drop
-        with suppress(TypeError, ValueError):  # what cannot be looked into is taken to be as it should
-            if len(signature(store.drop).parameters) == 1:
-                self._drop = lambda key, _: store.drop(key)  # type: ignore[call-arg]  # it remembers no drops
+        try:
+            signature(store.drop).bind("", 0.0)
+        except TypeError:  # a store of somebody's, which does not remember drops
+            self._drop = lambda key, _: store.drop(key)  # type: ignore[call-arg]
+        except ValueError:  # it cannot be looked into, so it is taken to be as it should
+            pass
         self._outages = Outages("cache", events)
         self._owed: OrderedDict[str, float] = OrderedDict()
 

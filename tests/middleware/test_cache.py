@@ -14,7 +14,7 @@ from formation import wrap
 from formation.caching.memory import MemoryStore
 from formation.client.follow import authorize
 from formation.clock import Virtual, virtual
-from formation.errors import ConnectError, DeadlineExceeded, ReadTimeout
+from formation.errors import BodyConsumed, ConnectError, DeadlineExceeded, ReadTimeout
 from formation.exchange import reply
 from formation.http import Request
 from formation.middleware import (
@@ -253,6 +253,87 @@ def test_set_cookie_lines_stay_apart(now):
     call = wrap(origin, [cache(now=now)])
     call(get())
     assert call(get())["fmtn.res.http"].headers.getlist("Set-Cookie") == ["a=1", "b=2"]
+
+
+def test_a_304_about_something_else_is_asked_again_without_conditions(now):
+    origin = Origin(fresh(ETag='"1"'), (304, {"ETag": '"9"'}, b""), fresh(b"coffee", ETag='"9"'))
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"coffee"
+    assert "If-None-Match" not in origin.asked[2][1]
+
+
+def test_a_304_after_a_redirect_is_not_about_what_is_kept(now):
+    answers = iter([fresh(ETag='"1"'), (304, {"ETag": '"1"'}, b""), fresh(b"coffee")])
+
+    def origin(ctx):
+        status, headers, body = next(answers)
+        ctx = reply(ctx, status, headers, body)
+        if status == 304:
+            ctx["fmtn.res.http"].history = (ctx["fmtn.res.http"],)
+        return ctx
+
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"coffee"
+
+
+def test_a_304_may_forbid_to_keep_what_it_makes_fresh(now):
+    origin = Origin(fresh(ETag='"1"'), (304, {"Cache-Control": "no-store"}, b""), fresh(b"coffee"))
+    middleware = cache(now=now)
+    call = wrap(origin, [middleware])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"tea"
+    assert len(middleware.store) == 0
+
+
+def test_a_head_that_says_otherwise_makes_what_is_kept_outdated_and_one_that_does_not_makes_it_fresh(now):
+    same = (200, {"Cache-Control": "max-age=60", "ETag": '"1"', "Content-Length": "3"}, b"")
+    other = (200, {"Cache-Control": "max-age=60", "ETag": '"2"', "Content-Length": "3"}, b"")
+    for answer, then in ((same, b"tea"), (other, b"new")):
+        origin = Origin(fresh(ETag='"1"'), answer, fresh(b"new"))
+        call = wrap(origin, [cache(now=now)])
+        call(get())
+        now.at += 61
+        call(get(method="HEAD"))
+        assert told(call(get()))[1] == then
+
+
+@every_world
+def test_a_chain_that_returns_no_response_is_left_alone(world, now):
+    middleware = cache(now=now)
+    for method in ("GET", "PUT"):
+        assert "fmtn.res.http" not in world(middleware, get(method=method), lambda ctx: ctx)
+    assert told(world(middleware, get(), Origin(fresh())))[1] == b"tea"
+
+
+def test_what_has_no_body_is_kept_at_once(now):
+    origin = Origin((204, {"Cache-Control": "max-age=60"}, b""))
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    assert told(call(get())) == (204, b"", "hit; ttl=60")
+
+
+def test_what_is_announced_as_too_large_is_not_even_copied(now):
+    origin = Origin(fresh(lambda: iter([b"x" * 100]), Content_Length="100"))
+    out = wrap(origin, [cache(now=now, max_entry=50)])(get())
+    assert told(out)[2] == 'fwd=uri-miss; detail="too large"'
+
+
+def test_a_body_that_somebody_inside_has_begun_to_read_is_an_error_of_theirs_and_nobody_waits_for_it(now):
+    def begins(ctx, call):
+        ctx = call(ctx)
+        next(iter(ctx["fmtn.res.http"].body))
+        return ctx
+
+    middleware = cache(now=now)
+    origin = Origin(fresh(lambda: iter([b"te", b"a"])))
+    for _ in range(2):
+        with pytest.raises(BodyConsumed):
+            wrap(origin, [middleware, begins])(get())
 
 
 # Users
@@ -566,8 +647,8 @@ def test_who_waits_for_a_body_that_does_not_end_goes_for_himself_after_a_while()
 
 async def settled():
     """Wait until nothing is done in the background."""
-    while _background._tasks:
-        await asyncio.sleep(0.001)
+    if _background._tasks:
+        await asyncio.wait(_background._tasks)
 
 
 def refreshed(world_is_async, now, answer):
@@ -675,6 +756,30 @@ def test_a_refresh_that_fails_is_no_error_and_is_tried_again(now):
     assert asyncio.run(main()) == [(b"tea", "hit; ttl=-1"), (b"tea", "hit; ttl=-1"), (b"new", "hit; ttl=60")]
 
 
+def test_an_event_loop_that_is_just_closed_takes_its_refresh_with_it(now):
+    async def origin(ctx):
+        await asyncio.sleep(60 if now.at > 1e9 else 0)
+        return reply(ctx, *fresh(Cache_Control="max-age=60, stale-while-revalidate=60"))
+
+    call = wrap(origin, [cache(now=now)])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(call(get()))
+    now.at += 61
+    loop.run_until_complete(call(get()))
+    loop.close()
+    assert len(_background._tasks) == 1
+
+    async def main():
+        ended = []
+        assert _background.in_background(lambda: None, lambda: ended.append(1), "other")
+        await settled()
+        return ended
+
+    assert asyncio.run(main()) == [1]
+    gc.collect()
+    assert not _background._tasks
+
+
 def test_on_trio_what_may_be_stale_is_validated_first(now):
     import trio
 
@@ -761,6 +866,18 @@ def test_what_a_store_gives_that_is_no_entry_is_a_miss_and_one_may_forget_drops(
     for found in (None, 7, [None], [b"x"], ["entry"], {"a": 1}):
         store.found = found
         assert told(call(get()))[:2] == (200, b"tea")
+
+
+def test_only_so_many_drops_are_owed(now, monkeypatch):
+    monkeypatch.setattr("formation.middleware._shelf.OWED", 2)
+    store = Broken()
+    call = wrap(Origin(fresh()), [cache(store, now=now)])
+    for number in range(3):
+        call(get(f"{URL}/{number}", method="PUT"))
+    store.is_broken, store.calls = False, []
+    for number in range(3):
+        call(get(f"{URL}/{number}"))
+    assert store.calls.count("drop") == 2
 
 
 def test_a_store_is_named_or_given(tmp_path):
