@@ -153,7 +153,8 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
             caching.shelf.put(look.key, evolve(changed, requested_at=at))
     why = _refusal(caching, look, out, response, headers)
     ctx = _merged(look, out)
-    said = f"fwd={_WHY.get(verdict, 'stale')}" + (f"; fwd-status={status}" if look.entry is not None else "")
+    fwd = "vary-miss" if look.entries and look.entry is None else _WHY.get(verdict, "stale")
+    said = f"fwd={fwd}" + (f"; fwd-status={status}" if look.entry is not None else "")
     if why is not None:
         is_newer = verdict is not Verdict.RELOAD and status not in ERRORS and why != _DEGRADED
         if look.entry is not None and is_newer and "no-store" not in look.asked.directives:
@@ -232,10 +233,10 @@ def _copy(caching: Caching, look: Look, entry: Entry, response: Response) -> Non
 class _Keeping:
     """An entry whose body is on its way, and the trip that lands when it is there."""
 
-    __slots__ = ("_caching", "_entry", "_key", "_trip")
+    __slots__ = ("_caching", "_entry", "_key", "_lane", "_trip")
 
     def __init__(self, caching: Caching, look: Look, entry: Entry) -> None:
-        self._caching, self._key, self._entry = caching, look.key, entry
+        self._caching, self._key, self._lane, self._entry = caching, look.key, look.lane, entry
         self._trip, look.trip = look.trip, None
         if look.policy.decide(look.asked, entry, entry.received_at) is not Verdict.FRESH:
             self.land(PASS)  # the others need not wait for the end to hear that it is not for them
@@ -243,7 +244,7 @@ class _Keeping:
     def land(self, outcome: Outcome) -> None:
         """Let those go on who wait."""
         if self._trip is not None and (collapse := self._caching.collapse) is not None:
-            collapse.land(self._key, self._trip, outcome)
+            collapse.land(self._lane, self._trip, outcome)
 
     def done(self, content: bytes | None) -> None:
         """Keep it with ``content``; ``None``: there is no whole body."""

@@ -122,7 +122,7 @@ class Caching:
             return False
         if look.asked.directives or look.request.extensions.get("stream") or not _HELD.isdisjoint(look.asked.fields):
             return False  # it wants something else than the others, or the time it takes is its own
-        joined = collapse.join(look.key)
+        joined = collapse.join(look.lane)
         if joined is None:
             return False
         trip, leads = joined
@@ -133,7 +133,7 @@ class Caching:
         seconds = PATIENCE if until is None else min(PATIENCE, until - clock.monotonic())
         if not trip.wait(seconds):
             if seconds == PATIENCE:
-                collapse.land(look.key, trip, ALONE)
+                collapse.land(look.lane, trip, ALONE)
             return False
         look.is_collapsed = trip.outcome is not None
         return trip.outcome is None or trip.outcome is STORED
@@ -222,7 +222,7 @@ class Caching:
         """Let those go on who wait for this one, if it leads."""
         trip, look.trip = look.trip, None
         if trip is not None and self.collapse is not None:
-            self.collapse.land(look.key, trip, outcome)
+            self.collapse.land(look.lane, trip, outcome)
 
     # Answer
 

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 class Look:
     """A request, and what there is for it."""
 
-    __slots__ = ("asked", "call", "ctx", "entries", "entry", "is_collapsed", "is_server", "key", "policy", "request",
-                 "requested_at", "secrets", "signs", "trip")  # fmt: skip
+    __slots__ = ("asked", "call", "ctx", "entries", "entry", "is_collapsed", "is_server", "key", "lane", "policy",
+                 "request", "requested_at", "secrets", "signs", "trip")  # fmt: skip
 
     def __init__(self, policy: Policy, ctx: Any, call: Call[Any], asked: Asked, key: str) -> None:
         request: Request = ctx[REQ_HTTP]
         self.policy, self.ctx, self.call, self.request = policy, ctx, call, request
         self.asked, self.key, self.is_server = asked, key, ctx.get(SIDE) == "server"
+        self.lane = key if asked.method == "GET" else f"{asked.method} {key}"  # HEAD brings nothing that GET waits for
         self.entries: list[Entry] = []
         self.entry: Entry | None = None
         self.trip: Trip | None = None
