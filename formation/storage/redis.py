@@ -40,6 +40,10 @@ longer for leave to begin would have been better off without asking."""
 PAUSE: Final = 1.0
 """Seconds for which nobody asks after a failure: few, to be back soon after Redis is; more than one timeout."""
 
+PROTOCOL: Final = 2
+"""Of Redis. With 3 redis-py 8 no longer sees whether a connection that lay idle was closed, so each of these would be a
+failure of its own after a restart; and a Redis 5 does not know it."""
+
 CONNECTIONS: Final = 50
 """At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
 
@@ -109,6 +113,7 @@ class Redis:
             self._client = self._library.Redis(
                 connection_pool=self._library.BlockingConnectionPool.from_url(
                     self._url,
+                    protocol=PROTOCOL,
                     timeout=timeout,
                     socket_timeout=timeout,
                     socket_connect_timeout=timeout,
@@ -226,6 +231,7 @@ class Redis:
         library = self._library
         pool = library.asyncio.ConnectionPool.from_url(
             url,
+            protocol=PROTOCOL,
             socket_timeout=None,
             socket_connect_timeout=self._timeout,
             retry=library.asyncio.retry.Retry(library.backoff.NoBackoff(), 0),

@@ -252,6 +252,19 @@ def test_a_redis_that_is_gone_is_found_again_when_it_has_been_restarted(world, f
     assert world(lambda: storage.run(ECHO, ["k"], ["v"])) == [b"k", b"v", 1]
 
 
+def test_connections_that_redis_has_closed_while_they_lay_idle_are_no_failures(fresh_redis_server):
+    storage = Redis(fresh_redis_server.url)
+
+    async def run():
+        await asyncio.gather(*[asked(lambda: storage.run(ECHO, ["k"], ["v"]))() for _ in range(5)])
+        for again in range(5):
+            fresh_redis_server.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await asyncio.to_thread(fresh_redis_server.client.ping)
+            assert await asked(lambda: storage.run(ECHO, ["k"], ["v"]))() == [b"k", b"v", 6 + again]
+
+    asyncio.run(run())
+
+
 def test_while_one_call_tries_again_the_others_do_not_wait_for_it(fresh_redis_server):
     time = Time()
     storage = Redis(fresh_redis_server.url, timeout=0.05, clock=time)
