@@ -86,15 +86,15 @@ def trace(
 
     if isinstance(thing, BaseChain):
         return _chain(thing, record)
-    if isinstance(chain := getattr(thing, "chain", None), BaseChain) and hasattr(thing, "__wrapped__"):
-        traced = _chain(chain, record)
+    if hasattr(thing, "__wrapped__") and isinstance(getattr(thing, "chain", None), BaseChain):
+        traced = _chain(thing.chain, record)
         lifted = enclosed(thing.__wrapped__, traced)
         lifted.traces = traced.traces
         return lifted
-    if isinstance(thing, type) and hasattr(thing, "request") and hasattr(thing, "extend"):
+    if isinstance(thing, type) and hasattr(thing, "_sender"):
         return _client_class(thing, record)
-    if hasattr(getattr(thing, "request", None), "settings") and hasattr(thing, "extend"):
-        return _client(thing, record)
+    if hasattr(thing, "extend") and hasattr(sender := getattr(thing, "request", thing), "settings"):
+        return _client(thing, sender, record)
     if hasattr(thing, "app") and hasattr(thing, "middleware"):
         return _server(thing, record)
     if isinstance(thing, (list, tuple, Composed)):
@@ -122,9 +122,8 @@ def _chain(chain: BaseChain[Any], record: _Record) -> Any:
     return traced
 
 
-def _client(client: Any, record: _Record) -> Any:
+def _client(client: Any, sender: Any, record: _Record) -> Any:
     """Have a sibling of the client, with the same connections."""
-    sender = client.request
     told, settings = _settings(sender.settings.middleware, sender.settings.per_hop, record, is_async=sender.is_async)
     sibling = client.extend(**settings)
     if not hasattr(sibling, "traces"):  # of its own

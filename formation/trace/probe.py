@@ -28,7 +28,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.http.url import redact
-from formation.introspection import is_coroutine_callable, name_of
+from formation.introspection import is_coroutine_callable, name_of, returns_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -73,12 +73,23 @@ async def passing_async(ctx: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
 def _probe(layer: Any, at: int, recorder: Recorder, *, is_last: bool) -> Any:
     if is_coroutine_callable(layer):
         probe = _async_probe(_over_async(layer, at + 1, recorder) if is_last else layer, at, recorder)
+        if returns_nothing(layer):
+            probe = _forgetful(probe)
     else:
         probe = _plain_probe(_over(layer, at + 1, recorder) if is_last else layer, at, recorder)
     _CODES.add(probe.__code__)
     update_wrapper(probe, layer)
     probe.__name__ = name_of(layer)
     return probe
+
+
+def _forgetful(probe: Any) -> Any:
+    """Show, as the layer does, that it is sure to forget its return: the kernel looks for that before it is called."""
+
+    async def forget(ctx: Any, call: Callable[[Any], Awaitable[Any]]) -> None:
+        await probe(ctx, call)
+
+    return forget
 
 
 def bare(layer: Any) -> Any:

@@ -34,7 +34,7 @@ STYLE: Final = """
 def picture(trace: Trace) -> str:
     """Return the waterfall."""
     found = rows(trace)
-    total = whole(found) or 1e-9
+    total = whole(found)
     left, right = NAMES, WIDTH - NUMBERS - 20
     scale = (right - left) / total
     height = TOP + LINE * len(found) + 12

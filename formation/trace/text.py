@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -125,9 +126,9 @@ def printable(text: str) -> str:
 
 def bar(row: Row, total: float, width: int = WIDTH, own: str = "#", below: str = "-") -> str:
     """Draw when it was under way: by ``own`` where it did something, by ``below`` where it waited for a call."""
-    cell = (total or 1) / width
+    cell = total / width
     first = min(int(row.started / cell), width - 1)
-    last = max(first, min(int(row.ended / cell), width - 1))
+    last = max(first, min(ceil(row.ended / cell) - 1, width - 1))
     drawn = [_cell(row, (at + 0.5) * cell, own, below) for at in range(first, last + 1)]
     if row.gaps and own not in drawn:
         drawn[0] = own  # it was entered before anything below
@@ -139,8 +140,8 @@ def _cell(row: Row, at: float, own: str, below: str) -> str:
 
 
 def whole(found: list[Row]) -> float:
-    """Return the seconds that the waterfall spans."""
-    return max(row.ended for row in found)
+    """Return the seconds that the waterfall spans; a nanosecond, if it has none."""
+    return max(1e-9, *(row.ended for row in found))
 
 
 def plain(trace: Trace) -> str:
