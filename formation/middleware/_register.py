@@ -96,7 +96,7 @@ class Register:
                 if found is None or found.outcome is None:
                     shared.release(owed.place, owed.token)
                 else:
-                    shared.settle(owed.place, owed.token, owed.fingerprint, found.outcome, self._ttl)
+                    shared.settle(owed.place, owed.token, found.fingerprint, found.outcome, self._ttl)
                 self._owed.remove(owed)
 
     def keep(self, claim: Claim, make: Callable[[], tuple[str, str]], about: dict[str, str]) -> None:

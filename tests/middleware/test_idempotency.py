@@ -15,6 +15,7 @@ from formation.middleware import idempotency, load_shed
 from formation.middleware._events import Events
 from formation.middleware._register import Claim, Register
 from formation.resilience.claims import MemoryClaims
+from formation.resilience.shared_claims import RedisClaims
 from formation.storage import Redis
 from tests.middleware.worlds import app as answers
 from tests.middleware.worlds import every_world, on_server
@@ -630,6 +631,19 @@ def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redi
             register.claim(claim)
         register._shared.redis = redis
         assert register.claim(Claim("place", "print")) is None
+
+
+def test_redis_is_told_of_the_request_that_was_done_and_not_of_one_with_its_key_that_failed(redis_server):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(nowhere, 100, 60, Events(SILENT), fail_open=True)
+        failed, done = Claim("place", "one body"), Claim("place", "another")
+        assert register.claim(failed) is None
+        register.release(failed)
+        assert register.claim(done) is None
+        register.keep(done, lambda: ("done", ""), {})
+        register._shared.redis = redis
+        assert register.claim(Claim("elsewhere", "print")) is None
+        assert RedisClaims(redis).claim("place", "a token", "another", 60) == ("another", "done")
 
 
 def test_what_the_memory_has_forgotten_by_then_redis_is_not_told(fresh_redis_server, lone):
