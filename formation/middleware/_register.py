@@ -76,7 +76,8 @@ class Register:
             if self._fail_open:
                 return None
             self._local.release(claim.place, claim.token)
-            self._owed.append(claim)  # Redis may have got it
+            if error.__cause__ is not None:  # it was asked, and may have got it
+                self._owed.append(claim)
             raise
         except BaseException:  # cancelled: nobody knows whether Redis has got it
             self.release(claim)
@@ -143,3 +144,6 @@ class Register:
                 self._owed.append(claim)
             except RuntimeError:  # the chain is closed, so that nothing can be waited for any more
                 self._owed.append(claim)
+            except BaseException:  # cancelled once more
+                self._owed.append(claim)
+                raise

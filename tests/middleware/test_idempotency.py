@@ -633,6 +633,45 @@ def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redi
         assert register.claim(Claim("place", "print")) is None
 
 
+def test_what_redis_was_not_asked_for_it_need_not_be_told():
+    with closing(Redis("redis://127.0.0.1:1", pause=60)) as nowhere:
+        register = Register(nowhere, 100, 60, Events(SILENT), fail_open=False)
+        for place in "abc":
+            with pytest.raises(StorageUnavailable):
+                register.claim(Claim(place, "print"))
+        assert [owed.place for owed in register._owed] == ["a"]
+
+
+def test_a_release_that_is_cancelled_as_well_is_told_when_redis_is_back(fresh_redis_server):
+    async def endpoint(ctx):
+        return ctx
+
+    async def main():
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=True)
+        claim = Claim("place", "print")
+
+        def claims(ctx, call):
+            assert register.claim(claim) is None
+            return call(ctx)
+
+        def releases(ctx, call):
+            register.release(claim)
+            return call(ctx)
+
+        await wrap(endpoint, [claims])({})
+        fresh_redis_server.pause()
+        task = asyncio.create_task(wrap(endpoint, [releases])({}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        fresh_redis_server.go_on()
+        return [owed.place for owed in register._owed]
+
+    with closing(Redis(fresh_redis_server.url, timeout=60)) as redis:
+        assert asyncio.run(main()) == ["place"]
+
+
 def test_redis_is_told_of_the_request_that_was_done_and_not_of_one_with_its_key_that_failed(redis_server):
     with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
         register = Register(nowhere, 100, 60, Events(SILENT), fail_open=True)
