@@ -85,41 +85,40 @@ def explain(thing: Any) -> str:
 
 
 def _headline(thing: Any, colour: str, count: int) -> str:
-    said = settings_of(thing)
     layers = f"{count} layer{'' if count == 1 else 's'}, outermost first"
-    if said is not thing:  # a client
-        shown = {"base_uri": said.base_uri, "max_redirects": said.max_redirects, "max_body": said.max_body}
-        given = [f"{name}={_shown(value)}" for name, value in shown.items() if value is not None]
-        return f"{colour} client {_called(thing)}, {layers}: {', '.join(given)}"
+    if (sender := _sender(thing)) is not None:
+        said = settings_of(thing)
+        shown = {name: getattr(said, name, None) for name in ("base_uri", "max_redirects", "max_body")}
+        given = ", ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None)
+        called = name_of(thing) if isinstance(thing, type) else sender.name
+        return f"{colour} client {called}, {layers}" + (f": {given}" if given else "")
     kind = "server" if hasattr(thing, "app") else "chain" if hasattr(thing, "endpoint") else "stack"
     return f"{colour} {kind}, {layers}".lstrip()
 
 
-def _called(thing: Any) -> str:
-    return name_of(thing if isinstance(thing, type) else type(thing))
+def _sender(thing: Any) -> Any:
+    """Return what a client sends with, or the class of that; of anything else, nothing."""
+    if isinstance(thing, type):
+        return getattr(thing, "_sender", None)
+    return next((each for each in (thing, getattr(thing, "request", None)) if hasattr(each, "settings")), None)
 
 
 def _colour(thing: Any) -> str:
     """Return ``sync`` or ``async``, or nothing where that depends on what it is put around."""
-    for each in (thing, getattr(thing, "request", None), getattr(thing, "_sender", None)):
-        if isinstance(found := getattr(each, "is_async", None), bool) and not hasattr(thing, "app"):
-            is_stack = not hasattr(thing, "endpoint") and not hasattr(thing, "request")
-            return "" if is_stack and not found else "async" if found else "sync"
     if hasattr(thing, "app"):
         return "async" if is_coroutine_callable(thing) else "sync"
-    return ""
+    known = _sender(thing) or thing
+    if getattr(known, "is_async", False):
+        return "async"
+    return "sync" if known is not thing or hasattr(thing, "endpoint") or hasattr(thing, "settings") else ""
 
 
 def _endpoint(thing: Any, depth: int, colour: str) -> list[str]:
-    said = settings_of(thing)
-    if said is not thing:
-        sends = said.endpoint
-        return _told(depth, "what sends" if sends is None else name_of(sends), f"endpoint, {colour}", sends, {})
-    endpoint = getattr(thing, "app", getattr(thing, "endpoint", None))
+    endpoint = getattr(thing, "app", getattr(settings_of(thing), "endpoint", None))
     if endpoint is None:
-        return []
-    own = "async" if is_coroutine_callable(endpoint) or (colour == "async" and hasattr(thing, "app")) else "sync"
-    return _told(depth, name_of(endpoint), f"endpoint, {own}", endpoint, {})
+        return [] if _sender(thing) is None else _told(depth, "what sends", f"endpoint, {colour}", None, {})
+    how = "async" if is_coroutine_callable(endpoint) or (colour == "async" and hasattr(thing, "app")) else "sync"
+    return _told(depth, name_of(endpoint), f"endpoint, {how}", endpoint, {})
 
 
 def _told(depth: int, name: str, how: str, fn: Any, given: Mapping[str, str]) -> list[str]:
@@ -212,7 +211,7 @@ def _parameters(made: Any) -> dict[str, Any]:
 def _factory(fn: FunctionType) -> Any:
     """Return the function that has made ``fn``, if it stands at the top of its module."""
     outer, _, inner = fn.__qualname__.partition(".<locals>.")
-    made = getattr(sys.modules.get(fn.__module__), outer, None) if inner else None
+    made = None if not inner or "<locals>" in inner else getattr(sys.modules.get(fn.__module__), outer, None)
     return made if isinstance(made, FunctionType) else None
 
 
