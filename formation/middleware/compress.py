@@ -115,13 +115,14 @@ class _Packing:
         if length == 0:
             return
         encoding, may_be_plain = (self.judge if accept is not None and len(accept) > 100 else self.liked)(accept)
-        if is_text and (length is None or length >= self.min_size):
-            vary_on(headers, "Accept-Encoding")  # packed or not
-        elif may_be_plain:
+        is_worth_it = is_text and (length is None or length >= self.min_size)
+        if may_be_plain and not is_worth_it:
             return
-        if encoding is not None and encoding != IDENTITY:
-            vary_on(headers, "Accept-Encoding")
-            _pack(response, encoding, self.effort[encoding], length)
+        is_packed = encoding is not None and encoding != IDENTITY
+        if is_worth_it or is_packed:
+            vary_on(headers, "Accept-Encoding")  # packed or not: the next client may like something else
+        if is_packed:
+            _pack(response, encoding, self.effort[encoding], length)  # type: ignore[arg-type,index]
 
     def judge(self, accept: str | None) -> tuple[str | None, bool]:
         """Return the encoding for ``accept``, and whether the client takes what is not packed, too."""
