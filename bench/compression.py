@@ -101,7 +101,7 @@ def rows() -> list[Row]:
         ):
             ways = {"ours": serves(ours(app), accept, loop), "theirs": serves(theirs(app), accept, loop)}
             seconds = rounds({**ways, "zlib": calls(packed)})
-            # In pieces Starlette does not flush. What is short, or not packed, shows the cost of the edge: theirs has none.
+            # In pieces Starlette does not flush; what is short, or not packed, shows what an edge costs: it has none.
             at_most = 1.2 if app is large else None
             found.append(Row(what, seconds["ours"], "GZipMiddleware", seconds["theirs"], at_most=at_most))
             if app is whole and accept == "gzip":
