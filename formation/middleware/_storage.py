@@ -1,4 +1,4 @@
-"""What middlewares that share something between processes ask and say: how many there are, that Redis does not answer."""
+"""What middlewares that share something between processes ask and say: how many there are; that Redis is gone."""
 
 from __future__ import annotations
 
