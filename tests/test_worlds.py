@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 import formation.middleware as package
@@ -43,7 +44,9 @@ from formation.middleware import (
     idempotency_key,
     load_shed,
     oauth2_client_credentials,
+    otel,
     problem_details,
+    prometheus,
     raise_for_status,
     rate_limit,
     request_duration,
@@ -101,7 +104,9 @@ CASES = {
         [TOKEN, 401, TOKEN, 200, 200, 401, 400],
         [],
     ),
+    "otel": (lambda: [otel()], [200, 404, ConnectError("no")], []),  # nobody listens
     "problem_details": (lambda: [problem_details()], [200, 404, ConnectError("no")], []),
+    "prometheus": (lambda: [prometheus(CollectorRegistry())], [200, 404, ConnectError("no")], []),
     "raise_for_status": (lambda: [raise_for_status()], [200, 404, 503], []),
     "rate_limit": (lambda: [rate_limit("1/hour")], [200, ConnectError("no")], []),  # it is for servers
     "request_duration": (lambda: [request_duration(iter(range(9)).__next__)], [200, ConnectError("no")], []),
