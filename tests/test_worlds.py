@@ -58,6 +58,7 @@ from formation.middleware import (
     timeout,
     trigger_breaker_if,
     ua,
+    watched,
 )
 from tests.middleware.worlds import WORLDS
 
@@ -130,6 +131,7 @@ CASES = {
         ["breaker.opened", "breaker.rejected"],
     ),
     "ua": (lambda: [ua("shop/1.0")], [200], []),
+    "watched": (lambda: [watched()], [200, 503, ConnectError("no")], []),
 }
 
 
