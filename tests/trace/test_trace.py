@@ -700,6 +700,14 @@ def test_a_chain_that_is_said_to_be_async_is_traced():
     assert names(traced) == ["log", "fetch_hidden"]
 
 
+def test_a_context_may_hold_anything_under_any_key(caplog):
+    ctx = {"fmtn.attempts": 5, "fmtn.req.http": 3, "fmtn.res.http": "none"}
+    traced = trace(wrap(endpoint, [log]))
+    assert traced(ctx) is ctx
+    assert "a context of which there is no trace" in caplog.text
+    assert names(traced) == ["log", "endpoint"]
+
+
 def test_a_context_need_not_be_a_dict():
     traced = trace(wrap(lambda n: n + 1, [lambda n, call: call(n * 2)]))
     assert traced(4) == 9
