@@ -14,7 +14,8 @@ The *log* of the call is in a context variable, which the bridge shares, and whi
 of the context inherit. It says which span was entered last. Mostly that is the one right above: one index tells. If
 not, the layer is called again, and what is above is found among the spans above the last one. If one of those that are
 passed over is still under way, two passes go on side by side, by `hedge` or in tasks. Then this one has from there on a
-log of its own, in its own context, with the same list of spans.
+log of its own, in its own context, with the same list of spans. There is no lock: of two threads that enter the same
+layer at the very same moment, one may be drawn below the other; what they do is not touched by that.
 
 The innermost probe wraps the ``call`` that it hands on, so that what is below the chain is a span as well. A middleware
 can therefore be traced in any host, without its chain: a list of probes is a list of middleware.
