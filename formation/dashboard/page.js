@@ -155,7 +155,7 @@
         put(rate, number(said.rate));
         line.update(said.seconds);
         show(percent(said.errors), time(said.p50), time(said.p90), time(said.p99));
-        const facts = [`${whole.format(said.calls)} calls in a minute`];
+        const facts = [`${whole.format(said.calls)} ${said.calls === 1 ? "call" : "calls"} in a minute`];
         if (said.under_way) facts.push(`${said.under_way} under way`);
         for (const outcome of ["failed", "rejected", "deadline", "degraded", "cancelled"])
           if (said.outcomes[outcome]) facts.push(`${whole.format(said.outcomes[outcome])} ${outcome}`);
