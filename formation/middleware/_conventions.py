@@ -33,7 +33,9 @@ def asked(ctx: Any, secrets: frozenset[str], methods: frozenset[str]) -> tuple[s
 
     >>> from formation.http import Request
     >>> name, attributes, metered, of = asked(
-    ...     {"fmtn.req.http": Request("GET", "https://me:pw@h/a?sig=1", template="/{x}")}, frozenset({"sig"}), {"GET"}
+    ...     {"fmtn.req.http": Request("GET", "https://me:pw@h/a?sig=1", template="/{x}")},
+    ...     frozenset({"sig"}),
+    ...     frozenset({"GET"}),
     ... )
     >>> name, attributes["url.full"], of
     ('GET /{x}', 'https://REDACTED:REDACTED@h/a?sig=REDACTED', 'http.client')

@@ -26,7 +26,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from formation.bridge import in_async_chain
-from formation.keys import ATTEMPT, ATTEMPTS, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, TRACE
+from formation.keys import ATTEMPT, ATTEMPTS, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, TRACE
 from formation.middleware._conventions import BUCKETS, Attributes, answered, asked
 from formation.middleware._log import is_gone, without_secrets
 from formation.version import __version__
@@ -107,13 +107,11 @@ class Tools:
 class Telling:
     """A call that is told of."""
 
-    __slots__ = ("_around", "_before", "_counted", "_ctx", "_is_over", "_measured", "_name", "_of", "_span", "_started",
-                 "_tools")  # fmt: skip
+    __slots__ = ("_around", "_before", "_counted", "_ctx", "_measured", "_name", "_of", "_span", "_started", "_tools")
 
     def __init__(self, tools: Tools, ctx: Any) -> None:
         self._tools, self._ctx = tools, ctx
         self._name, attributes, self._measured, self._of = asked(ctx, tools.secrets, tools.methods)
-        self._is_over = False
         before = contexts.get_current()
         self._before: Any = before
         propagator, fields = tools.propagator()
@@ -156,25 +154,24 @@ class Telling:
                 return kind, before
         return kind, propagator.extract(headers, before, READ)
 
-    def leave(self, out: Any = None) -> None:
+    def leave(self, out: Any, error: BaseException | None = None) -> None:
         """Be current no longer, unless the app that makes the body of ``out`` goes on."""
-        before = self._before
-        if before is None:
-            return
-        if out is not None and self._of == "http.server" and in_async_chain():
+        if error is None and self._of == "http.server" and in_async_chain():
             response = out.get(RES_HTTP)
             if response is not None and not response.body.is_bytes:
                 return
-        self._before = None
-        contexts.attach(before)
+        before, self._before = self._before, None
+        # A coroutine that nobody awaits any more is closed wherever it is collected.
+        if before is not None and not (isinstance(error, GeneratorExit) and not self._is_current()):
+            contexts.attach(before)
+
+    def _is_current(self) -> bool:
+        return contexts.get_current() is self._around
 
     def end(self, out: Any, count: int | None, error: BaseException | None) -> None:
         """Tell how it has ended."""
-        if self._is_over:
-            return
-        self._is_over = True
         seconds = perf_counter() - self._started
-        if self._before is not None:
+        if self._before is not None and self._is_current():
             contexts.attach(self._before)
         said, is_failure = answered(out, error)
         tools, span = self._tools, self._span
@@ -216,12 +213,14 @@ class Telling:
 
     def _weigh(self, out: Any, count: int | None) -> None:
         """Measure the bodies, as far as their sizes are known."""
-        sizes, of, around = self._tools.sizes, self._of, self._around
-        if (request := out.get(REQ_HTTP)) is not None and (of, "request") in sizes:
-            said = request.headers.get("Content-Length", "")
-            if said.isdecimal():
-                sizes[of, "request"].record(int(said), self._measured, around)
-            elif out.get(SIDE) != "server" and (sent := request.in_memory) is not None:
-                sizes[of, "request"].record(len(sent), self._measured, around)
-            if count is not None:
-                sizes[of, "response"].record(count, self._measured, around)
+        sizes, of = self._tools.sizes, self._of
+        if (request := out.get(REQ_HTTP)) is None:
+            return
+        said, sent = request.headers.get("Content-Length", ""), None
+        if said.isdecimal():
+            sent = int(said)
+        elif of == "http.client" and (content := request.in_memory) is not None:
+            sent = len(content)
+        for which, size in (("request", sent), ("response", count)):
+            if size is not None:
+                sizes[of, which].record(size, self._measured, self._around)

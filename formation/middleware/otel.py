@@ -75,7 +75,7 @@ def otel(
         try:
             out = call(ctx)
         except BaseException as error:
-            telling.leave()
+            telling.leave(ctx, error)
             telling.end(ctx, None, error)
             raise
         telling.leave(out)

@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import importlib
 import logging
 import pkgutil
@@ -27,10 +28,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from websockets.asyncio.client import connect
 
 import formation.middleware.otel as module  # the function: that is what the package gives
-from formation import ambient, for_aiohttp, for_asgi, for_requests, for_wsgi, lift, reply
-from formation.errors import ClientGone, ConnectError
+from formation import ambient, for_aiohttp, for_asgi, for_httpx, for_requests, for_wsgi, lift, reply, wrap
+from formation.errors import ClientGone, ConnectError, StatusError
 from formation.http import Request
-from formation.middleware import otel, retry
+from formation.middleware import otel, raise_for_status, retry
 from formation.middleware._conventions import BUCKETS
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
@@ -262,6 +263,85 @@ def test_a_word_that_somebody_made_up_is_no_method_of_its_own(told):
     assert told.spans[1].name == "BREW /items/{id}"
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("/items/7", {}),
+        ("https://[::1]/", {"server.address": "::1", "server.port": 443, "url.scheme": "https"}),
+        ("http://h:77777/", {}),  # no port
+        ("unix://h/", {"server.address": "h", "url.scheme": "unix"}),
+    ],
+)
+def test_a_url_may_have_no_place(told, url, place):
+    told.otel()(get(url), answer())
+    names = {"server.address", "server.port", "url.scheme"}
+    assert {name: value for name, value in told.span.attributes.items() if name in names} == place
+
+
+def test_a_server_may_not_know_who_asks_for_what(told):
+    ctx = on_server("BREW", url="/users")
+    ctx["fmtn.req.http"].peer = None
+    ctx["fmtn.native"] = {"environ": {"SERVER_PROTOCOL": "HTTP/7.7"}}
+    told.otel()(ctx, answer())
+    assert told.span.name == "HTTP"
+    assert told.span.attributes == {
+        "http.request.method": "_OTHER",
+        "http.request.method_original": "BREW",
+        "http.response.status_code": 200,
+        "url.path": "/",
+        "url.scheme": "http",
+    }
+
+
+def test_a_context_of_nothing_known_has_a_span_all_the_same(told):
+    told.otel()({}, lambda ctx: ctx)
+    assert (told.span.name, dict(told.span.attributes)) == ("call", {})
+
+
+def test_an_error_that_has_a_response_has_its_status(told):
+    with (
+        for_requests.build(
+            base_uri="https://h", middleware=[told.otel(), raise_for_status()], endpoint=answer(404)
+        ) as client,
+        pytest.raises(StatusError),
+    ):
+        client.get("/")
+    assert told.span.attributes["http.response.status_code"] == 404
+    assert told.span.attributes["error.type"] == "formation.errors.StatusError"
+
+
+def test_the_version_of_the_protocol_is_told_where_the_library_does(told, server):
+    with for_httpx.build(base_uri=server.url, middleware=[told.otel()]) as client:
+        client.get("/echo")
+    assert told.span.attributes["network.protocol.version"] == "1.1"
+
+
+def test_a_chain_that_is_collected_elsewhere_leaves_what_is_current_there(told):
+    async def wait(ctx):
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        chain = wrap(wait, [told.otel()])({})
+        contextvars.copy_context().run(chain.send, None)
+        with told.tracers.get_tracer("another").start_as_current_span("mine") as mine:
+            chain.close()
+            assert trace.get_current_span() is mine
+
+    asyncio.run(main())
+    assert sorted(span.name for span in told.spans) == ["call", "mine"]
+
+
+def test_a_body_that_ends_elsewhere_leaves_what_is_current_there(told):
+    async def main():
+        chain = wrap(app(200), [told.otel()], is_async=True)
+        return await asyncio.create_task(chain(on_server()))
+
+    out = asyncio.run(main())
+    with told.tracers.get_tracer("another").start_as_current_span("mine") as mine:
+        out["fmtn.res.http"].close()
+        assert trace.get_current_span() is mine
+
+
 def test_secrets_do_not_get_into_a_url(told):
     url = "https://me:pw@h/a?api_key=1&mine=2&page=3"
     told.otel()(get(url, **{"fmtn.sensitive": {"mine"}}), answer())
@@ -367,12 +447,16 @@ def test_another_propagator_writes_its_own_headers(told):
             carrier["x-trace"] = "here"
 
         def extract(self, carrier, context, getter):
+            read.update({name: getter.get(carrier, name) for name in getter.keys(carrier)})
             return context
 
-    ctx = get()
+    ctx, read = get(), {}
     told.otel(propagator=Mine())(ctx, answer())
     assert ctx["fmtn.req.http"].headers["x-trace"] == "here"
     assert "traceparent" not in ctx["fmtn.req.http"].headers
+    assert not read
+    told.otel(propagator=Mine())(on_server(headers=[("x-trace", "a"), ("x-trace", "b")]), answer())
+    assert read == {"x-trace": ["a", "b"]}
 
 
 def test_tasks_have_their_own_spans(told):
@@ -435,8 +519,15 @@ def test_requests_under_way_are_counted(told):
 def test_sizes_are_measured_if_somebody_asks(told):
     ctx = {"fmtn.side": "client", "fmtn.kind": "http", "fmtn.req.http": Request("POST", "https://h/", content=b"12345")}
     told.otel(body_sizes=True)(ctx, answer(200, b"four"))
+    for kind, text in (("websocket", {}), ("http", {"content-length": "7"})):
+        told.otel(body_sizes=True)(on_server("POST", headers=text, **{"fmtn.kind": kind}), answer())
     sums = {name: point.sum for name, [(_, point)] in told.metrics.items() if name.endswith("size")}
-    assert sums == {"http.client.request.body.size": 5, "http.client.response.body.size": 4}
+    assert sums == {
+        "http.client.request.body.size": 5,
+        "http.client.response.body.size": 4,
+        "http.server.request.body.size": 7,
+        "http.server.response.body.size": 0,
+    }
 
 
 # Streams
