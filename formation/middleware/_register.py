@@ -82,17 +82,23 @@ class Register:
 
     def _pay(self, shared: RedisClaims) -> None:
         """Tell Redis what came of claims of which it does not know yet."""
-        with suppress(IndexError, ValueError, StorageUnavailable):  # another thread was faster; or not now
+        with suppress(IndexError, StorageUnavailable):  # there are no more; or not now
             for _ in range(PAID):
-                owed = self._owed[0]
-                found = self._local.claim(owed.place, owed.token, owed.fingerprint, self._lease)
-                if found is None:  # it was released, or is forgotten here, too
-                    self._local.release(owed.place, owed.token)
-                if found is None or found.outcome is None:
-                    shared.release(owed.place, owed.token)
-                else:
-                    shared.settle(owed.place, owed.token, found.fingerprint, found.outcome, self._ttl)
-                self._owed.remove(owed)
+                owed = self._owed.popleft()  # first: others pay at the same time
+                try:
+                    self._tell(shared, owed)
+                except BaseException:
+                    self._owed.appendleft(owed)
+                    raise
+
+    def _tell(self, shared: RedisClaims, owed: Claim) -> None:
+        found = self._local.claim(owed.place, owed.token, owed.fingerprint, self._lease)
+        if found is None:  # it was released, or is forgotten here, too
+            self._local.release(owed.place, owed.token)
+        if found is None or found.outcome is None:
+            shared.release(owed.place, owed.token)
+        else:
+            shared.settle(owed.place, owed.token, found.fingerprint, found.outcome, self._ttl)
 
     def keep(self, claim: Claim, make: Callable[[], tuple[str, str]], about: dict[str, str]) -> None:
         """Keep the outcome that ``make`` returns with why it is empty; also if it raises, for the work was done."""

@@ -633,6 +633,32 @@ def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redi
         assert register.claim(Claim("place", "print")) is None
 
 
+def test_what_redis_missed_it_is_told_once_by_whichever_request(fresh_redis_server):
+    async def endpoint(ctx):
+        return ctx
+
+    async def main():
+        register = Register(nowhere, 100, 60, Events(SILENT), fail_open=True)
+        for number in range(30):
+            claim = Claim(f"missed-{number}", "print")
+            assert register.claim(claim) is None
+            register.keep(claim, lambda: ("done", ""), {})
+        register._shared.redis = redis
+
+        def claims(ctx, call):
+            assert register.claim(Claim(ctx["place"], "print")) is None
+            return call(ctx)
+
+        await wrap(endpoint, [claims])({"place": "first"})
+        fresh_redis_server.client.config_resetstat()
+        await asyncio.gather(*[wrap(endpoint, [claims])({"place": f"{number}"}) for number in range(2)])
+        return fresh_redis_server.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    with closing(Redis(fresh_redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        assert asyncio.run(main()) == 20 + 2
+    assert len(fresh_redis_server.keys()) == 30 + 3
+
+
 def test_what_redis_was_not_asked_for_it_need_not_be_told():
     with closing(Redis("redis://127.0.0.1:1", pause=60)) as nowhere:
         register = Register(nowhere, 100, 60, Events(SILENT), fail_open=False)
