@@ -139,6 +139,26 @@ def test_a_server_is_counted_by_its_route_when_the_body_has_been_sent(registry):
     assert one(registry, "formation_requests_in_flight")[1] == 0
 
 
+def test_a_websocket_is_counted_and_not_timed(registry):
+    prometheus(registry)(on_server(**{"fmtn.kind": "websocket", "fmtn.template": "/talk"}), answer(403))
+    assert one(registry, "formation_requests_total")[0]["route"] == "/talk"
+    assert not samples(registry, "formation_request_duration_seconds_count")
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("OK", "ok"), ("NOT_FOUND", "ok"), ("UNAVAILABLE", "failed")])
+def test_a_remote_call_is_counted_by_its_method_and_code(registry, code, outcome):
+    rpc = pytest.importorskip("formation.rpc")
+
+    def endpoint(ctx):
+        ctx["fmtn.res.rpc"] = rpc.Result(code)
+        return ctx
+
+    call = rpc.Call("/shop.Users/Get")
+    prometheus(registry)({"fmtn.side": "client", "fmtn.req.rpc": call, "fmtn.template": call.method}, endpoint)
+    labels = {"side": "client", "kind": "rpc", "origin": "", "route": "/shop.Users/Get", "method": ""}
+    assert one(registry, "formation_requests_total") == ({**labels, "status": code, "outcome": outcome}, 1)
+
+
 def test_neither_a_url_nor_a_made_up_method_becomes_a_label(registry):
     middleware = prometheus(registry)
     middleware(get("https://h/items/secret?token=1", "BREW", None, **{"fmtn.template": "/items/secret"}), answer())
