@@ -68,6 +68,12 @@ def publish(ctx: dict[str, Any]) -> Published | None:
     return current.set(Ambient(request_id, trace, deadline))
 
 
+def forget_deadline() -> None:
+    """Have no deadline from here on in this context: what is done now is done for nobody who waits."""
+    if (outer := current.get()) is not None:
+        current.set(Ambient(outer.request_id, outer.trace, None))
+
+
 def restore(published: Published) -> None:
     """Take back what `publish` has published. In another context than its own there is nothing to take back."""
     try:

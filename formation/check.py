@@ -1,7 +1,7 @@
 """Find the orders of middleware that hurt, and say why they do.
 
-Only names are looked at, and the seconds of `deadline` and `timeout`: no middleware is loaded, and a `retry` of your
-own is one as well. What is not in the tables below is up to you.
+Only names are looked at, and the seconds of `deadline`, of `timeout` and of a client: no middleware is loaded, and a
+`retry` of your own is one as well. What is not in the tables below is up to you.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from warnings import warn
 
-from formation.introspection import name_of
+from formation.introspection import name_of, refuse
 
 OUTSIDE: Final = (
     # outside, inside, what comes of it
@@ -53,11 +53,11 @@ def check(stack: Any, *, stacklevel: int = 1) -> None:
 
     Args:
         stack: a list of middleware, outermost first, or what has one as its ``middleware``: a chain, what `compose`
-            returns, a client.
+            returns, a client, whose own ``timeout`` counts, or its class.
         stacklevel: whose line the warning shows: 1 is the caller's.
 
     Raises:
-        TypeError: it is no such thing.
+        TypeError: it is no such thing, or has something in it that is no middleware.
 
     >>> from warnings import catch_warnings
     >>> from formation.middleware import circuit_breaker, retry, timeout
@@ -89,7 +89,8 @@ def faults(stack: Any) -> list[str]:
     again = [name for name in names if name in AGAIN]
     if len(again) > 1:
         found.append(f"{again[0]} stands outside of {again[1]}: their attempts multiply, three times three are nine")
-    if "retry" in names and "timeout" not in names[names.index("retry") :]:
+    own = _own_timeout(stack)
+    if "retry" in names and "timeout" not in names[names.index("retry") :] and own is None:
         found.append(
             "retry has no timeout inside: one attempt may take all the time there is, and leave none for another"
         )
@@ -97,7 +98,7 @@ def faults(stack: Any) -> list[str]:
         inside = ", ".join(names[names.index("chaos") + 1 :])
         found.append(f"chaos stands outside of {inside}: what is inside never meets what it does")
 
-    total, attempt = _seconds(layers, "deadline", "total"), _seconds(layers, "timeout", "seconds")
+    total, attempt = _seconds(layers, "deadline", "total"), own or _seconds(layers, "timeout", "seconds")
     if total is not None and attempt is not None and total <= attempt:
         found.append(
             f"deadline({total}) ends the call before timeout({attempt}) ends an attempt: the timeout does nothing, "
@@ -108,14 +109,34 @@ def faults(stack: Any) -> list[str]:
 
 def _layers(stack: Any) -> list[Any]:
     """Take the stack, and what is composed in it, apart."""
-    middleware = getattr(stack, "middleware", stack)
+    said = _settings(stack)
+    middleware = getattr(said, "middleware", said)
     if isinstance(middleware, str) or not isinstance(middleware, Iterable):
         message = f"expected a list of middleware, or what has one, got {stack!r}"
         raise TypeError(message)
     layers: list[Any] = []
-    for layer in middleware:
-        layers += _layers(layer) if hasattr(layer, "middleware") else [layer]
+    for at, layer in enumerate((*middleware, *getattr(said, "per_hop", ()))):
+        if hasattr(layer, "middleware"):
+            layers += _layers(layer)
+        else:
+            refuse(layer, at)
+            layers.append(layer)
     return layers
+
+
+def _settings(stack: Any) -> Any:
+    """Return the settings of a client, or of what it sends with; of anything else, itself."""
+    for each in (stack, getattr(stack, "request", None)):
+        if hasattr(found := getattr(each, "settings", None), "middleware"):
+            return found
+    return stack
+
+
+def _own_timeout(stack: Any) -> float | None:
+    """Return the seconds that a client itself gives each wait for bytes."""
+    said = getattr(_settings(stack), "timeout", None)
+    whole = said[1] if isinstance(said, tuple) else said
+    return whole if isinstance(whole, (int, float)) else None
 
 
 def _last(names: list[str], name: str) -> int:

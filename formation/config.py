@@ -17,7 +17,7 @@ from os import PathLike, fspath
 from pkgutil import iter_modules, resolve_name
 from typing import Any, Final, TypeAlias
 
-from formation.conversion import convert, is_scalar, named
+from formation.conversion import convert, is_scalar, masked, named
 from formation.kernel import Composed
 
 Where: TypeAlias = Callable[[str], str]
@@ -80,7 +80,7 @@ def _makers(stacks: Mapping[str, Any], name: str, file: str, within: tuple[str, 
     stack = partial(_joined, file, f"stacks.{name}")
     entries = _only(_table(stacks[name], stack), "middleware", stack)
     if not isinstance(entries, (list, tuple)):
-        raise ConfigError(f"{stack('middleware')}: expected a list of names and tables, got {entries!r}")
+        raise ConfigError(f"{stack('middleware')}: expected a list of names and tables, got {masked(entries)!r}")
     for number, entry in enumerate(entries, 1):
         settings = dict(entry) if isinstance(entry, Mapping) else {"use": entry}
         use = settings.pop("use", None)
@@ -98,7 +98,7 @@ def _makers(stacks: Mapping[str, Any], name: str, file: str, within: tuple[str, 
 
 def _table(said: Any, where: Where) -> Mapping[str, Any]:
     if not isinstance(said, Mapping):
-        raise ConfigError(f"{where('')}: expected a table, got {said!r}")
+        raise ConfigError(f"{where('')}: expected a table, got {masked(said)!r}")
     return said
 
 
@@ -149,7 +149,7 @@ def maker(use: Any, settings: Mapping[str, Any], where: Where, *, key: str = "us
         if name not in takes and not rest:
             raise ConfigError(f"{where(name)}: {use} has no such setting{hint(name, takes)}")
         try:
-            given[name] = convert(value, (takes.get(name) or rest[0]).annotation, is_text=is_text)
+            given[name] = convert(value, (takes.get(name) or rest[0]).annotation, is_text=is_text, name=name)
         except (ValueError, LookupError) as error:
             raise ConfigError(f"{where(name)}: {error}") from error
     try:

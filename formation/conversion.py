@@ -14,7 +14,9 @@ from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from formation.http.headers import REDACTED
 from formation.http.request import Unset
+from formation.http.secrets import SECRETS
 
 _TOLD: Final[dict[Any, str]] = {
     int: "a whole number",
@@ -29,13 +31,14 @@ _MANY: Final = (list, set, frozenset, tuple, Iterable, Collection, Sequence, Abs
 _is_path = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*").fullmatch
 
 
-def convert(value: Any, kind: Any, *, is_text: bool = False) -> Any:
+def convert(value: Any, kind: Any, *, is_text: bool = False, name: str = "") -> Any:
     """Return ``value`` as the annotation ``kind`` asks.
 
     Args:
         value: of TOML's types, or any object; text where ``is_text``.
         kind: an annotation. What has none stays as it is.
         is_text: whether text stands for numbers, and for several values.
+        name: of the setting, or of what stands in a table: errors do not show what is named like a secret.
 
     Raises:
         ValueError: it does not fit.
@@ -54,7 +57,47 @@ def convert(value: Any, kind: Any, *, is_text: bool = False) -> Any:
     try:
         return _reader(kind)(value, kind, is_text=is_text)
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"expected {told(kind)}, got {value!r}") from None
+        raise ValueError(f"expected {told(kind)}, got {masked(value, name)!r}") from None
+    except LookupError:
+        if _is_secret(name):
+            raise LookupError(f"{masked(value, name)!r} cannot be found") from None
+        raise
+
+
+def _is_secret(name: str) -> bool:
+    return name.casefold() in SECRETS or name == "key"  # of `api_key`
+
+
+class _Masked:
+    """What stands in an error in the place of a secret."""
+
+    def __init__(self, value: Any) -> None:
+        self.what = f"[redacted {type(value).__name__}]"
+
+    def __repr__(self) -> str:
+        return self.what
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """Return what may be shown of ``value``, whose name may tell that it is a secret.
+
+    >>> masked({"use": "bearer", "token": 5551212}), masked("Authorization = Bearer s3cret"), masked(7, "key")
+    ({'use': 'bearer', 'token': [redacted int]}, 'Authorization = [redacted]', [redacted int])
+    """
+    if _is_secret(name):
+        return _Masked(value)
+    if isinstance(value, Mapping):
+        return {key: masked(each, str(key)) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(masked, value)]
+    return _assigned(_mask_assigned, value) if isinstance(value, str) else value
+
+
+_assigned = re.compile(r"([^\s=]+)(\s*=\s*)([^\r\n]+)").sub
+
+
+def _mask_assigned(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{REDACTED}" if found[1].casefold() in SECRETS else found[0]
 
 
 def is_scalar(kind: Any) -> bool:
@@ -152,7 +195,10 @@ def _read_pairs(value: Any, kind: Any, *, is_text: bool) -> dict[Any, Any]:
     if is_text:
         lines = [line.split("=", 1) for line in value.strip().splitlines()]
         value = {name.strip(): each.strip() for name, each in lines}
-    return {convert(name, key, is_text=True): convert(each, item, is_text=is_text) for name, each in value.items()}
+    return {
+        convert(name, key, is_text=True): convert(each, item, is_text=is_text, name=name)
+        for name, each in value.items()
+    }
 
 
 def _read_many(value: Any, kind: Any, *, is_text: bool) -> Any:

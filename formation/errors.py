@@ -23,6 +23,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── PagesError                   pages that do not end
     ├── ForeignURLError              a URL of another origin than the client's (also a ValueError)
     ├── BreakerTriggerException      ``trigger_breaker_if`` said so
+    ├── StorageUnavailable           what processes share, such as Redis, does not answer
     └── Rejected                     turned away by ourselves, before the endpoint was asked
         ├── ThrottleRejected
         └── BulkheadRejected
@@ -130,18 +131,21 @@ class StatusError(FormationError):
 class DecodeError(FormationError, ValueError):
     """A body that is not what it should be: it does not parse, or does not have the expected structure.
 
-    ``status_code``, ``content_type``; ``head``: the first 200 bytes; ``problems``: what is wrong, with the path of
-    each field.
+    ``status_code``, ``None`` for a request; ``content_type``; ``head``: the first 200 bytes; ``problems``: what is
+    wrong, with the path of each field.
     """
 
-    def __init__(self, *, status_code: int, content_type: str, head: bytes, problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, status_code: int | None, content_type: str, head: bytes, problems: tuple[str, ...] = ()
+    ) -> None:
         self.status_code = status_code
         self.content_type = content_type
         self.head = head[:200]
         self.problems = problems
         said = "; ".join(problems) or "it does not parse"
+        what = "request" if status_code is None else str(status_code)
         super().__init__(
-            f"cannot decode the body of a {status_code} {content_type or 'without content type'}: {said}; "
+            f"cannot decode the body of a {what} {content_type or 'without content type'}: {said}; "
             f"it starts with {self.head!r}"
         )
 
@@ -158,12 +162,18 @@ class OAuth2Error(FormationError):
 
 
 class BodyTooLarge(FormationError):
-    """A body over the limit. ``limit``: bytes allowed; ``got``: bytes seen, or announced, when it was given up."""
+    """A body over the limit.
 
-    def __init__(self, *, limit: int, got: int) -> None:
+    ``limit``: bytes allowed; ``got``: bytes seen, or announced, when it was given up; ``ratio``: where it is not
+    ``max_body`` that it exceeds but this many times what has come over the wire, else ``None``.
+    """
+
+    def __init__(self, *, limit: int, got: int, ratio: float | None = None) -> None:
         self.limit = limit
         self.got = got
-        super().__init__(f"the body is larger than max_body: {limit} bytes allowed, at least {got} came")
+        self.ratio = ratio
+        rule = "max_body" if ratio is None else f"max_ratio, {ratio:g} times what came"
+        super().__init__(f"the body is larger than {rule}: {limit} bytes allowed, at least {got} came")
 
 
 class BodyConsumed(FormationError):
@@ -219,6 +229,19 @@ class ForeignURLError(FormationError, ValueError):
 
 class BreakerTriggerException(FormationError):
     """Raised by ``trigger_breaker_if`` so that a circuit breaker outside of it counts a failure."""
+
+
+class StorageUnavailable(FormationError):
+    """What processes share does not answer, not in time, or with an error.
+
+    ``name``: which one; ``why``; ``retry_after``: seconds until it is asked again, or ``None``: at once.
+    """
+
+    def __init__(self, name: str, why: str, *, retry_after: float | None = None) -> None:
+        self.name = name
+        self.why = why
+        self.retry_after = retry_after
+        super().__init__(f"{name} is not available: {why}")
 
 
 class Rejected(FormationError):

@@ -10,10 +10,12 @@ import sys
 from functools import lru_cache, partial
 from itertools import pairwise
 from os.path import basename
-from types import CodeType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
+_VARARGS: Final = 0x04  # inspect.CO_VARARGS
+_FACTORIES: Final = "formation.middleware."
 _GENERATOR: Final = 0x20 | 0x200  # inspect.CO_GENERATOR, inspect.CO_ASYNC_GENERATOR
 
 
@@ -46,6 +48,42 @@ def is_generator_function(fn: Any) -> bool:
     while isinstance(fn, (partial, MethodType)):
         fn = fn.func if isinstance(fn, partial) else fn.__func__
     return _has_flag(fn, _GENERATOR)
+
+
+def refuse(layer: Any, at: int) -> None:
+    """Raise a `TypeError` if ``layer``, the one ``at`` that place of a list, is sure to be no middleware.
+
+    >>> def timer(name="timer"):
+    ...     return lambda ctx, call: call(ctx)
+    >>> refuse(timer(), 0)
+    >>> refuse(timer, 0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    TypeError: middleware[0], 'timer' (...), takes no (ctx, call): did you forget to call it, 'timer()'?
+    """
+    if not callable(layer):
+        message = f"middleware[{at}] is no middleware: expected a function (ctx, call) -> ctx, got {layer!r}"
+    elif is_generator_function(layer):
+        message = f"middleware[{at}], {where(layer)}, is a generator: it has to return a context, not to yield"
+    elif _is_factory(layer):
+        called = f"'{name_of(layer)}()'"
+        message = f"middleware[{at}], {where(layer)}, takes no (ctx, call): did you forget to call it, {called}?"
+    else:
+        return
+    raise TypeError(message)
+
+
+def _is_factory(fn: Any) -> bool:
+    """Tell whether ``fn`` is one of ours that makes middleware, or a function that cannot take two arguments."""
+    if type(fn) is not FunctionType:
+        return False
+    if fn.__module__.startswith(_FACTORIES) and "." not in fn.__qualname__:
+        return True
+    code = fn.__code__
+    if hasattr(fn, "__wrapped__") or code.co_flags & _VARARGS:
+        return False
+    needed = code.co_argcount - len(fn.__defaults__ or ())
+    by_name = code.co_kwonlyargcount - len(fn.__kwdefaults__ or ())
+    return not needed <= 2 <= code.co_argcount or by_name > 0
 
 
 def name_of(fn: Any) -> str:

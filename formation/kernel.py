@@ -67,8 +67,8 @@ from formation.introspection import (
     code_of,
     is_coroutine_callable,
     is_coroutine_function,
-    is_generator_function,
     name_of,
+    refuse,
     returns_nothing,
     where,
 )
@@ -577,13 +577,8 @@ def _flat(middleware: Iterable[Any]) -> list[Any]:
     for at, layer in enumerate(middleware):
         if isinstance(layer, Composed):
             layers += layer.middleware
-        elif not callable(layer):
-            message = f"middleware[{at}] is no middleware: expected a function (ctx, call) -> ctx, got {layer!r}"
-            raise TypeError(message)
-        elif is_generator_function(layer):
-            message = f"middleware[{at}], {where(layer)}, is a generator: it has to return a context, not to yield"
-            raise TypeError(message)
         else:
+            refuse(layer, at)
             layers.append(layer)
     return layers
 

@@ -48,7 +48,7 @@ def resilient(
         at_once: calls at a time, for each origin; on a server the limit to begin with. As `bulkhead`.
         rate: calls in a second, for each origin; ``None``: as many as there are. Only a client has one.
         instead: what `fallback` answers where all of it fails; ``None``: the failure. Only a client has one.
-        logger: a structlog logger, or ``None`` for structlog's.
+        logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
 
     Raises:
         ValueError: another ``side``; a server has no ``rate`` and no ``instead``; a number that cannot be.

@@ -34,6 +34,7 @@ from formation.clock import Virtual, virtual
 from formation.http.body import Body
 from formation.http.request import Request
 from formation.http.response import Response
+from formation.http.secrets import SECRETS
 from formation.http.url import redact
 from formation.introspection import is_coroutine_callable, name_of
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, SENSITIVE
@@ -290,10 +291,11 @@ class Rehearsal:
         A body that is no text is to be given to it, as its standard input.
 
         Args:
-            secrets: whether to show them: what Authorization, Cookie and the headers in ``fmtn.sensitive`` say, and the
-                parameters of that name, instead of ``[redacted]``. Nobody knows what is secret in a body.
+            secrets: whether to show them: what Authorization, Cookie, the headers in ``fmtn.sensitive`` and those that
+                are named like secrets say, and the parameters of that name, instead of ``[redacted]``. Nobody knows
+                what is secret in a body.
         """
-        request, hidden = self.request, self.ctx.get(SENSITIVE, ())
+        request, hidden = self.request, SECRETS.union(self.ctx.get(SENSITIVE, ()))
         url, content = request.target, request.content
         words = ["curl"]
         if request.method == "HEAD":

@@ -9,6 +9,7 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from tests.redis_server import RedisServer
 from tests.servers import Scripted, Server
 
 settings.register_profile("formation", deadline=None)  # a law holds on a slow machine, too
@@ -33,6 +34,27 @@ def other_server() -> Iterator[Server]:
 def fresh_server() -> Iterator[Server]:
     """A server for one test, which can count the connections that are open."""
     with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def one_redis_server() -> Iterator[RedisServer]:
+    """The Redis that tests share, one after the other."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(one_redis_server: RedisServer) -> RedisServer:
+    """A Redis that knows nothing yet. It is stopped and paused by nobody."""
+    one_redis_server.flush()
+    return one_redis_server
+
+
+@pytest.fixture
+def fresh_redis_server() -> Iterator[RedisServer]:
+    """A Redis for one test, which may stop it, start it, or make it hang."""
+    with RedisServer() as server:
         yield server
 
 

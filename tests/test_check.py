@@ -9,7 +9,7 @@ import pytest
 
 from formation import compose, lift, reply, wrap
 from formation.check import OUTSIDE, StackWarning, check, faults
-from formation.for_requests import client
+from formation.for_requests import build, client
 from formation.http import Request
 from formation.introspection import name_of
 from formation.middleware import (
@@ -325,3 +325,52 @@ def test_to_check_loads_no_middleware():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "[]"
+
+
+# --- what is none, and clients ---
+
+
+@pytest.mark.parametrize("stack", [[42], ["retry"], [None, retry()], [compose(retry()), 42], [retry]])
+def test_what_is_no_middleware_is_refused(stack):
+    with pytest.raises(TypeError, match=r"middleware\[\d\]"):
+        check(stack)
+
+
+def test_the_timeout_of_a_client_is_one():
+    said = {"base_uri": "https://shop", "middleware": [retry()]}
+
+    @client(timeout=3, **said)
+    class Shop:
+        pass
+
+    @client(**said)
+    class Patient:
+        pass
+
+    for stack in (Shop, Shop(), Shop(timeout=(1, 2)), Patient(timeout=3), build(**said, timeout=3)):
+        assert faults(stack) == []
+    for stack in (Patient, Patient(), Shop(timeout=None), build(**said), build(**said, timeout=(3, None))):
+        assert [fault[:28] for fault in faults(stack)] == ["retry has no timeout inside:"]
+
+
+def test_the_timeout_of_a_client_outdoes_that_of_the_middleware():
+    stack = [deadline(5), timeout(1)]
+    assert faults(stack) == []
+    (fault,) = faults(build(base_uri="https://shop", middleware=stack, timeout=10))
+    assert fault.startswith("deadline(5) ends the call before timeout(10) ends an attempt")
+
+
+def test_what_a_client_does_at_each_hop_is_inside_of_the_rest():
+    said = {"base_uri": "https://shop", "timeout": 3}
+    assert faults(build(middleware=[retry()], per_hop=[circuit_breaker()], **said)) == []
+    (fault,) = faults(build(middleware=[circuit_breaker()], per_hop=[retry()], **said))
+    assert fault.startswith("circuit_breaker stands outside of retry")
+
+
+def test_the_settings_of_an_instance_count():
+    @client(base_uri="https://shop", middleware=[circuit_breaker(), retry()], timeout=3)
+    class Shop:
+        pass
+
+    assert len(faults(Shop)) == 1
+    assert faults(Shop(middleware=[])) == []

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import re
 import sys
+import traceback
 import types
 from pathlib import Path
 from typing import Any
@@ -337,6 +338,31 @@ def test_what_is_wrong_with_an_entry_is_told_with_its_place(entry, message):
     with pytest.raises(ConfigError) as caught:
         one(entry)
     assert str(caught.value) == f"stacks.one, middleware 1 of 1{f' ({use})' if use else ''}{message}"
+
+
+SECRETS = {
+    "a number for a token": {"use": "bearer", "token": 5551212},
+    "what looks like a name": {"use": "bearer", "token": "s3cret:s3cret"},
+    "a list for a password": {"use": "basic", "user": "me", "password": ["s3cret"]},
+    "a number for a key": {"use": "api_key", "key": 5551212},
+    "a header of a wrong type": {"use": "headers", "set": {"Authorization": "s3cret", "X-Page": 7}},
+    "a header that breaks the message": {"use": "headers", "set": {"X-Api-Key": "s3cret\n"}},
+}
+
+
+@pytest.mark.parametrize("entry", SECRETS.values(), ids=SECRETS)
+def test_a_secret_that_does_not_fit_is_not_shown(entry):
+    with pytest.raises(ConfigError) as caught:
+        one(entry)
+    said = "".join(traceback.format_exception(caught.value))
+    assert "redacted" in said
+    assert "s3cret" not in said
+    assert "5551212" not in said
+
+
+def test_a_secret_in_a_stack_that_is_no_list_is_not_shown():
+    with pytest.raises(ConfigError, match=re.escape("got {'use': 'bearer', 'token': [redacted str]}")):
+        load({"stacks": {"a": {"middleware": {"use": "bearer", "token": "s3cret"}}}})
 
 
 def test_an_unknown_middleware_is_told_with_the_nearest():

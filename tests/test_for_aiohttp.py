@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import gzip
 import inspect
 import io
 import json
@@ -135,6 +136,19 @@ async def test_an_endpoint_is_called_with_a_context(server):
     native = ctx[NATIVE]["response"]
     assert (native.status, native.reason, native.version) == (200, "OK", aiohttp.HttpVersion11)
     assert native.headers["Content-Type"] == "application/json"
+    await send.endpoint.close()
+
+
+@in_loop
+async def test_a_gateway_sends_no_header_of_its_own_and_gets_bodies_as_they_come(server):
+    send = wrap(endpoint(raw=True), [])
+    for content in (b"x", [b"x"]):  # on a connection of ours, and by way of a session
+        with server.watch() as seen:
+            request = Request("POST", server.url + "/gzip", headers={"Content-Length": "1"}, content=content)
+            response = (await send({REQ_HTTP: request}))[RES_HTTP]
+        assert gzip.decompress(response.content) == b'{"gzip": true}'
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert {name.lower() for name, _ in seen.requests[0].headers} == {"host", "content-length"}
     await send.endpoint.close()
 
 
@@ -1253,4 +1267,4 @@ async def test_no_wait_blocks_the_event_loop(server):
 
 
 def test_the_edge_shows_its_signature():
-    assert list(inspect.signature(endpoint).parameters) == ["session", "verify", "cert", "proxy"]
+    assert list(inspect.signature(endpoint).parameters) == ["session", "verify", "cert", "proxy", "raw"]

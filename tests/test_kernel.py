@@ -17,7 +17,7 @@ from greenlet import getcurrent
 from hypothesis import given
 from hypothesis import strategies as st
 
-import formation
+import formation.middleware
 from formation import compose, in_async_chain, wrap
 from formation.kernel import AsyncChain, Chain, layer_of, name_of
 
@@ -759,6 +759,48 @@ def test_what_cannot_be_called_is_refused_with_its_index(wrong):
         compose(wrong)
     with pytest.raises(TypeError, match="wrap\\(\\) takes a function of the context to call, got "):
         wrap(wrong)
+
+
+@pytest.mark.parametrize("name", [name for name in formation.middleware.__all__ if name.islower()])
+def test_a_built_in_one_that_was_not_called_is_refused(name):
+    with pytest.raises(TypeError, match=rf"did you forget to call it, '{name}\(\)'\?"):
+        wrap(endpoint, [log, getattr(formation.middleware, name)])
+
+
+def test_what_cannot_take_a_context_and_a_call_is_refused():
+    wrong = [
+        lambda: None,
+        lambda ctx: ctx,
+        lambda name="timer": None,
+        lambda ctx, call, more: ctx,
+        lambda ctx, call, *, more: ctx,
+    ]
+    for each in wrong:
+        with pytest.raises(TypeError, match=r"middleware\[0\], '<lambda>' .*, takes no \(ctx, call\): did you forget"):
+            wrap(endpoint, [each])
+
+
+def test_what_can_take_them_one_way_or_another_is_not():
+    class Method:
+        def log(self, ctx, call):
+            return call(ctx)
+
+    @wraps(len)
+    def decorated(*args):
+        return log(*args)
+
+    fine = [
+        lambda ctx, call: call(ctx),
+        lambda ctx, call, more=3: call(ctx),
+        lambda ctx, call=None: call(ctx),
+        lambda ctx, *args, more=3: args[0](ctx),
+        Method().log,
+        partial(lambda more, ctx, call: call(ctx), 3),
+        decorated,
+        Mock(side_effect=log),
+    ]
+    for each in fine:
+        assert wrap(endpoint, [each])({"n": 1})["n"] == 1
 
 
 def test_generator_functions_are_refused():

@@ -1,5 +1,5 @@
+import asyncio
 import inspect
-import logging
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from formation import stacks
+from formation import compose, stacks
 from formation.check import OUTSIDE, faults
+from formation.clock import Virtual, virtual
+from formation.errors import CircuitOpenError, ConnectError, DeadlineExceeded
+from formation.http import Request
 from formation.introspection import name_of
 from formation.middleware import retry
 from formation.stacks import resilient
+from formation.testing import script
 from tests.client import edges as clients
-from tests.middleware.worlds import every_lift
+from tests.middleware.worlds import every_lift, every_world
 from tests.server import edges as servers
 from tests.server.edges import Reply, Sent
 
@@ -104,9 +108,9 @@ def test_what_cannot_be_is_refused_when_the_stack_is_made(arguments, said):
         resilient(**arguments)
 
 
-def test_a_logger_of_another_kind_is_refused_when_the_stack_is_made():
-    with pytest.raises(TypeError, match="expected a structlog logger"):
-        resilient(logger=logging.getLogger("shop"))
+def test_what_is_no_logger_is_refused_when_the_stack_is_made():
+    with pytest.raises(TypeError, match="expected a logger"):
+        resilient(logger="shop")
 
 
 def test_the_page_has_the_stacks_and_the_orders_that_hurt_as_they_are():
@@ -186,3 +190,100 @@ def test_a_function_is_tried_again_and_then_answered_for(lifted):
         "fallback.used",
         "response.call",
     ]
+
+
+# --- the line that ends a call ---
+
+
+@pytest.fixture
+def clock():
+    token = virtual.set(Virtual(1))
+    yield virtual.get()
+    virtual.reset(token)
+
+
+def ended(world, stack, steps, calls=1, **more):
+    """The outcome of the last of the calls, and the line that ends it."""
+    endpoint, middleware = script(steps), compose(*stack)
+    for _ in range(calls):
+        ctx = {"fmtn.req.http": Request("GET", "https://h/"), "fmtn.state": {}, **more}
+        with capture_logs() as lines:
+            out = world(middleware, ctx, endpoint)
+    (line,) = [line for line in lines if "outcome" in line]
+    return out, line
+
+
+def said(line):
+    return tuple(line[name] for name in ("event", "outcome", "attempts", "breaker"))
+
+
+@every_world
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_of_a_success_it_says_how_many_attempts_it_took_and_how_long_was_slept(world, clock, failures):
+    out, line = ended(world, resilient(), [503] * failures + [200])
+    assert said(line) == ("response.http", "ok", failures + 1, "closed")
+    assert line["slept"] == pytest.approx(sum(clock.slept), abs=0.001)
+    assert len(out["fmtn.attempts"]) == failures + 1
+
+
+@every_world
+def test_of_attempts_that_are_used_up(world, clock):
+    _, line = ended(world, resilient(), [503] * 3)
+    assert said(line) == ("response.http", "failed", 3, "closed")
+    error, line = ended(world, resilient(), [ConnectError("no")] * 3)
+    assert said(line) == ("failure.http", "failed", 3, "closed")
+    assert isinstance(error, ConnectError)
+
+
+@every_world
+def test_of_a_circuit_that_opens_and_one_that_is_open(world, clock):
+    stack = resilient()
+    _, line = ended(world, stack, [503] * 5, calls=2)
+    assert said(line) == ("response.http", "failed", 3, "open")
+    error, line = ended(world, stack, [])
+    assert said(line) == ("failure.http", "rejected", 1, "open")
+    assert isinstance(error, CircuitOpenError)
+
+
+@every_world
+def test_of_a_deadline_that_has_passed_before_the_first_attempt_and_after_it(world, clock):
+    error, line = ended(world, resilient(), [], **{"fmtn.deadline": 0.0})
+    assert (line["outcome"], line["attempts"], line["slept"]) == ("deadline", 0, 0)
+    assert isinstance(error, DeadlineExceeded)
+
+    def late(ctx, call):
+        clock.advance(60)
+        raise DeadlineExceeded("the deadline has passed")
+
+    _, line = ended(world, [*resilient(), late], [])
+    assert said(line) == ("failure.http", "deadline", 1, "closed")
+
+
+@every_world
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_of_a_call_that_is_cancelled_in_an_attempt_or_in_a_pause(world, clock, error):
+    def cancel(*args):
+        raise error
+
+    _, line = ended(world, [*resilient(), cancel], [])
+    assert said(line) == ("cancelled.http", "cancelled", 1, "closed")
+    paused = [retry(sleep=cancel) if name_of(layer) == "retry" else layer for layer in resilient()]
+    _, line = ended(world, paused, [503])
+    assert (line["event"], line["outcome"], line["attempts"], line["slept"]) == ("cancelled.http", "cancelled", 1, 0)
+
+
+@every_world
+def test_of_an_answer_in_place_of_a_failure(world, clock):
+    out, line = ended(world, resilient(instead="of yesterday"), [503] * 3)
+    assert said(line) == ("response.http", "degraded", 3, "closed")
+    assert out["fmtn.res.http"].status_code == 200
+
+
+@every_lift
+def test_of_a_function(lifted, clock):
+    def stock():
+        raise ConnectionError("nobody there")
+
+    with capture_logs() as lines, pytest.raises(ConnectionError):
+        lifted(resilient(), stock)
+    assert said(lines[-1]) == ("failure.call", "failed", 3, "closed")

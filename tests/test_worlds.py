@@ -33,6 +33,7 @@ from formation.middleware import (
     headers,
     hedge,
     hide_server,
+    idempotency,
     idempotency_key,
     load_shed,
     oauth2_client_credentials,
@@ -78,6 +79,7 @@ CASES = {
     "headers": (lambda: [headers({"X-A": "1"}, remove=["X-B"])], [200], []),
     "hedge": (lambda: [hedge()], [200, ConnectError("no")], []),
     "hide_server": (lambda: [hide_server()], [200], []),
+    "idempotency": (lambda: [idempotency(methods=["GET"])], [200, ConnectError("no")], []),  # it is for servers
     "idempotency_key": (lambda: [idempotency_key(keygen=iter("abcd").__next__, methods=["GET"])], [200, 503], []),
     "load_shed": (lambda: [load_shed()], [200, ConnectError("no")], []),
     "oauth2_client_credentials": (

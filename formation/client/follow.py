@@ -14,6 +14,7 @@ from formation.bridge import await_
 from formation.errors import TooManyRedirects
 from formation.http.cookies import cookie_header, keep
 from formation.http.redirects import next_hop
+from formation.http.secrets import SECRETS
 from formation.http.url import redact
 from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE
 
@@ -54,7 +55,7 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
                     break
                 response.close()
                 if len(history) == limit:
-                    raise TooManyRedirects(limit=limit, url=hop.url)  # noqa: TRY301  it is told where it happened, too
+                    raise TooManyRedirects(limit=limit, url=_shown(hop.url, ctx))  # noqa: TRY301  it is told where it happened, too
                 hop.rewind()
                 history.append(response)
                 ctx[REQ_HTTP] = request = hop
@@ -62,7 +63,7 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
         except Exception as error:
             if history:
                 tell(error, request, ctx.get(RES_HTTP))
-                error.add_note(f"redirect {len(history)}, to {redact(request.url)}")
+                error.add_note(f"redirect {len(history)}, to {_shown(request.url, ctx)}")
                 ctx[REQ_HTTP] = first  # above it a call is one call
             raise
         if history:
@@ -138,3 +139,7 @@ def authorize(request: Request) -> None:
             message = "a user name for basic authentication has no ':' (RFC 7617, 2)"
             raise ValueError(message)
         request.headers["Authorization"] = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _shown(url: str, ctx: Ctx) -> str:
+    return redact(url, SECRETS.union(ctx.get(SENSITIVE, ())))

@@ -439,7 +439,7 @@ class _Exchange:
         if has_body(self._request, response):
             self._tally = Tally(response.headers)
         self._has_trailers = message.get("trailers", False)
-        self._unpack = unpacking(response.headers)
+        self._unpack = unpacking(response.headers, self._request)
         self._response = response
         self._tell()
 

@@ -234,7 +234,7 @@ class _Answer:
         except BaseException:
             self.close()
             raise
-        self._unpack = unpacking(headers)
+        self._unpack = unpacking(headers, request)
         body = Body(self, limit=limit)
         response.receive(body if request.extensions.get("stream") else body.read())
         return response

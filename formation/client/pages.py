@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from formation.client.responses import Result
 from formation.errors import ForeignURLError, PagesError
 from formation.http.redirects import target
+from formation.http.secrets import SECRETS
 from formation.http.url import origin, redact, same_origin
 from formation.keys import SENSITIVE
 
@@ -138,7 +139,7 @@ class Turning:
         # A redirect may have led elsewhere: relative URLs are relative to there, but the origin is that of the call.
         base = result.url or result.request.url
         url = target(base, named)
-        hidden = result.ctx.get(SENSITIVE, ())
+        hidden = SECRETS.union(result.ctx.get(SENSITIVE, ()))
         if url is None or not same_origin(result.request.url, url):
             error: FormationError = ForeignURLError(
                 url=redact(url or named, hidden),

@@ -166,6 +166,8 @@ class BaseSender:
         extensions = {"stream": get("stream", False), "max_body": settings.max_body}
         if not home:
             extensions["away"] = True
+        if self._jar is not None:
+            extensions["jar"] = self._jar  # for who has to know whose answer it is; its cookies are sent further in
         request = Request(
             method,
             url,

@@ -1,65 +1,58 @@
 """Undo the content encoding of a body that comes in pieces, and see to it that its end has come, too.
 
 Libraries take a gzip body that is cut off for a whole one where its Content-Length is met, as it is behind a proxy that
-has stored half of it; and httpx drops all but the first member. So gzip is undone here wherever a library lets us.
+has stored half of it; httpx drops all but the first member, and unpacks all of a piece of 64 KiB at once, which zstd
+makes 2 GiB of. So what we know ourselves is undone here, wherever a library lets us.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Final
 
-from formation.client import wire
 from formation.errors import ProtocolError
+from formation.http.codings import Limits, Undecodable, can_unpack, codings_of, unpacker_of, within_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
-_GZIP: Final = frozenset({"gzip", "x-gzip"})
-_OF_ZLIB: Final = _GZIP | {"deflate"}
+    from formation.http import Request
+
+LIMITS: Final = "unpack"
+"""Among the extensions of a request: a `formation.http.codings.Limits`, which an edge that unpacks keeps to."""
 
 
-def is_gzip(headers: Mapping[str, str]) -> bool:
-    """Tell whether it is gzip, and nothing else besides."""
-    return _encoding(headers) in _GZIP
+def is_ours(headers: Mapping[str, str]) -> bool:
+    """Tell whether there is a content encoding, and it is undone here."""
+    codings = codings_of(headers.get("Content-Encoding", ""))
+    return bool(codings) and can_unpack(codings)
 
 
-def unpacking(headers: Mapping[str, str]) -> Callable[[bytes], Iterator[bytes]]:
-    """Return what undoes the content encoding, if it is one of the standard library's.
+def keeps_limits(request: Request) -> Limits | None:
+    """Return the limits for what comes of ``request``, if there are any, and say that it comes unpacked."""
+    limits: Limits | None = request.extensions.get(LIMITS)
+    if limits is not None:
+        limits.are_kept = True
+    return limits
 
-    It makes of a chunk pieces that are no larger than `wire.CHUNK`, however much they unpack to; of ``b""``, the end.
-    It raises a `ProtocolError` for what is no such encoding, or ends before its time.
+
+def unpacking(headers: Mapping[str, str], request: Request | None = None) -> Callable[[bytes], Iterator[bytes]]:
+    """Return what undoes the content encoding, if it is one that is known here.
+
+    It makes of a chunk pieces that are no larger than about `formation.http.codings.PIECE`, however much they unpack
+    to; of ``b""``, the end. It raises a `ProtocolError` for what is no such encoding, or ends before its time, and a
+    `BodyTooLarge` for what unpacks to more than the `LIMITS` of the request let it.
     """
-    return _unpacking() if _encoding(headers) in _OF_ZLIB else lambda chunk: iter((chunk,) if chunk else ())
+    limits = None if request is None else keeps_limits(request)
+    if not is_ours(headers):
+        return lambda chunk: iter((chunk,) if chunk else ())
+    unpack = unpacker_of(codings_of(headers["Content-Encoding"]))
+    if limits is not None:
+        unpack = within_ratio(unpack, limits.max_ratio)
 
-
-def _encoding(headers: Mapping[str, str]) -> str:
-    return headers.get("Content-Encoding", "").strip().lower()
-
-
-def _unpacking() -> Callable[[bytes], Iterator[bytes]]:
-    inflate, begun = zlib.decompressobj(_GZIP_OR_ZLIB), False
-
-    def unpack(chunk: bytes) -> Iterator[bytes]:
-        nonlocal inflate, begun
-        begun = begun or bool(chunk)
+    def translated(chunk: bytes) -> Iterator[bytes]:
         try:
-            for at in range(0, len(chunk), wire.CHUNK):
-                rest = chunk[at : at + wire.CHUNK]  # what is left of a larger one would be copied for each piece
-                while rest:
-                    if inflate.eof:  # another member (RFC 1952, 2.2), or padding
-                        if rest[0] != 0x1F:
-                            break
-                        inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-                    if piece := inflate.decompress(rest, wire.CHUNK):
-                        yield piece
-                    rest = inflate.unconsumed_tail or inflate.unused_data
-            if not chunk and (piece := inflate.flush()):
-                yield piece
-        except zlib.error as error:
-            raise ProtocolError(f"the body is not what Content-Encoding says: {error}") from error
-        if not chunk and begun and not inflate.eof:
-            raise ProtocolError("the body ends before what Content-Encoding says does: it has been cut off")
+            yield from unpack(chunk)
+        except Undecodable as error:
+            raise ProtocolError(str(error)) from error
 
-    return unpack
+    return translated

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """What is sent once more where a kept connection turns out to be dead (RFC 9110, 9.2.2): what a session repeats."""
 
-_ENCODINGS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[aiohttp.hdrs.ACCEPT_ENCODING]  # what its parser can undo
-
 _parts = re.compile(r"(https?://[^/?#@]+)([/?][^#]*|)(?:#.*)?").fullmatch
 _SITES: Final = 1024  # origins whose names are kept: more than a service talks to
 
@@ -68,7 +66,7 @@ class Direct:
     def __init__(self, session: aiohttp.ClientSession, defaults: list[tuple[str, str]]) -> None:
         self._session = session
         self._connector: Any = session.connector
-        self._defaults = [*defaults, ("Accept-Encoding", _ENCODINGS)]
+        self._defaults = defaults
         self._sites: dict[str, tuple[aiohttp.ClientRequest, list[tuple[str, str]]]] = {}
         self._kept: WeakSet[Any] = WeakSet()  # the protocols of connections that have served
 
@@ -147,7 +145,8 @@ async def _exchange(connection: Connection, method: str, sent: bytes, patience: 
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None or transport.is_closing():
             raise aiohttp.ClientConnectionResetError("the connection was closed meanwhile")  # noqa: TRY301
-        protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True)
+        # Encodings are for `formation.client.unpacking` to undo, which knows when a body has been cut off.
+        protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, auto_decompress=False)
         transport.write(sent)
         # One timer for the head: the protocol's own is set anew with each piece that comes, which small answers feel.
         late = None if patience is None else asyncio.get_running_loop().call_later(patience, _give_up, protocol)

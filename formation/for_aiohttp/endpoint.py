@@ -17,10 +17,12 @@ from yarl import URL
 
 from formation import errors
 from formation.client import wire
+from formation.client.unpacking import keeps_limits
 from formation.for_aiohttp.bodies import Upload
 from formation.for_aiohttp.direct import Direct
 from formation.for_aiohttp.messages import received, translated
 from formation.http import UNSET, Request
+from formation.http.codings import available
 from formation.http.headers import SENSITIVE as SECRETS
 from formation.http.url import origin
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS: Final = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
 _SKIPPED: Final = ("User-Agent", "Accept", "Content-Type")  # what aiohttp would add by itself
+_ENCODINGS: Final = ("Accept-Encoding", ", ".join(available()))
 
 
 @lru_cache(maxsize=64)
@@ -50,6 +53,7 @@ class Endpoint:
     """What `endpoint` returns: takes a context with a request, sends it, and puts the response into the context."""
 
     __name__ = "aiohttp"
+    unpacks = False  # whether it is for us to undo encodings
 
     async def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
@@ -66,7 +70,8 @@ class Endpoint:
             if isinstance(data, Upload) and data.failed is not None:
                 raise data.failed  # noqa: B904  of the body itself; what aiohttp made of it is the context
             raise translated(error, deadline) from error
-        ctx[RES_HTTP] = await received(native, request, deadline, perf_counter() - started)
+        elapsed = perf_counter() - started
+        ctx[RES_HTTP] = await received(native, request, deadline, elapsed, is_ours=self.unpacks)
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
@@ -87,8 +92,10 @@ class _Pool(NamedTuple):
 class _Pooled(Endpoint):
     """Connections of our own, a pool for each event loop, which closes it at its end if nobody has before."""
 
-    def __init__(self, *, verify: bool | ssl.SSLContext, proxy: str | None) -> None:
+    def __init__(self, *, verify: bool | ssl.SSLContext, proxy: str | None, raw: bool) -> None:
         self._verify = verify
+        self.unpacks = not raw
+        self._defaults = [] if raw else [*_DEFAULTS, _ENCODINGS]
         self._proxy_for = _proxies(proxy)
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
         self._inherited: dict[asyncio.AbstractEventLoop, _Pool] = {}  # from the parent process
@@ -104,7 +111,7 @@ class _Pooled(Endpoint):
         return await pool.session.request(
             request.method,
             URL(request.target, encoded=True),
-            headers=wire.headers(request, _DEFAULTS, request.body.length),
+            headers=wire.headers(request, self._defaults, request.body.length),
             data=data,
             allow_redirects=False,
             timeout=_timeout(*seconds) if deadline is None else _until(deadline, *seconds),
@@ -119,10 +126,12 @@ class _Pooled(Endpoint):
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._verify),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SKIPPED,
+            skip_auto_headers=(*_SKIPPED, "Accept-Encoding"),
+            auto_decompress=False,  # we do
         )
         keeper = _keep(session, ref(self))
-        pool = self._pools[asyncio.get_running_loop()] = _Pool(session, Direct(session, _DEFAULTS), keeper)
+        direct = Direct(session, self._defaults)
+        pool = self._pools[asyncio.get_running_loop()] = _Pool(session, direct, keeper)
         await anext(keeper)  # which does not wait: nobody opens another one meanwhile
         return pool
 
@@ -177,6 +186,8 @@ class _Sessioned(Endpoint):
         self, request: Request, data: Any, seconds: wire.Seconds, deadline: float | None
     ) -> aiohttp.ClientResponse:
         session, how = self._session, dict[str, Any]()
+        if session.auto_decompress:
+            keeps_limits(request)
         if request.timeout is UNSET:
             seconds = session.timeout.sock_connect, session.timeout.sock_read
         if deadline is not None:
@@ -219,6 +230,7 @@ def endpoint(
     verify: bool | str | ssl.SSLContext = True,
     cert: str | tuple[str, str] | None = None,
     proxy: str | None = None,
+    raw: bool = False,
 ) -> Endpoint:
     """Make what sends, on aiohttp: ``wrap(endpoint(), middleware=[…])``, or the setting ``endpoint=`` of a client.
 
@@ -229,6 +241,8 @@ def endpoint(
         verify: whether to check certificates, a CA bundle's path, or an SSL context; for our sessions.
         cert: the client's certificate, a path or a pair (certificate, key); for our sessions.
         proxy: a proxy's URL; ``None``: those of the environment, read once; for our sessions.
+        raw: whether to send no header of our own but Host and what frames the body, and to leave the bodies of
+            responses encoded as they come, which is what a gateway passes on; for our sessions.
 
     Raises:
         TypeError: ``session`` is none of aiohttp.
@@ -236,7 +250,7 @@ def endpoint(
         OSError: ``verify`` or ``cert`` is no file that can be read.
     """
     if session is None:
-        return _Pooled(verify=_context(verify, cert), proxy=proxy)
+        return _Pooled(verify=_context(verify, cert), proxy=proxy, raw=raw)
     if not isinstance(session, aiohttp.ClientSession):
         message = f"expected an aiohttp.ClientSession, got {session!r}"
         raise TypeError(message)

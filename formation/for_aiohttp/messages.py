@@ -10,6 +10,7 @@ import aiohttp
 from formation import errors
 from formation.client import wire
 from formation.client.settings import MAX_BODY
+from formation.client.unpacking import unpacking
 from formation.clock import monotonic
 from formation.http import Body, Headers, Request, Response
 from formation.http.response import received as made
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from formation.for_aiohttp.direct import Answer
+    from formation.http.codings import Unpack
 
     Native: TypeAlias = aiohttp.ClientResponse | Answer
 
@@ -36,13 +38,16 @@ def head(native: Native, request: Request, elapsed: float) -> Response:
     return made(native.status, headers, native.reason or "", request, elapsed)
 
 
-async def received(native: Native, request: Request, deadline: float | None, elapsed: float) -> Response:
-    """Make the response of ours: whole, unless the request asks for a stream."""
+async def received(
+    native: Native, request: Request, deadline: float | None, elapsed: float, *, is_ours: bool = False
+) -> Response:
+    """Make the response of ours: whole, unless the request asks for a stream; ``is_ours``: aiohttp unpacks nothing."""
     response = head(native, request, elapsed)
     limit: int | None = request.extensions.get("max_body", MAX_BODY)
+    unpack = unpacking(response.headers, request) if is_ours and "Content-Encoding" in response.headers else None
     if request.extensions.get("stream"):
-        response.receive(Body(Stream(native, deadline), limit=limit))
-    elif native.content.is_eof() and (limit is None or native.content.total_bytes <= limit):
+        response.receive(Body(Stream(native, deadline, unpack=unpack), limit=limit))
+    elif unpack is None and native.content.is_eof() and (limit is None or native.content.total_bytes <= limit):
         response.receive(_whole(native, deadline))  # the usual case: it is all there, and not too large
     else:
         try:
@@ -50,7 +55,7 @@ async def received(native: Native, request: Request, deadline: float | None, ela
         except errors.BodyTooLarge:
             native.close()
             raise
-        response.receive(await Body(Stream(native, deadline), limit=limit).aread())
+        response.receive(await Body(Stream(native, deadline, unpack=unpack), limit=limit).aread())
     return response
 
 
@@ -66,8 +71,10 @@ def _whole(native: Native, deadline: float | None) -> bytes:
 class Stream:
     """The body of a response as it comes from the connection, decoded from its content encoding."""
 
-    def __init__(self, native: Native, deadline: float | None, *, is_timed: bool | None = None) -> None:
-        self.native, self.deadline = native, deadline
+    def __init__(
+        self, native: Native, deadline: float | None, *, is_timed: bool | None = None, unpack: Unpack | None = None
+    ) -> None:
+        self.native, self.deadline, self.unpack = native, deadline, unpack
         if is_timed is None:
             is_timed = isinstance(native, aiohttp.ClientResponse)  # by the session, which knows of the deadline
         self.is_timed = is_timed or deadline is None
@@ -76,7 +83,10 @@ class Stream:
         content = self.native.content
         try:
             while chunk := await (content.readany() if self.is_timed else self._readany()):
-                yield chunk
+                for piece in (chunk,) if self.unpack is None else self.unpack(chunk):
+                    yield piece
+            for piece in () if self.unpack is None else self.unpack(b""):
+                yield piece
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: the session has been closed
             if isinstance(error, errors.FormationError):
                 raise

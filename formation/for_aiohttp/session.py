@@ -13,6 +13,7 @@ from yarl import URL
 from formation import errors
 from formation.client import wire
 from formation.client.settings import MAX_BODY
+from formation.client.unpacking import keeps_limits
 from formation.for_aiohttp.bodies import NativeUpload, Upload
 from formation.for_aiohttp.messages import Stream, head, received_headers, translated
 from formation.http import Body, Request
@@ -73,6 +74,8 @@ async def _exchange(ctx: Ctx, /) -> Ctx:
         if isinstance(request.body, Upload) and request.body.failed is not None:
             raise request.body.failed  # noqa: B904
         raise translated(error, deadline) from error
+    if request.session.auto_decompress:
+        keeps_limits(seen)
     native["response"] = response
     native["responses"].append(response)
     answer = ctx[RES_HTTP] = head(response, seen, perf_counter() - started)

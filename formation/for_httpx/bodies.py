@@ -7,22 +7,25 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from formation.client import wire
-from formation.client.unpacking import is_gzip, unpacking
+from formation.client.unpacking import is_ours, unpacking
 from formation.for_httpx.library import translating, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 
+    from formation.http import Request
+
 
 class Download:
     """The body of a response as it comes from the connection, decoded from its content encoding."""
 
-    def __init__(self, native: Any, deadline: float | None, library: Any) -> None:
+    def __init__(self, native: Any, deadline: float | None, library: Any, request: Request) -> None:
         self.native, self.deadline, self.library = native, deadline, library
+        self.request = request
 
     def is_ours_to_unpack(self) -> bool:
-        """Tell whether the body is gzip, and no hook of a client has read it."""
-        return is_gzip(self.native.headers) and not self.native.is_stream_consumed
+        """Tell whether we know its encoding, and no hook of a client has read it."""
+        return is_ours(self.native.headers) and not self.native.is_stream_consumed
 
 
 class SyncDownload(Download):
@@ -39,7 +42,7 @@ class SyncDownload(Download):
         if not self.is_ours_to_unpack():
             yield from self.native.iter_bytes()
             return
-        unpack = unpacking(self.native.headers)
+        unpack = unpacking(self.native.headers, self.request)
         for chunk in chain(self.native.iter_raw(), (b"",)):
             yield from unpack(chunk)
 
@@ -67,7 +70,7 @@ class AsyncDownload(Download):
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         is_ours = self.is_ours_to_unpack()
-        unpack = unpacking(self.native.headers)
+        unpack = unpacking(self.native.headers, self.request)
         async with aclosing(self.native.aiter_raw() if is_ours else self.native.aiter_bytes()) as chunks:
             async for chunk in chunks:
                 for piece in unpack(chunk) if is_ours else (chunk,):

@@ -120,7 +120,7 @@ class Endpoint(_Sending):
                 native.request = made
             else:
                 native = self._brought.send(made, **self._brought_how(request))
-        download = SyncDownload(native, deadline, self._library)
+        download = SyncDownload(native, deadline, self._library, request)
         response = Received(download, request, perf_counter() - started)
         response.url = request.target
         try:
@@ -165,7 +165,7 @@ class AsyncEndpoint(_Sending):
                 native.request = made
             else:
                 native = await within(deadline, self._brought.send, made, **self._brought_how(request))
-        download = AsyncDownload(native, deadline, self._library)
+        download = AsyncDownload(native, deadline, self._library, request)
         response = Received(download, request, perf_counter() - started)
         response.url = request.target
         try:

@@ -62,7 +62,8 @@ class Transport(httpx.BaseTransport):
         started = perf_counter()
         with translating(library, deadline):
             native = self._inner.of(library).handle_request(made)
-        return passing.received(ctx, SyncDownload(native, deadline, library), made, perf_counter() - started)
+        download = SyncDownload(native, deadline, library, ctx[REQ_HTTP])
+        return passing.received(ctx, download, made, perf_counter() - started)
 
     def close(self) -> None:
         """Close what sends; called by the client."""
@@ -110,7 +111,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         started = perf_counter()
         with translating(library, deadline):
             native = await (send(made) if deadline is None else within(deadline, send, made))
-        return passing.received(ctx, AsyncDownload(native, deadline, library), made, perf_counter() - started)
+        download = AsyncDownload(native, deadline, library, ctx[REQ_HTTP])
+        return passing.received(ctx, download, made, perf_counter() - started)
 
     async def aclose(self) -> None:
         """Close what sends; called by the client."""

@@ -11,7 +11,7 @@ from requests.structures import CaseInsensitiveDict
 
 from formation import errors
 from formation.client import wire
-from formation.client.unpacking import is_gzip, unpacking
+from formation.client.unpacking import is_ours, unpacking
 from formation.http import Body, Headers, Request, Response
 from formation.http.response import received as made
 
@@ -77,13 +77,13 @@ class Stream:
                 return
             # A stream wants bytes as soon as they come; for a whole body fewer and larger pieces are faster.
             read = raw.read1 if self.request.extensions.get("stream") or self.deadline is not None else raw.read
-            is_ours = is_gzip(raw.headers) and not raw.tell()  # else a hook has begun to read, and so to unpack
-            unpack = unpacking(raw.headers)
-            while chunk := read(wire.CHUNK, decode_content=not is_ours):
-                yield from unpack(chunk) if is_ours else (chunk,)
+            ours = is_ours(raw.headers) and not raw.tell()  # else a hook has begun to read, and so to unpack
+            unpack = unpacking(raw.headers, self.request)
+            while chunk := read(wire.CHUNK, decode_content=not ours):
+                yield from unpack(chunk) if ours else (chunk,)
                 if self.deadline is not None and monotonic() >= self.deadline:  # our own connections see to it, too
                     raise errors.DeadlineExceeded("the deadline has passed while the body was read")
-            yield from unpack(b"") if is_ours else ()
+            yield from unpack(b"") if ours else ()
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error, self.deadline) from error
 

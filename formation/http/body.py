@@ -85,6 +85,7 @@ class Body:
         "_reader",
         "_source",
         "_stream",
+        "_watchers",
         "limit",
     )
 
@@ -98,6 +99,7 @@ class Body:
         self._stream: Any = None  # the async iterator that is pulled
         self._behind: tuple[Body, ...] = (source,) if isinstance(source, Body) else ()  # closed with this one
         self._maps: list[tuple[Callable[[bytes], bytes], Callable[[], bytes] | None]] = []
+        self._watchers: tuple[Callable[[bytes], object], ...] = ()
         self._hooks: list[OnClose] = []
         self._message: ref[Message] | None = None
         self._count = 0
@@ -110,7 +112,7 @@ class Body:
     @property
     def native(self) -> Any:
         """The source as it was given, as long as nothing is done to it; else ``None``."""
-        if self._maps or self._reader or self._over:
+        if self._maps or self._watchers or self._reader or self._over:
             return None
         return self._source.native if isinstance(self._source, Body) else self._source
 
@@ -246,6 +248,24 @@ class Body:
             message.body_changed(self.length)
         return self
 
+    def watch(self, fn: Callable[[bytes], object]) -> None:
+        """Show ``fn`` each chunk that comes out, as it does; the body and its message stay as they are.
+
+        A watcher that raises stops the body. What is in memory is not shown: `read` has it at once.
+
+        Raises:
+            BodyConsumed: it has been iterated, as a stream, or closed.
+
+        >>> body, seen = Body([b"hello ", b"world"]), []
+        >>> body.watch(seen.append)
+        >>> body.read(), seen
+        (b'hello world', [b'hello ', b'world'])
+        """
+        if not isinstance(self._source, bytes):
+            if self._reader or self._over:
+                raise self._consumed()
+            self._watchers += (fn,)
+
     def on_close(self, hook: OnClose) -> None:
         """Call ``hook(count, error)`` once when the body has ended; at once if it has ended already.
 
@@ -291,8 +311,8 @@ class Body:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a host that pushes the chunks has to show them here: there is a map, or a hook."""
-        return bool(self._maps or self._hooks)
+        """Whether a host that pushes the chunks has to show them here: there is a map, a hook, or a watcher."""
+        return bool(self._maps or self._hooks or self._watchers)
 
     def push(self, chunk: bytes) -> bytes:
         """Return what comes out for a chunk that goes in; it may be empty.
@@ -334,6 +354,8 @@ class Body:
         """Be ``content``: somebody has read the source for us."""
         self._count = len(content)
         if not self._over:
+            for watcher in self._watchers:
+                watcher(content)
             self._shut(None)
         self._keep(content)
 
@@ -391,6 +413,9 @@ class Body:
         for fn, _ in self._maps:
             mapped = _bytes(fn(mapped), fn)
         self._count += len(mapped)
+        if mapped:
+            for watcher in self._watchers:
+                watcher(mapped)
         return mapped
 
     def _flushed(self) -> bytes:
@@ -403,6 +428,9 @@ class Body:
             if finish is not None:
                 carry += _bytes(finish(), finish)
         self._count += len(carry)
+        if carry:
+            for watcher in self._watchers:
+                watcher(carry)
         return carry
 
     def _shut(self, error: BaseException | None) -> None:

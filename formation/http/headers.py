@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
 from multidict import CIMultiDict, istr
 
+from formation.http.secrets import SECRETS, folded
+
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 T = TypeVar("T")
@@ -151,11 +153,11 @@ class Headers(CIMultiDict[str]):
 
     def redacted(self, sensitive: Iterable[str] = ()) -> dict[str, str]:
         """Return a dict for logs, in which the values of sensitive headers are ``[redacted]``."""
-        hidden = SENSITIVE.union(name.lower() for name in sensitive)
-        return {str(name): REDACTED if name.lower() in hidden else self[name] for name in self}
+        hidden = folded(frozenset(sensitive))
+        return {str(name): REDACTED if _is_hidden(name.lower(), hidden) else self[name] for name in self}
 
     def __repr__(self) -> str:
-        return f"<Headers {self.redacted()}>"
+        return f"<Headers {self.redacted(SECRETS)}>"
 
     def __reduce__(self) -> Any:
         return Headers.received, ([(str(name), value) for name, value in self.items()],)
@@ -164,6 +166,10 @@ class Headers(CIMultiDict[str]):
 
         def copy(self) -> Headers:
             """Return headers of their own with the same lines."""
+
+
+def _is_hidden(name: str, hidden: frozenset[str]) -> bool:
+    return name in SENSITIVE or name in hidden
 
 
 def checked(fields: HeadersLike) -> list[tuple[str, str]]:
@@ -252,7 +258,7 @@ def _pair(line: Any) -> tuple[str, str]:
 
 
 def _shown(name: str, value: object) -> str:
-    return REDACTED if name.lower() in SENSITIVE else repr(value)
+    return REDACTED if _is_hidden(name.lower(), SECRETS) else repr(value)
 
 
 def _is_latin1(value: str) -> bool:

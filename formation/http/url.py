@@ -45,6 +45,7 @@ from uuid import UUID
 from formation.errors import ForeignURLError
 from formation.http.headers import REDACTED
 from formation.http.query import encode, percent, scalar
+from formation.http.secrets import SECRETS, folded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -522,21 +523,21 @@ def _idna(host: str) -> str:
 # --- logs ---
 
 
-def redact(url: str, names: Iterable[str] = ()) -> str:
+def redact(url: str, names: Iterable[str] = SECRETS) -> str:
     """Return a URL fit for logs: user info and the values of the named parameters become ``[redacted]``.
 
-    Any text will do. The names are compared decoded and without case, in the query and in a fragment that looks like
-    one (OAuth's ``#access_token=``).
+    Any text will do. Where no names are given, they are those that secrets go by. They are compared decoded and without
+    case, in the query and in a fragment that looks like one (OAuth's ``#access_token=``).
 
     >>> redact("https://me:pw@example.com/?q=1&api%5Fkey=abc", ["api_key"])
     'https://[redacted]@example.com/?q=1&api%5Fkey=[redacted]'
     """
     if "@" in url:
         url = _cut_user_info(rf"\1{REDACTED}@", _user_info(rf"\1{REDACTED}@", url))
-    hidden = {name.casefold() for name in names}
-    start = _query_start(url) if hidden else None
+    start = _query_start(url)
     if not start:
         return url
+    hidden = folded(frozenset(names))
     return url[: start.end()] + "".join([_redacted(piece, hidden) for piece in _pairs(url[start.end() :])])
 
 

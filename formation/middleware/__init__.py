@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from formation.middleware.basic import basic
     from formation.middleware.bearer import bearer
     from formation.middleware.bulkhead import bulkhead
+    from formation.middleware.cache import cache
     from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.coalesce import coalesce
+    from formation.middleware.compress import compress
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from formation.middleware.headers import headers
     from formation.middleware.hedge import hedge
     from formation.middleware.hide_server import hide_server
+    from formation.middleware.idempotency import idempotency
     from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
@@ -58,10 +61,12 @@ __all__ = [
     "basic",
     "bearer",
     "bulkhead",
+    "cache",
     "chaos",
     "circuit_breaker",
     "client_throttle",
     "coalesce",
+    "compress",
     "content_type",
     "context",
     "context_logger",
@@ -74,6 +79,7 @@ __all__ = [
     "headers",
     "hedge",
     "hide_server",
+    "idempotency",
     "idempotency_key",
     "load_shed",
     "oauth2_client_credentials",

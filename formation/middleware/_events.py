@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from formation.introspection import name_of
@@ -10,11 +12,15 @@ from formation.keys import FN, REQ_HTTP, REQ_RPC
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
+BREAKER: Final = "breaker"
+"""In ``fmtn.state``: the state of the circuit after the last attempt, for the line that ends a call."""
+
 
 class Events:
     """Say what happens: ``events("warning", "retry.scheduled", attempt=1)``. It never raises.
 
-    The field ``exc_info`` is an error whose traceback is logged.
+    This is the one rule for what a logger is, for whatever takes a ``logger``. The field ``exc_info`` is an error whose
+    traceback is logged.
 
     Args:
         logger: a structlog logger, one of ``logging``, or anything with the four levels as methods that take an event
@@ -50,6 +56,14 @@ class Events:
                 say(event, **fields)
         except Exception as error:  # noqa: BLE001  it is told of
             tell_of(self._logger, error)
+
+    def bound(self, fields: Mapping[str, Any] | None) -> Callable[..., None]:
+        """Return what says the same, with these fields in each event; without them if they have no names."""
+        try:
+            return partial(self, **dict(**fields or {}))  # which refuses now what is no name
+        except TypeError as error:
+            tell_of(self._logger, error)
+            return self
 
 
 def called(ctx: Any) -> dict[str, str]:

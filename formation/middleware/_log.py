@@ -1,23 +1,25 @@
-"""What the middlewares that log have in common: the logger, and what a line says.
+"""What the lines of `request_logger` say: each function makes of a context the fields of a line.
 
-All but `structured`, `bound` and `say` make of a context the fields of a log line, with ``[redacted]`` in the place of
-secrets. No field is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has: structlog may
-pass fields on as its ``extra``, which must not.
+``secrets`` are the names of headers and query parameters in whose place there is ``[redacted]``, besides those that
+``fmtn.sensitive`` says. No field is named ``message``, ``name`` or as anything else that a ``logging.LogRecord`` has:
+structlog may pass fields on as its ``extra``, which must not.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from formation.errors import BodyAbandoned, ClientGone
+from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
 from formation.http.headers import REDACTED
+from formation.http.secrets import SECRETS, folded
 from formation.http.url import redact
 from formation.introspection import name_of
 from formation.keys import (
     ATTEMPTS,
-    CONTEXT,
+    DEGRADED,
     FN,
     KIND,
     REQ_HTTP,
@@ -26,61 +28,19 @@ from formation.keys import (
     RES_RPC,
     SENSITIVE,
     SIDE,
+    STATE,
     TEMPLATE,
     WS,
 )
-from formation.middleware._events import tell_of
+from formation.middleware._events import BREAKER
 
 if TYPE_CHECKING:
     from formation.http import Headers
     from formation.kernel import Ctx
 
+Names: TypeAlias = frozenset[str]
+
 _words = re.compile(r"[^\s'\"()<>]+")  # a URL in a sentence is one of them
-
-
-def structured(logger: Any) -> Any:
-    """Return ``logger`` if it can bind fields; for ``None`` the logger that structlog is configured for.
-
-    Raises:
-        TypeError: it has no ``bind``.
-        ImportError: it is ``None``, and structlog is not installed.
-
-    >>> import logging
-    >>> structured(logging.getLogger("app"))
-    Traceback (most recent call last):
-    TypeError: expected a structlog logger, got <Logger app (WARNING)>: structlog.wrap_logger(logger) makes one of it
-    """
-    if logger is None:
-        try:
-            from structlog import get_logger
-        except ImportError as error:
-            message = "structlog is not installed: pip install 'formation[logging]', or give a logger that has bind()"
-            raise ImportError(message, name=error.name) from error
-        return get_logger()
-    if not callable(getattr(logger, "bind", None)):
-        message = f"expected a structlog logger, got {logger!r}: structlog.wrap_logger(logger) makes one of it"
-        raise TypeError(message)
-    return logger
-
-
-def bound(logger: Any, ctx: Ctx) -> Any:
-    """Return ``logger`` with the fields of ``ctx["fmtn.context"]``; without them if it fails to take them."""
-    try:
-        return logger.bind(**ctx.get(CONTEXT) or {})
-    except Exception as error:  # noqa: BLE001  it is told of, and the call goes on
-        tell_of(logger, error)
-        return logger
-
-
-def say(log: Any, level: str, event: str, /, **fields: Any) -> None:
-    """Log a line. A logger that fails, as a full disk makes it, must not fail the call: it may be through already.
-
-    >>> say(None, "info", "request.http")  # logging.getLogger("formation") tells of it
-    """
-    try:
-        getattr(log, level)(event, **fields)
-    except Exception as error:  # noqa: BLE001  as above
-        tell_of(log, error)
 
 
 def kind_of(ctx: Ctx) -> str:
@@ -88,25 +48,25 @@ def kind_of(ctx: Ctx) -> str:
     return ctx.get(KIND) or ("http" if REQ_HTTP in ctx else "rpc" if REQ_RPC in ctx else "call")
 
 
-def called(ctx: Ctx) -> dict[str, Any]:
+def called(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what is called; every line does, so that it can be read alone. On a server it has the template.
 
     >>> called({"fmtn.fn": len})
     {'fn': 'len'}
     """
     if (request := ctx.get(REQ_HTTP)) is not None:
-        said = {"method": request.method, "url": redact(request.url, _sensitive(ctx))}
+        said = {"method": request.method, "url": redact(request.url, _hidden(ctx, secrets))}
         return said | {"template": ctx[TEMPLATE]} if ctx.get(SIDE) == "server" and ctx.get(TEMPLATE) else said
     if (request := ctx.get(REQ_RPC)) is not None:
         return {"method": request.name}
     return {"fn": name_of(ctx[FN])} if FN in ctx else {}
 
 
-def asked(ctx: Ctx) -> dict[str, Any]:
+def asked(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what is asked for: on top of `called` the query parameters and the template."""
-    said = called(ctx)
+    said = called(ctx, secrets)
     if (request := ctx.get(REQ_HTTP)) is not None:
-        hidden = {name.casefold() for name in _sensitive(ctx)}
+        hidden = folded(_hidden(ctx, secrets))
         given: dict[str, list[Any]] = {}
         for name, value in request.params.items():
             if value is not None:
@@ -115,9 +75,9 @@ def asked(ctx: Ctx) -> dict[str, Any]:
     return said | {"template": ctx[TEMPLATE]} if ctx.get(TEMPLATE) else said
 
 
-def answered(ctx: Ctx) -> dict[str, Any]:
+def answered(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what the answer is; after redirects, the last one. Its size is what is announced or known, else ``None``."""
-    said = called(ctx)
+    said = called(ctx, secrets)
     if (result := ctx.get(RES_RPC)) is not None:
         return {"status": result.code, **said}
     if (response := ctx.get(RES_HTTP)) is None:
@@ -125,19 +85,19 @@ def answered(ctx: Ctx) -> dict[str, Any]:
     if response.request is not None:
         said["method"] = response.request.method
     if response.url:
-        said["url"] = redact(response.url, _sensitive(ctx))
+        said["url"] = redact(response.url, _hidden(ctx, secrets))
     announced = response.headers.get("Content-Length", "")
     size = int(announced) if announced.isdecimal() else response.body.length
     return {"status": response.status_code, **said, "elapsed": response.elapsed, "size": size}
 
 
-def failed(ctx: Ctx, error: BaseException) -> dict[str, Any]:
+def failed(ctx: Ctx, error: BaseException, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what went wrong. The text of an error of an HTTP library has the URL in it.
 
     >>> failed({"fmtn.sensitive": {"key"}}, OSError("no route to http://me:pw@h/?key=1 (h)"))
     {'error': 'OSError', 'detail': 'no route to http://[redacted]@h/?key=[redacted] (h)'}
     """
-    names = _sensitive(ctx)
+    names = _hidden(ctx, secrets)
     said = {"error": type(error).__name__, "detail": _words.sub(lambda word: redact(word[0], names), str(error))}
     status = getattr(getattr(error, "response", None), "status_code", None)
     return said if status is None else {**said, "status": status}
@@ -159,17 +119,51 @@ def is_gone(ctx: Ctx, error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno is None
 
 
-def spent(ctx: Ctx, started: float) -> dict[str, Any]:
-    """Say how long it took since ``started``, and how many attempts where a retry has counted them."""
-    said = {"duration_us": round((perf_counter() - started) * 1e6)}
-    return said | {"attempts": len(ctx[ATTEMPTS])} if ctx.get(ATTEMPTS) else said
+def outcome(ctx: Ctx, error: BaseException | None = None) -> str:
+    """Say in a word what came of a call.
+
+    >>> outcome({}), outcome({}, Rejected("later")), outcome({}, OSError()), outcome({}, GeneratorExit())
+    ('ok', 'rejected', 'failed', 'cancelled')
+    """
+    if error is not None:
+        if not isinstance(error, Exception):
+            return "cancelled"
+        kinds = {DeadlineExceeded: "deadline", Rejected: "rejected"}
+        return next((said for kind, said in kinds.items() if isinstance(error, kind)), "failed")
+    status = getattr(ctx.get(RES_HTTP), "status_code", None)
+    return "degraded" if ctx.get(DEGRADED) else "failed" if status is not None and status >= 500 else "ok"
 
 
-def shown(ctx: Ctx, headers: Headers) -> dict[str, str]:
+def spent(ctx: Ctx, started: float, said: str) -> dict[str, Any]:
+    """Say what the call has cost, where `outcome` has said what came of it.
+
+    On a client, and around a function, there are always the attempts and the seconds slept between them; the state of
+    the circuit where there is a breaker.
+    """
+    fields: dict[str, Any] = {"outcome": said, "duration_us": since(started)}
+    if (ledger := ctx.get(ATTEMPTS)) is not None or ctx.get(SIDE) != "server":
+        is_none = said in {"deadline", "rejected"}  # before a retry, or whoever calls, was asked
+        fields["attempts"] = len(ledger) if ledger is not None else int(not is_none)
+        fields["slept"] = round(sum(each.delay for each in ledger or ()), 3)
+    if (state := (ctx.get(STATE) or {}).get(BREAKER)) is not None:
+        fields["breaker"] = state
+    return fields
+
+
+def since(started: float) -> int:
+    """Return the microseconds since ``started``."""
+    return round((perf_counter() - started) * 1e6)
+
+
+def shown(ctx: Ctx, headers: Headers, secrets: Names = SECRETS) -> dict[str, str]:
     """Return headers fit for a log. ``Location`` and ``Referer`` are URLs, so a value may contain a secret as well."""
-    names = _sensitive(ctx)
+    names = _hidden(ctx, secrets)
     return {name: redact(value, names) for name, value in headers.redacted(names).items()}
 
 
-def _sensitive(ctx: Ctx) -> Any:
-    return ctx.get(SENSITIVE) or ()
+def _hidden(ctx: Ctx, secrets: Names) -> frozenset[str]:
+    named = ctx.get(SENSITIVE)
+    return _joined(frozenset(named), secrets) if named else secrets
+
+
+_joined = lru_cache(64)(frozenset[str].union)  # most clients have one secret, and it has one name

@@ -8,7 +8,8 @@ from typing import Any, Final
 from formation import clock as clock_
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
-from formation.middleware._events import Events
+from formation.keys import STATE
+from formation.middleware._events import BREAKER, Events
 from formation.middleware._keys import Key, chosen
 from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
@@ -122,18 +123,23 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
 
     def circuit_breaker(ctx: Any, call: Call[Any]) -> Any:
         gate = gates[which(ctx)]
-        permit = gate.admit()
-        verdict: Verdict = "neutral"  # cancelled, unless something else comes of it
+        out = ctx
         try:
+            permit = gate.admit()
+            verdict: Verdict = "neutral"  # cancelled, unless something else comes of it
             try:
-                out = call(ctx)
-            except Exception as error:
-                verdict = judge(ctx, error)
-                raise
-            verdict = judge(out, None)
-            return out
+                try:
+                    out = call(ctx)
+                except Exception as error:
+                    verdict = judge(ctx, error)
+                    raise
+                verdict = judge(out, None)
+                return out
+            finally:
+                gate.settle(permit, verdict)
         finally:
-            gate.settle(permit, verdict)
+            if isinstance(out, dict):
+                out.setdefault(STATE, {})[BREAKER] = gate.state
 
     circuit_breaker.gates = gates  # type: ignore[attr-defined]  # for whoever wants to look, or to open one by hand
     return circuit_breaker

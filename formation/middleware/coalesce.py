@@ -23,26 +23,18 @@ from formation.errors import DeadlineExceeded
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
 from formation.keys import (
-    ARGS,
     ATTEMPT,
     ATTEMPTS,
     DEADLINE,
     DEGRADED,
-    FN,
-    KWARGS,
     REQ_HTTP,
     RES_HTTP,
     RESULT,
-    SESSION,
-    SIDE,
     STATE,
-    UID,
 )
 from formation.middleware._keys import Key
+from formation.resilience.identical import identity
 from formation.resilience.together import Together, Trip
-
-METHODS: Final = frozenset({"GET", "HEAD"})
-"""Asked once or twice, it is the same to the server; and the answer may be kept (RFC 9110, 9.2.3)."""
 
 OWN: Final = ("X-Request-ID", "Traceparent", "Tracestate")
 """Headers that are different in each request and make no other answer."""
@@ -92,7 +84,7 @@ def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middlewa
     together = Together()
 
     def coalesce(ctx: Any, call: Call[Any]) -> Any:
-        place = key(ctx) if key is not None else _identity(ctx, unlike)
+        place = key(ctx) if key is not None else identity(ctx, unlike)
         if place is None:
             return call(ctx)
         until = ctx.get(DEADLINE) if isinstance(ctx, dict) else None
@@ -175,30 +167,3 @@ def _copied(error: Exception) -> Exception:
     if hasattr(made, "__notes__"):
         made.__notes__ = list(made.__notes__)
     return made
-
-
-def _identity(ctx: Any, unlike: frozenset[str]) -> Hashable:
-    """Return what makes a call identical to another one; ``None``: nothing does."""
-    if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
-        return None
-    request = ctx.get(REQ_HTTP)
-    if request is not None:
-        if request.method not in METHODS or request.extensions.get("stream"):
-            return None
-        if not request.body.is_bytes or request.content:
-            return None
-        lines = sorted((name.lower(), value) for name, value in request.headers.items() if name.lower() not in unlike)
-        # What is inside may sign for the user.
-        bags = (tuple(sorted(bag.items())) for bag in (request.cookies, request.extensions, ctx.get(SESSION) or {}))
-        found: tuple[Any, ...] = (request.method, request.target, tuple(lines), request.auth, ctx.get(UID), *bags)
-    elif FN in ctx:
-        names = sorted(ctx[KWARGS])
-        values = (*ctx[ARGS], *(ctx[KWARGS][name] for name in names))  # 1 and True are equal
-        found = ctx[FN], tuple(names), values, tuple(map(type, values))
-    else:
-        return None
-    try:
-        hash(found)
-    except TypeError:
-        return None
-    return found

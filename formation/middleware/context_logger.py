@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from formation.kernel import Call, Ctx, Middleware
-from formation.middleware._log import bound, say, structured
+from formation.keys import CONTEXT
+from formation.middleware._events import Events
 
 
 def context_logger(logger: Any = None) -> Middleware[Ctx]:
     """Log ``context`` at level info, with the fields of ``ctx["fmtn.context"]``, before each call.
 
     Args:
-        logger: a structlog logger, or anything with ``bind`` and ``info``; ``None``: ``structlog.get_logger()``.
+        logger: see `Events`.
 
     Raises:
-        TypeError: ``logger`` has no ``bind``.
-        ImportError: ``logger`` is ``None``, and structlog is not installed.
+        TypeError: ``logger`` is none.
 
     Order:
         Inside of `context`, which gathers the fields.
@@ -27,10 +27,10 @@ def context_logger(logger: Any = None) -> Middleware[Ctx]:
     >>> lines
     [{'ns': 'billing', 'event': 'context', 'log_level': 'info'}]
     """
-    log = structured(logger)
+    events = Events(logger)
 
     def context_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        say(bound(log, ctx), "info", "context")
+        events.bound(ctx.get(CONTEXT))("info", "context")
         return call(ctx)
 
     return context_logger

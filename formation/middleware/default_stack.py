@@ -16,8 +16,7 @@ def default_stack(logger: Any = None) -> list[Middleware[Ctx]]:
         logger: of `request_logger`.
 
     Raises:
-        TypeError: ``logger`` has no ``bind``.
-        ImportError: ``logger`` is ``None``, and structlog is not installed.
+        TypeError: ``logger`` is none.
 
     Order:
         The id comes first, for the context contains it; the context before the logger, for each line bears it.

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from formation import bridge
 from formation import clock as clock_
-from formation.errors import ThrottleRejected
+from formation.errors import StorageUnavailable, ThrottleRejected
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
+from formation.middleware._storage import Outages
 from formation.resilience.checks import seconds
 from formation.resilience.gcra import MemoryStore, Quota, Store
+from formation.resilience.shared_gcra import RedisStore
+from formation.storage.redis import Storage, of
 
 
 def throttle(
@@ -24,17 +28,19 @@ def throttle(
     burst: int = 1,
     max_wait: float | None = None,
     key: Key | None = None,
-    store: Store | None = None,
+    storage: Storage | Store | None = None,
+    fail_open: bool = True,
     logger: Any = None,
     sleep: Callable[[float], None] = bridge.sleep,
     clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
     """Let ``rate`` calls through in ``per`` seconds, evenly; who comes too early waits, in the order of arrival.
 
-    Each origin (scheme, host, port) has a rate of its own, in the memory of the process; all calls without a request
-    share one. In any stretch of T seconds go ``burst + rate / per * T`` calls at most. A call that would wait longer
-    than ``max_wait``, or until after its deadline, is turned away at once, and takes nobody's turn; nor does one that
-    is cancelled while it waits. Events: ``throttle.delayed`` (debug), ``throttle.rejected`` (warning).
+    Each origin (scheme, host, port) has a rate of its own, in the memory of the process, or in a Redis for many
+    processes together; all calls without a request share one. In any stretch of T seconds go
+    ``burst + rate / per * T`` calls at most. A call that would wait longer than ``max_wait``, or until after its
+    deadline, is turned away at once, and takes nobody's turn; nor does one that is cancelled while it waits. Events:
+    ``throttle.delayed`` (debug), ``throttle.rejected`` (warning), ``storage.unavailable`` (warning, once a minute).
 
     Args:
         rate: calls, above 0.
@@ -42,14 +48,17 @@ def throttle(
         burst: calls that may go at once after a pause. One: evenly from the start.
         max_wait: seconds; 0: never wait; ``None``: as long as the deadline allows.
         key: a function of the context: which rate it counts for. ``None``: by origin.
-        store: keeps the turns, with a clock of its own; ``None``: in memory.
+        storage: a `formation.storage.Redis`, or its URL: many processes share the rate, by the clock of Redis; a key
+            is then text, bytes, a number or a tuple of these. Or a `Store` of your own. ``None``: in memory.
+        fail_open: where the storage does not answer, call at once; false: turn away.
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
         sleep: waits so many seconds; a plain function, also in an async chain.
         clock: monotonic seconds.
 
     Raises:
         ValueError: a number that cannot be.
-        TypeError: ``key`` or ``logger`` is none, ``sleep`` is an ``async def``.
+        TypeError: ``key``, ``storage`` or ``logger`` is none, ``sleep`` is an ``async def``.
+        ImportError: a Redis without redis-py.
         ThrottleRejected: at a call; ``retry_after`` says after how many seconds there is a turn.
 
     Order:
@@ -70,14 +79,20 @@ def throttle(
         seconds("max_wait", max_wait)
     if is_coroutine_callable(sleep):
         raise TypeError(f"expected sleep as a plain function, got {sleep!r}: formation.sleep awaits where it has to")
-    turns = MemoryStore(clock) if store is None else store
+    turns, outages = _store(storage, clock), Outages("throttle", events, clock)
 
     def throttle(ctx: Any, call: Call[Any]) -> Any:
         place, patience = which(ctx), max_wait
         if isinstance(ctx, dict) and (deadline := ctx.get(DEADLINE)) is not None:
             left = max(deadline - clock(), 0)
             patience = left if patience is None else min(patience, left)
-        wait, slot = turns.reserve(place, quota, patience)
+        try:
+            wait, slot = turns.reserve(place, quota, patience)
+        except StorageUnavailable as error:
+            outages(error, fail_open=fail_open)
+            if fail_open:
+                return call(ctx)
+            raise ThrottleRejected(str(error), name="throttle", retry_after=error.retry_after) from error
         if slot is None:
             events("warning", "throttle.rejected", key=place, retry_after=round(wait, 3), **called(ctx))
             said = f"the rate is used up: the next turn is in {wait:.3g} s"
@@ -87,8 +102,17 @@ def throttle(
             try:
                 sleep(wait)
             except BaseException:
-                turns.give_back(place, quota, slot)
+                with suppress(Exception):  # a slot may be lost; why this call ends may not
+                    turns.give_back(place, quota, slot)
                 raise
         return call(ctx)
 
     return throttle
+
+
+def _store(storage: Storage | Store | None, clock: Callable[[], float]) -> Store:
+    if storage is None:
+        return MemoryStore(clock)
+    if callable(getattr(storage, "reserve", None)):
+        return cast("Store", storage)
+    return RedisStore(of(cast("Storage", storage)))

@@ -15,11 +15,15 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Final
 
-from formation.keys import NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, STATE
+from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, STATE
 from formation.resilience.deadlines import announce
 
 BAGS: Final = (SESSION, STATE, NATIVE, SENSITIVE)
 """Values that layers put things into. A fork has copies; a merge fills the caller's own with what the winner's have."""
+
+
+ASIDE: Final = "aside"
+"""In ``fmtn.state``: nobody waits for this call, and it is no part of the exchange of a server that it comes from."""
 
 
 def fork(ctx: Any) -> Any:
@@ -35,6 +39,16 @@ def fork(ctx: Any) -> Any:
         forked[REQ_HTTP] = request.fork()
         forked.pop(RES_HTTP, None)
         announce(forked)  # there is less time left than before the last attempt
+    return forked
+
+
+def aside(ctx: Any) -> Any:
+    """Fork ``ctx`` for a call that nobody waits for: without a deadline, and on a server for an exchange of its own."""
+    forked = fork(ctx)
+    forked.pop(DEADLINE, None)
+    forked[STATE] = {**(forked.get(STATE) or {}), ASIDE: True}
+    if (request := forked.get(REQ_HTTP)) is not None:
+        request.deadline = None
     return forked
 
 

@@ -22,15 +22,13 @@ from attrs import define, field
 
 from formation.clock import monotonic
 from formation.resilience.checks import count, positive
+from formation.resilience.crowd import MOST, Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 TICK: Final = 1e-9
 """A wait that is shorter is none: what is due in ten seconds by one sum of floats may be due a bit later by another."""
-
-LIMIT: Final = 1024
-"""Keys kept before those are looked for that can be forgotten. As many as circuits, see `keyed.LIMIT`."""
 
 
 class Quota:
@@ -68,7 +66,8 @@ class Store(Protocol):
 class MemoryStore:
     """Slots in the memory of the process, which threads and tasks may share.
 
-    A key is forgotten when all its slots are past, so nobody is let through for having been forgotten.
+    A key is forgotten when all its slots are past, so nobody is let through for having been forgotten. Where there are
+    more than ``most`` that are not, those who come then share, see `crowd`.
 
     >>> now = [0.0]
     >>> store, quota = MemoryStore(lambda: now[0]), Quota(4, burst=2)
@@ -78,24 +77,22 @@ class MemoryStore:
     (0.75, None)
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, most: int = MOST) -> None:
         self._clock = clock
+        self._now = clock()
         # A collection may end a forgotten task, which gives its slot back, while this very thread holds the lock.
         self._lock = RLock()
-        self._lines: dict[Hashable, _Line] = {}
-        self._sweep_at = LIMIT
+        self._lines = Crowd(lambda: _Line(self._now), lambda line: line.next <= self._now, most)
 
     def reserve(self, key: Hashable, quota: Quota, patience: float | None = None, /) -> Taken:
         """Take a slot, at most ``patience`` seconds from now; ``None``: however long."""
         with self._lock:
-            now = self._clock()
-            line = self._lines.get(key)
-            if line is None:
-                line = self._new_line(key, now)
+            now = self._now = self._clock()
+            line = self._lines[key]
             free = line.free
             while free and free[0] < now:
                 del free[0]
-            slot = free[0] if free else max(now, line.next)
+            slot = free[0] if free else now if now > line.next else line.next  # noqa: FURB136  max takes a tenth of it all
             wait = slot - quota.tolerance - now
             if wait < TICK:
                 wait = 0.0
@@ -123,13 +120,6 @@ class MemoryStore:
 
     def __len__(self) -> int:
         return len(self._lines)
-
-    def _new_line(self, key: Hashable, now: float) -> _Line:
-        if len(self._lines) >= self._sweep_at:
-            self._lines = {each: line for each, line in self._lines.items() if line.next > now}
-            self._sweep_at = max(LIMIT, 2 * len(self._lines))
-        line = self._lines[key] = _Line(now)
-        return line
 
 
 @define

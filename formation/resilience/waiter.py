@@ -78,9 +78,9 @@ class Permits:
     def release(self) -> None:
         """Give a permit back."""
         with self._lock:
-            try:
-                signal = self._waiting.pop() if self._lifo else self._waiting.popleft()
-            except IndexError:
+            waiting = self._waiting
+            signal = None if not waiting else waiting.pop() if self._lifo else waiting.popleft()
+            if signal is None:
                 self.in_use -= 1
                 return
         signal.set()

@@ -188,9 +188,6 @@ HTTPX = {
 AIOHTTP = {
     NOT_HTTP: VERSION,
     "test_informational_responses_without_end_are_an_error": "skips any number of informational responses",
-    "test_a_compressed_body_that_is_cut_off_is_an_error_although_its_length_is_met": (
-        "takes a gzip body that is cut off for a whole one, if its Content-Length is met"
-    ),
     ODD % "bare line feeds": "refuses an answer whose lines end by a line feed alone, in Python's development mode",
     ODD % "two framings": SMUGGLED,
     ODD % "same length twice": SMUGGLED,

@@ -26,6 +26,7 @@ from structlog.testing import capture_logs
 from formation import errors
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.exchange import reply
+from formation.http.codings import packer_of
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, TEMPLATE
 from formation.middleware import (
     accept,
@@ -40,6 +41,7 @@ from formation.middleware import (
     retry,
     ua,
 )
+from tests.bombs import BOMBS
 from tests.client.edges import EDGES
 from tests.servers import Full, refused
 
@@ -732,6 +734,51 @@ def test_a_bomb_is_not_unpacked_into_memory(make, server):
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("coding", BOMBS)
+def test_nor_is_one_of_10_gib_in_any_coding(make, server, coding):
+    bomb = BOMBS[coding]()
+
+    def answer(connection, seen):
+        connection.answer(seen, 200, bomb, headers=[("Content-Encoding", coding)])
+
+    client = make(base_uri=server.url, max_body=1_000_000)
+    with server.route("packed", answer):
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.BodyTooLarge) as caught:
+                client.get("/packed")
+            with client.stream("/packed") as result:
+                first = next(client.chunks(result))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert caught.value.got < 11_000_000  # which Content-Length says
+    assert set(first) == {0}
+    assert peak < 30_000_000  # the server, which is in this process, copies what it sends: 10 MB
+
+
+@pytest.mark.parametrize("name", ["zstd", "br", "deflate", "gzip, br", "zstd, gzip"])
+def test_every_coding_is_unpacked_and_what_is_cut_off_is_an_error(make, server, name):
+    content = packed = bytes(range(256)) * 300
+    for coding in name.split(", "):
+        packer = packer_of(coding)
+        packed = packer.pack(packed) + packer.finish()
+
+    def answer(connection, seen):
+        cut = int(seen.arg("cut", "0"))
+        connection.answer(seen, 200, packed[: len(packed) - cut], headers=[("Content-Encoding", name)])
+
+    client = make(base_uri=server.url)
+    with server.route("packed", answer):
+        result = client.get("/packed")
+        assert result.response.content == content
+        assert result.headers["Content-Encoding"] == name
+        with client.stream("/packed") as result:
+            assert b"".join(client.chunks(result)) == content
+        with pytest.raises(errors.ProtocolError, match="cut off"):
+            client.get("/packed?cut=5")
 
 
 def test_the_body_of_an_answer_to_head_is_no_body_over_max_body(make, server):

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.client import wire
-from formation.client.unpacking import is_gzip, unpacking
-from formation.errors import ProtocolError
+from formation.client.unpacking import LIMITS, is_ours, keeps_limits, unpacking
+from formation.errors import BodyTooLarge, ProtocolError
+from formation.http import Request
+from formation.http.codings import Limits, packer_of
 
 GZIP = {"Content-Encoding": "gzip"}
 
@@ -54,7 +56,7 @@ def test_no_body_is_no_error(headers):
 
 def test_deflate_is_undone_and_what_nobody_knows_is_left_alone():
     assert unpacked([zlib.compress(b"hello")], {"Content-Encoding": "deflate"}) == [b"hello"]
-    assert unpacked([b"hello"], {"Content-Encoding": "br"}) == [b"hello"]
+    assert unpacked([b"hello"], {"Content-Encoding": "compress"}) == [b"hello"]
 
 
 def test_what_is_no_gzip_is_an_error():
@@ -62,7 +64,28 @@ def test_what_is_no_gzip_is_an_error():
         unpacked([b"hello"])
 
 
-def test_gzip_has_two_names_and_is_not_one_of_several():
-    assert is_gzip({"Content-Encoding": " X-GZIP"})
-    assert not is_gzip({"Content-Encoding": "gzip, br"})
-    assert not is_gzip({})
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+def test_every_coding_is_undone_and_several_are(coding):
+    packer = packer_of(coding)
+    packed = packer.pack(gzip.compress(b"hello")) + packer.finish()
+    assert b"".join(unpacked(cut(packed, 3), {"Content-Encoding": f"x-gzip, {coding.upper()}"})) == b"hello"
+
+
+def test_what_has_no_encoding_or_one_that_nobody_knows_is_not_ours():
+    assert is_ours({"Content-Encoding": " X-GZIP"})
+    assert is_ours({"Content-Encoding": "gzip, br"})
+    assert not is_ours({"Content-Encoding": "gzip, compress"})
+    assert not is_ours({"Content-Encoding": "identity"})
+    assert not is_ours({})
+
+
+def test_limits_of_the_request_are_kept_and_said_to_be():
+    limits = Limits(20)
+    unpack = unpacking(GZIP, Request("GET", "https://h/", extensions={LIMITS: limits}))
+    assert limits.are_kept
+    with pytest.raises(BodyTooLarge):
+        list(unpack(gzip.compress(bytes(3_000_000))))
+
+
+def test_there_need_be_none():
+    assert keeps_limits(Request("GET", "https://h/")) is None

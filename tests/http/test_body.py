@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from formation import wrap
 from formation.errors import BodyAbandoned, BodyConsumed, BodyTooLarge
-from formation.http import Body, Factory, File
+from formation.http import Body, Factory, File, Response
 from formation.http.body import CHUNK
 from formation.http.multipart import Multipart
 
@@ -1887,3 +1887,51 @@ def test_a_push_that_is_stopped_tells_its_error():
     error = OSError("gone")
     body.end(error)
     assert ended == [(3, error)]
+
+
+def test_a_watcher_sees_what_comes_out_and_changes_nothing():
+    seen = []
+    response = Response(200, {"Content-Length": "6", "ETag": '"1"'}, [b"abc", b"", b"def"])
+    response.body.watch(seen.append)
+    assert response.body.is_watched
+    assert list(response.body) == [b"abc", b"def"]
+    assert (seen, dict(response.headers)) == ([b"abc", b"def"], {"Content-Length": "6", "ETag": '"1"'})
+
+
+def test_a_watcher_sees_what_maps_have_made():
+    seen = []
+    body = Body([b"abc", b"def"])
+    body.watch(seen.append)
+    body.map(bytes.upper, lambda: b"!")
+    assert body.read() == b"ABCDEF!"
+    assert seen == [b"ABC", b"DEF", b"!"]
+
+
+def test_a_watcher_sees_what_a_host_pushes_or_has_read_by_itself():
+    pushed, whole = [], []
+    body = Body([])
+    body.watch(pushed.append)
+    body.push(b"abc")
+    body.flush()
+    body.end()
+    body = Body([b"ignored"])
+    body.watch(whole.append)
+    body.complete(b"all of it")
+    assert (pushed, whole) == ([b"abc"], [b"all of it"])
+
+
+def test_a_body_that_is_watched_is_not_passed_on_as_it_is():
+    body = Body(source := [b"a"])
+    assert body.native is source
+    body.watch(print)
+    assert body.native is None
+
+
+def test_what_is_over_or_in_memory_is_not_watched():
+    body = Body([b"a"])
+    list(body)
+    with pytest.raises(BodyConsumed):
+        body.watch(print)
+    whole = Body(b"a")
+    whole.watch(print)
+    assert not whole.is_watched

@@ -313,6 +313,17 @@ def test_a_circuit_can_be_looked_at_and_opened_by_hand(clock):
         made(get(), never)
 
 
+@every_world
+def test_what_is_outside_finds_the_state_of_the_circuit_in_the_context(world, clock):
+    made = breaker(clock)
+    states = []
+    for step in [200, *[503] * 3, None]:
+        ctx = get()
+        world(made, ctx, never if step is None else answers(step))
+        states.append(ctx["fmtn.state"]["breaker"])
+    assert states == [*["closed"] * 3, "open", "open"]
+
+
 # What a call has shown
 
 

@@ -3,6 +3,9 @@ import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -108,6 +111,9 @@ DIFFERENT = {
     "auth": (get(auth=("me", "x")), get(auth=("you", "x"))),
     "session": (get(session={"uid": 1}), get(session={"uid": 2})),
     "uid": ({**get(), "uid": 1}, {**get(), "uid": 2}),
+    "a session of equal ids": (get(session={"uid": 1}), get(session={"uid": True})),
+    "equal uids": ({**get(), "uid": 1}, {**get(), "uid": True}),
+    "a session that cannot be sorted": (get(session={"uid": 1, 2: 3}), get(session={"uid": 1, 2: 3})),
     "a session that cannot be compared": (get(session={"uid": []}), get(session={"uid": []})),
     "post": (get(method="POST"), get(method="POST")),
     "body": (get(content=b"x"), get(content=b"x")),
@@ -379,6 +385,56 @@ def test_calls_of_a_function_with_equal_arguments_are_one():
 
     asyncio.run(main())
     assert len(calls) == 6
+
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+EQUAL = {
+    "a number and a truth": (1, True),
+    "in a tuple": (("tea", (1, 2)), ("tea", (True, 2))),
+    "in a frozen set": (frozenset([1]), frozenset([True])),
+    "in an object": (Fraction(1), 1),
+    "two zeros": (0.0, -0.0),
+    "two prices": (Decimal("1.0"), Decimal("1.00")),
+    "two zones": (NOON, NOON.astimezone(timezone(timedelta(hours=1)))),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL.values(), ids=EQUAL)
+def test_arguments_that_are_equal_and_not_the_same_are_two_calls(one, other):
+    assert one == other
+    calls = []
+
+    @lift(middleware=[coalesce()])
+    async def price(item):
+        calls.append(item)
+        await asyncio.sleep(0)
+        return repr(item)
+
+    async def main():
+        return await asyncio.gather(price(one), price(other), price(one), price(other))
+
+    assert asyncio.run(main()) == [repr(one), repr(other)] * 2
+    assert len(calls) == 2
+
+
+def test_an_argument_that_cannot_be_written_makes_a_call_of_its_own():
+    class Shy:
+        def __repr__(self):
+            raise RuntimeError
+
+    shy, calls = Shy(), []
+
+    @lift(middleware=[coalesce()])
+    async def price(item):
+        calls.append(item)
+        await asyncio.sleep(0)
+
+    async def main():
+        await asyncio.gather(price(shy), price(shy))
+
+    asyncio.run(main())
+    assert len(calls) == 2
 
 
 def test_a_context_without_request_and_function_is_for_itself():

@@ -63,9 +63,9 @@ def test_takes_any_logger_that_binds():
     assert lines == [LINE | {"app": "billing"}, LINE]
 
 
-@pytest.mark.parametrize("logger", [logging.getLogger("shop"), print, "shop", 7])
-def test_refuses_what_is_no_structlog_logger_when_it_is_given(logger):
-    with pytest.raises(TypeError, match=r"expected a structlog logger, got .*: structlog\.wrap_logger\(logger\) makes"):
+@pytest.mark.parametrize("logger", [print, "shop", 7])
+def test_refuses_what_is_no_logger_when_it_is_given(logger):
+    with pytest.raises(TypeError, match="expected a logger, got "):
         context_logger(logger)
 
 
@@ -78,11 +78,10 @@ def test_a_wrapped_logger_of_the_standard_library_will_do(caplog):
 
 def test_a_logger_that_raises_does_not_fail_the_call(caplog):
     class Broken:
-        def bind(self, **fields):
-            return self
-
-        def info(self, event):
+        def info(self, event, **fields):
             raise OSError("no space left")
+
+        debug = warning = error = info
 
     assert context_logger(Broken())({"n": 1}, dict) == {"n": 1}
     assert "no space left" in caplog.text
@@ -96,27 +95,16 @@ def test_a_logger_that_does_not_take_the_fields_gets_the_line_without_them(caplo
     assert "keywords must be strings" in caplog.text
 
 
-def test_needs_structlog_only_for_its_own_logger():
+def test_without_structlog_it_logs_through_logging():
     code = """
-import sys
+import logging, sys
 sys.modules["structlog"] = None
 from formation.middleware import context_logger
-class Logger:
-    def bind(self, **fields):
-        return self
-    def info(self, event):
-        print(event)
-context_logger(Logger())({}, dict)
-try:
-    context_logger()
-except ImportError as error:
-    print(error)
+logging.basicConfig(format="%(name)s %(message)s", level="INFO", stream=sys.stdout)
+context_logger()({"fmtn.context": {"ns": "shop"}}, dict)
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
-    assert run.stdout.splitlines() == [
-        "context",
-        "structlog is not installed: pip install 'formation[logging]', or give a logger that has bind()",
-    ]
+    assert run.stdout.splitlines() == ["formation context ns='shop'"]
 
 
 def test_a_client_logs_the_context_of_each_call(server):

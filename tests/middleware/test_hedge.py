@@ -14,7 +14,6 @@ from formation.errors import BulkheadRejected, ConnectError
 from formation.for_requests import build
 from formation.http import Request
 from formation.middleware import circuit_breaker, hedge
-from formation.middleware.hedge import _Arrivals
 from formation.resilience.budget import Budget
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
@@ -339,20 +338,6 @@ def test_in_a_sync_chain_a_late_answer_is_overtaken_and_closed_when_it_comes():
     assert body(wrap(endpoint, [made(0.01)])(get())) == b"attempt 2"
     may_end.set()
     assert closed.wait(10)
-
-
-def test_what_has_arrived_beside_the_winner_is_closed():
-    closed = []
-
-    def endpoint(ctx):
-        ctx = reply(ctx, 200, body=iter([b"x"]))
-        ctx["fmtn.res.http"].on_close(lambda count, error: closed.append(count))
-        return ctx
-
-    arrivals = _Arrivals()
-    arrivals.run(endpoint, 1, get())
-    arrivals.end()
-    assert closed == [0]
 
 
 @every_world

@@ -8,16 +8,29 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from formation import compose, lift, reply, wrap
-from formation.errors import CircuitOpenError, Rejected, ThrottleRejected
+from formation import compose, lift, reply, sleep, wrap
+from formation.errors import CircuitOpenError, Rejected, StorageUnavailable, ThrottleRejected
 from formation.for_requests import Adapter, build
 from formation.http import Request
 from formation.middleware import circuit_breaker, retry, throttle
 from formation.resilience.gcra import MemoryStore, Quota
+from formation.storage import Redis
 from formation.testing import simulate
 from tests.middleware.worlds import every_lift, every_world, on_server
 
 SILENT = logging.getLogger("tests.silent")
+
+
+class Heard:
+    """A logger that keeps the warnings."""
+
+    def __init__(self):
+        self.said = []
+
+    def warning(self, event, **fields):
+        self.said.append((event, fields))
+
+    debug = info = error = lambda self, event, **fields: None
 
 
 class Time:
@@ -166,7 +179,7 @@ def test_who_is_ended_while_it_waits_gives_its_turn_back(world, time, error):
         raise error
 
     store = MemoryStore(time)
-    patient, ended = made(time, store=store), made(time, store=store, sleep=sleep)
+    patient, ended = made(time, storage=store), made(time, storage=store, sleep=sleep)
     world(patient, get(), ok)
     for _ in range(5):
         assert world(ended, get(), never) is error
@@ -251,7 +264,7 @@ def test_threads_and_tasks_that_share_one_never_pass_the_rate():
 
 def test_each_attempt_of_a_retry_pays_and_what_an_open_circuit_turns_away_does_not(time):
     store = MemoryStore(time)
-    limit = made(time, rate=1, store=store)
+    limit = made(time, rate=1, storage=store)
     again = retry(3, logger=SILENT, sleep=lambda seconds: None)
     chain = wrap(lambda ctx: reply(ctx, 503), [again, circuit_breaker(SILENT, fail_max=3), limit])
     chain(get())
@@ -324,8 +337,88 @@ def test_another_store_may_keep_the_turns():
             raise AssertionError
 
     with pytest.raises(ThrottleRejected) as caught:
-        lift(len, middleware=[throttle(1, store=Full(), logger=SILENT)])("")
+        lift(len, middleware=[throttle(1, storage=Full(), logger=SILENT)])("")
     assert (caught.value.name, caught.value.retry_after) == ("throttle", 7)
+
+
+@every_world
+def test_several_throttles_on_one_redis_share_the_rate(world, redis_server, time):
+    storage = Redis(redis_server.url)
+    here, there = (
+        made(time, rate=1, per=60, burst=2, max_wait=0, storage=each) for each in (storage, redis_server.url)
+    )
+    assert world(here, get(), ok)["fmtn.res.http"].status_code == 200
+    assert world(there, get(), ok)["fmtn.res.http"].status_code == 200
+    error = world(here, get(), never)
+    assert type(error) is ThrottleRejected
+    assert error.retry_after == pytest.approx(60, abs=10)
+    assert isinstance(world(here, get("https://other/"), ok), dict)
+    storage.close()
+
+
+@every_world
+def test_who_is_ended_while_it_waits_gives_its_turn_back_to_redis(world, redis_server, time):
+    def sleep(seconds):
+        raise KeyboardInterrupt
+
+    storage = Redis(redis_server.url)
+    ended, hasty = (made(time, rate=1, per=600, storage=storage, sleep=each) for each in (sleep, time.sleep))
+    world(hasty, get(), ok)
+    for _ in range(3):
+        assert type(world(ended, get(), never)) is KeyboardInterrupt
+    world(hasty, get(), ok)
+    assert time.slept == [pytest.approx(600, abs=10)]
+    storage.close()
+
+
+def test_a_task_that_is_cancelled_while_it_waits_gives_its_turn_back_to_redis(redis_server):
+    def waits(seconds):
+        waiting.set()
+        sleep(seconds)
+
+    limit, waiting = throttle(1, 600, storage=redis_server.url, sleep=waits, logger=SILENT), asyncio.Event()
+
+    async def endpoint(ctx):
+        return ctx
+
+    async def main():
+        chain = wrap(endpoint, [limit])
+        await chain({})
+        for _ in range(3):
+            task = asyncio.create_task(chain({}))
+            await waiting.wait()
+            waiting.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with pytest.raises(ThrottleRejected) as caught:
+            await chain({"fmtn.deadline": 0.0})
+        assert caught.value.retry_after == pytest.approx(600, abs=10)
+
+    asyncio.run(main())
+
+
+@every_world
+def test_where_redis_does_not_answer_the_call_is_made_and_it_is_told_once_a_minute(world, time):
+    events = Heard()
+    limit = made(time, rate=1, max_wait=0, storage="redis://127.0.0.1:1/0", logger=events)
+    for _ in range(3):
+        assert isinstance(world(limit, get(), ok), dict)
+    time.now += 60
+    assert isinstance(world(limit, get(), ok), dict)
+    assert [event for event, _ in events.said] == ["storage.unavailable"] * 2
+    told = events.said[0][1]
+    assert (told["middleware"], told["storage"], told["goes_on"]) == ("throttle", "127.0.0.1:1/0", "without it")
+
+
+@every_world
+def test_or_the_call_is_turned_away(world, time):
+    limit = made(time, storage="redis://127.0.0.1:1/0", fail_open=False)
+    error = world(limit, get(), never)
+    assert type(error) is ThrottleRejected
+    assert type(error.__cause__) is StorageUnavailable
+    assert "127.0.0.1:1/0 is not available" in str(error)
+    assert error.retry_after == 1
 
 
 async def a_sleep(seconds):
@@ -341,6 +434,8 @@ async def a_sleep(seconds):
         ({"max_wait": -1}, ValueError, "expected max_wait in seconds, 0 or more, got -1"),
         ({"key": "tenant"}, TypeError, "expected key as a function of the context, got 'tenant'"),
         ({"logger": "x"}, TypeError, "expected a logger, got 'x'"),
+        ({"storage": 7}, TypeError, "expected storage as a Redis or a URL such as 'redis://localhost:6379/0', got 7"),
+        ({"storage": "cache:6379"}, ValueError, "Redis URL must specify"),
         ({"sleep": a_sleep}, TypeError, "expected sleep as a plain function, got <function a_sleep"),
     ],
 )

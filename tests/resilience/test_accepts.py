@@ -1,13 +1,11 @@
 """SRE client throttling: what reaches an endpoint in an overload and in an outage, in a simulation; and the counts."""
 
 import random
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from formation.resilience.accepts import Accepts
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 
 class Call:
@@ -116,17 +114,12 @@ def test_a_call_that_is_taken_back_was_never_made():
 
 
 def test_under_stress_the_counts_are_exact():
-    counts, before = counted(window=1000.0), sys.getswitchinterval()
+    counts = counted(window=1000.0)
 
     def work(_):
         for number in range(600):
             _, bucket = counts.request(float(number))
             counts.take_back(bucket) if number % 3 == 0 else counts.accept(bucket)
 
-    sys.setswitchinterval(SWITCH)
-    try:
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(work, range(16)))
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(work)
     assert (counts.requests, counts.accepts) == (16 * 400, 16 * 400)

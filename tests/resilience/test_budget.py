@@ -1,12 +1,9 @@
-import sys
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.resilience.budget import KEYS, Budget
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 
 def test_a_full_account_pays_35_retries_and_takes_no_memory_before():
@@ -82,19 +79,10 @@ def test_no_account_is_ever_overdrawn_or_overfull(steps):
 def test_threads_count_exactly():
     budget = Budget(1_000_000)
 
-    def work():
+    def work(_):
         for _ in range(2000):
             budget.take("h")
             budget.settle("h", paid=0, ok=True)
 
-    was = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
-    try:
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(was)
+    in_threads(work, 8)
     assert budget.spent == {"h": 8 * 2000 * 13}

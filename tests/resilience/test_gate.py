@@ -1,6 +1,5 @@
 import asyncio
 import pickle
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -30,7 +29,7 @@ from formation.http import Response
 from formation.resilience import gate as gate_module
 from formation.resilience.gate import CircuitOpenError, Gate, classify
 from tests.resilience.collection import at_each_line
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 
 class Clock:
@@ -198,20 +197,11 @@ def test_what_comes_late_is_no_call_of_the_next_window(clock):
 def test_a_ratio_is_counted_exactly_by_many_threads(clock):
     made = by_ratio(clock, ratio=1, min_calls=8 * 500)
 
-    def work():
+    def work(_):
         for _ in range(500):
             made.settle(made.admit(), "fail")
 
-    was = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
-    try:
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(was)
+    in_threads(work, 8)
     assert made.state == "open"
 
 
@@ -607,19 +597,12 @@ def test_a_slow_call_delays_no_other_call_no_turn_and_no_look_at_the_state():
 
 def test_failures_of_many_threads_are_counted_exactly():
     made = gate(fail_max=10**9)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
-    try:
-        together(8, lambda n: fail(made, 500))
-    finally:
-        sys.setswitchinterval(interval)
+    in_threads(lambda n: fail(made, 500), 8)
     assert made._breaker.fail_counter == 4000
 
 
 def test_threads_that_do_as_they_please_leave_no_trial_behind():
     made = gate(fail_max=2, reset_timeout=0, max_trials=2, trial_lease=60)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
 
     def call(n):
         for turn in range(300):
@@ -630,11 +613,7 @@ def test_threads_that_do_as_they_please_leave_no_trial_behind():
             assert len(made._trials) <= 2
             made.settle(permit, ("ok", "fail", "neutral")[(n + turn) % 3])
 
-    try:
-        outcomes = together(8, call)
-    finally:
-        sys.setswitchinterval(interval)
-    assert [value for value, _ in outcomes] == [None] * 8
+    in_threads(call, 8)
     assert not made._trials
 
 

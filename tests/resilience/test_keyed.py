@@ -1,4 +1,3 @@
-import sys
 import threading
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from formation.resilience import keyed
 from formation.resilience.keyed import LIMIT, Keyed
 from tests.resilience.collection import at_each_line
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 
 def test_a_key_has_one_thing_and_another_key_another():
@@ -65,25 +64,14 @@ def test_what_cannot_be_made_is_not_kept():
 
 
 def test_threads_that_ask_at_once_get_the_same():
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
-    try:
-        for _ in range(20):
-            made, found = Keyed(lambda key: [key]), []
-            barrier = threading.Barrier(8)
+    for _ in range(20):
+        made, barrier = Keyed(lambda key: [key]), threading.Barrier(8)
 
-            def ask(made=made, found=found, barrier=barrier):
-                barrier.wait()
-                found.append(made["key"])
+        def ask(_, made=made, barrier=barrier):
+            barrier.wait()
+            return made["key"]
 
-            threads = [threading.Thread(target=ask) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert len({id(each) for each in found}) == 1
-    finally:
-        sys.setswitchinterval(interval)
+        assert len({id(each) for each in in_threads(ask, 8)}) == 1
 
 
 def test_what_is_made_may_ask_itself_and_there_is_still_one_thing_for_a_key():

@@ -1,13 +1,10 @@
 """Limits that are found: under overload, in a simulation; and step by step."""
 
-import sys
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter
 from tests.resilience.overload import serve
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 
 class Fixed:
@@ -145,7 +142,7 @@ def test_a_limiter_admits_while_there_is_room_and_says_when_the_limit_changes():
 
 
 def test_under_stress_the_count_is_exact():
-    limiter, most, before = Limiter(Fixed(5)), [], sys.getswitchinterval()
+    limiter, most = Limiter(Fixed(5)), []
 
     def work(_):
         for _ in range(500):
@@ -153,12 +150,7 @@ def test_under_stress_the_count_is_exact():
                 most.append(admitted)
                 limiter.leave(admitted, 0.0, 0.1)
 
-    sys.setswitchinterval(SWITCH)
-    try:
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(work, range(16)))
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(work)
     assert max(most) <= 5
     assert limiter.in_flight == 0
 

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import random
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +18,7 @@ from formation import await_, wrap
 from formation.resilience import waiter
 from formation.resilience.waiter import Permits
 from tests.resilience.collection import at_each_line
-from tests.resilience.stress import SWITCH
+from tests.resilience.stress import in_threads
 
 LONG = 10.0
 """Seconds after which a test gives up."""
@@ -171,7 +170,7 @@ def test_threads_and_tasks_with_random_cancellations_are_never_too_many_and_lose
 
 
 def test_under_stress_none_is_lost():
-    permits, inside, before = Permits(3, queue=100), Counter(), sys.getswitchinterval()
+    permits, inside = Permits(3, queue=100), Counter()
 
     def work(_):
         for seconds in (LONG, 0.0001, 0) * 30:
@@ -180,12 +179,7 @@ def test_under_stress_none_is_lost():
                     pass
                 permits.release()
 
-    sys.setswitchinterval(SWITCH)
-    try:
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(work, range(16)))
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(work)
     assert inside.most <= 3
     assert (permits.in_use, permits.waiting) == (0, 0)
 

@@ -1,0 +1,64 @@
+"""Which requests a response is for: Vary, and when two values of a header are the same (RFC 9111, 4.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from formation.caching.fields import members
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Vary: TypeAlias = tuple[tuple[str, str | None], ...]
+
+NO_LISTS: Final = frozenset(
+    {"authorization", "cookie", "from", "host", "origin", "proxy-authorization", "referer", "user-agent"}
+)
+"""Headers in which a comma parts nothing, so space beside it may mean something."""
+
+_is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_quality = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
+
+
+def names(vary: str | None) -> tuple[str, ...] | None:
+    """Return the headers that ``vary`` names, sorted; ``None``: it is for no other request at all.
+
+    >>> names("Accept, COOKIE, accept"), names("Cookie, *"), names(None)
+    (('accept', 'cookie'), None, ())
+    """
+    found = set(members(vary)) if vary else set()
+    return None if any(name == "*" or not _is_token(name) for name in found) else tuple(sorted(found))
+
+
+def chosen_by(vary: tuple[str, ...], fields: Mapping[str, str]) -> Vary:
+    """Return the value of each header that ``vary`` names, as `normal` has it."""
+    return tuple([(name, normal(name, fields.get(name))) for name in vary])
+
+
+def normal(name: str, value: str | None) -> str | None:
+    """Return ``value`` so that two values that mean the same are the same.
+
+    That is, without space around commas, and for languages in one case and by preference. Not by name: of two languages
+    that are equal to the client, many a server takes the first.
+
+    >>> normal("accept-language", "de; q=0.5,  EN")
+    'en,de;q=0.5'
+    """
+    if value is None:
+        return None
+    if name in NO_LISTS or '"' in value:
+        return value.strip(" \t")
+    parts = [part for part in (member.strip(" \t") for member in value.split(",")) if part]
+    if name == "accept-language":
+        parts = [part.lower().replace(" ", "").replace("\t", "") for part in parts]
+        parts.sort(key=_preference)
+    elif name == "accept-encoding":
+        parts = [part.lower().replace(" ", "").replace("\t", "") for part in parts]
+    return ",".join(parts)
+
+
+def _preference(part: str) -> float:
+    _, _, parameter = part.partition(";")
+    found = _quality(parameter)
+    return -float(found[1]) if found else -1.0

@@ -1,0 +1,107 @@
+"""Where `idempotency` keeps what is asked for, and what came of it: in the memory of the process, and in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias, cast
+from uuid import uuid4
+
+from formation.errors import StorageUnavailable
+from formation.middleware._events import Events
+from formation.middleware._storage import Outages
+from formation.resilience.claims import Claims, Found, MemoryClaims
+from formation.resilience.shared_claims import RedisClaims
+from formation.storage import redis
+
+Storage: TypeAlias = redis.Redis | str | Claims | None
+
+
+class Claim:
+    """What is asked for: the key, what tells it from another request with that key, and the token of this one."""
+
+    __slots__ = ("fingerprint", "place", "token")
+
+    def __init__(self, place: str, fingerprint: str) -> None:
+        self.place = place
+        self.fingerprint = fingerprint
+        self.token = uuid4().hex
+
+
+class Register:
+    """Claims in the memory of this process, and behind them in the Redis of all, if there is one.
+
+    The memory knows what is under way in here, and what was done while Redis was not there; all else is in Redis.
+    """
+
+    def __init__(self, storage: Storage, ttl: float, lease: float, events: Events, *, fail_open: bool) -> None:
+        self._shared = RedisClaims(redis.of(storage)) if isinstance(storage, (str, redis.Redis)) else None
+        if self._shared is not None or storage is None:
+            self._local: Claims = MemoryClaims()
+        elif all(callable(getattr(storage, name, None)) for name in ("claim", "settle", "release")):
+            self._local = cast("Claims", storage)
+        else:
+            raise TypeError(f"expected storage as a Redis, its URL, claims, or None, got {storage!r}")
+        self._ttl, self._lease, self._events, self._fail_open = ttl, lease, events, fail_open
+        self._warn = Outages("idempotency", events)
+
+    def claim(self, claim: Claim) -> Found | None:
+        """Claim it; ``None``: it is ours. Raises `StorageUnavailable` if that is not to be passed over."""
+        asked = claim.place, claim.token, claim.fingerprint, self._lease
+        found = self._local.claim(*asked)
+        if found is not None or self._shared is None:
+            return found
+        try:
+            found = self._shared.claim(*asked)
+        except StorageUnavailable as error:
+            self._warn(error, fail_open=self._fail_open)
+            if self._fail_open:
+                return None
+            self._local.release(claim.place, claim.token)
+            raise
+        except BaseException:  # cancelled: nobody knows whether Redis has got it
+            self.release(claim)
+            raise
+        if found is not None:
+            self._local.release(claim.place, claim.token)
+        return found
+
+    def keep(self, claim: Claim, make: Callable[[], tuple[str, str]], about: dict[str, str]) -> None:
+        """Keep the outcome that ``make`` returns with why it is empty; also if it raises, for the work was done."""
+        try:
+            outcome, why = make()
+        except BaseException:
+            self._events("warning", "idempotency.not_kept", reason="cut short", **about)
+            with suppress(Exception):
+                self._settle(claim, "", about)
+            raise
+        if not outcome:
+            self._events("warning", "idempotency.not_kept", reason=why, **about)
+        self._settle(claim, outcome, about)
+
+    def _settle(self, claim: Claim, outcome: str, about: dict[str, str]) -> None:
+        done = claim.place, claim.token, claim.fingerprint, outcome, self._ttl
+        try:
+            is_ours = self._local.settle(*done) if self._shared is None else self._shared.settle(*done)
+        except StorageUnavailable as error:
+            self._warn(error, fail_open=self._fail_open)
+            self._local.settle(*done)
+            return
+        except BaseException:  # cancelled
+            self._local.settle(*done)
+            raise
+        if self._shared is not None:
+            self._local.release(claim.place, claim.token)
+        if not is_ours:
+            self._events("error", "idempotency.overtaken", lease=self._lease, **about)
+
+    def release(self, claim: Claim) -> None:
+        """Let others try."""
+        self._local.release(claim.place, claim.token)
+        if self._shared is not None:
+            try:
+                self._shared.release(claim.place, claim.token)
+            except StorageUnavailable as error:  # the lease frees it
+                self._warn(error, fail_open=self._fail_open)
+            except RuntimeError:  # the chain is closed, so that nothing can be waited for any more: as above
+                pass

@@ -1,0 +1,47 @@
+"""What middlewares that share something between processes say when the storage does not answer: not each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from formation.clock import monotonic
+from formation.errors import StorageUnavailable
+from formation.middleware._events import Events
+
+EVERY: Final = 60.0
+"""Seconds between two warnings: an outage is to be seen, and not to fill the disk."""
+
+
+class Outages:
+    """Say that the storage does not answer: the event ``storage.unavailable``, as a warning, once a minute.
+
+    Args:
+        by: the middleware's name.
+        events: what says it.
+        clock: monotonic seconds.
+
+    >>> import logging
+    >>> outages = Outages("throttle", Events(logging.getLogger("quiet")), clock=lambda: 0.0)
+    >>> outages(StorageUnavailable("cache:6379/0", "no answer in 0.5 s"), fail_open=True)
+    """
+
+    def __init__(self, by: str, events: Events, clock: Callable[[], float] = monotonic) -> None:
+        self._by = by
+        self._events = events
+        self._clock = clock
+        self._next = float("-inf")
+
+    def __call__(self, error: StorageUnavailable, *, fail_open: bool) -> None:
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + EVERY
+        self._events(
+            "warning",
+            "storage.unavailable",
+            middleware=self._by,
+            storage=error.name,
+            reason=error.why,
+            goes_on="without it" if fail_open else "not at all",
+        )

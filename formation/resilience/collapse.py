@@ -1,0 +1,106 @@
+"""Collapse: of requests that come at the same time for what can be shared, one goes, and the others look again.
+
+Theory of operation
+-------------------
+Unlike `formation.resilience.together.Together`, nothing is handed over: who has waited looks into the store, where he
+finds only what is meant for him. So what is private reaches nobody else, whoever waits for it.
+
+Four outcomes: `STORED`, look again; `PASS`, it is not to be shared, everybody goes for himself; `ALONE`, the same, for
+it has failed; and none, for who went was cancelled, so one of the others goes next. What is not to be shared is
+remembered for `PASSING` seconds: those who come then do not wait for each other ("hit-for-pass").
+
+Who waits does so for `PATIENCE` seconds at most: the body of who went passes at the speed of its own client.
+
+>>> collapse = Collapse(clock=lambda: 0.0)
+>>> (trip, leads), (same, follows) = collapse.join("tea"), collapse.join("tea")
+>>> leads, follows, same is trip
+(True, False, True)
+>>> collapse.land("tea", trip, PASS)
+>>> collapse.join("tea") is None
+True
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import RLock, get_ident
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from formation.bridge import in_async_chain
+from formation.clock import monotonic
+from formation.resilience.flight import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE: Final = 5.0
+"""Seconds, as nginx has them (``proxy_cache_lock_timeout``)."""
+
+PASSING: Final = 120.0
+"""Seconds, as Varnish has them for what cannot be stored."""
+
+_PASSED: Final = 10_000  # keys remembered; of some hundred bytes each, that is a megabyte or two
+
+STORED: Final = "stored"
+PASS: Final = "pass"  # noqa: S105  no password
+
+ALONE: Final = "alone"
+
+Outcome: TypeAlias = Literal["stored", "pass", "alone"] | None
+
+
+class Trip:
+    """One that goes, and those who wait for it."""
+
+    __slots__ = ("outcome", "signal")
+
+    def __init__(self) -> None:
+        self.signal = Signal()
+        self.outcome: Outcome = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has landed; tell whether it has. In the very thread that it stands still in, it never would."""
+        if self.signal.leader == get_ident() and not in_async_chain():
+            return False
+        return self.signal.wait(seconds)
+
+
+class Collapse:
+    """The trips that are under way. Threads and tasks share it."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        # A collection may end a forgotten response, whose trip lands, while this very thread holds the lock.
+        self._lock = RLock()
+        self._trips: dict[str, Trip] = {}
+        self._passed: OrderedDict[str, float] = OrderedDict()
+
+    def join(self, key: str) -> tuple[Trip, bool] | None:
+        """Return the trip for ``key``, and whether it is one's own to make; ``None``: there is no point in waiting."""
+        with self._lock:
+            if self._passed and (until := self._passed.get(key)) is not None:
+                if self._clock() < until:
+                    return None
+                del self._passed[key]
+            trip = self._trips.get(key)
+            if trip is not None:
+                return trip, False
+            trip = self._trips[key] = Trip()
+            return trip, True
+
+    def land(self, key: str, trip: Trip, outcome: Outcome) -> None:
+        """Let those go on who wait. Landing twice does nothing."""
+        with self._lock:
+            if self._trips.get(key) is trip:
+                del self._trips[key]
+            if trip.outcome is None:
+                trip.outcome = outcome
+            if outcome is PASS:
+                self._passed[key] = self._clock() + PASSING
+                self._passed.move_to_end(key)
+                if len(self._passed) > _PASSED:
+                    self._passed.popitem(last=False)
+        trip.signal.set()
+
+    def __len__(self) -> int:
+        return len(self._trips)
