@@ -16,7 +16,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from formation.http.body import Body, BodyLike
+from formation.http.body import Body
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 from formation.rpc.calls import PUSHBACK, Call, Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 try:
-    import grpc as grpc  # noqa: PLC0414
+    import grpc as grpc
 except ImportError as error:
     message = "grpcio is not installed: pip install 'formation[grpc]'"
     raise ImportError(message, name=error.name) from error

@@ -34,21 +34,26 @@ def now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return None
 
 
-def error_of(result: Result) -> aio.AioRpcError:
+def error_of(result: Result) -> BaseException:
     """Return a result that is not OK as an error of gRPC."""
-    return aio.AioRpcError(
+    error: BaseException = aio.AioRpcError(
         STATUS[result.code],
         aio.Metadata(*result.headers.fields()),
         aio.Metadata(*result.trailers.fields()),
         details=result.details or "",
         debug_error_string="answered by middleware",
     )
+    return error
 
 
-def failure_of(error: BaseException) -> aio.AioRpcError | None:
+def failure_of(error: BaseException) -> BaseException | None:
     """Return an error of ours as one of gRPC; ``None`` if it has no code."""
     code = code_for(error)
-    return None if code is None else error_of(Result(code, str(error)))
+    if code is None:
+        return None
+    failed = error_of(Result(code, str(error)))
+    failed.__cause__ = error
+    return failed
 
 
 class Link:
@@ -125,15 +130,16 @@ class Link:
             self.task.cancel()
         return True
 
+    def answers(self) -> Any:
+        """Return the messages of an answer in the server's place."""
+        return self.result.messages or () if self.native is None and self.result is not None else ()
+
     def failure(self) -> BaseException | None:
         """Return the error to raise where the answer is asked for; ``None``: it went well."""
         if self.error is not None:
-            failed = failure_of(self.error)
-            if failed is None:
-                return self.error
-            failed.__cause__ = self.error
-            return failed
-        return None if self.result is None or self.result.ok else error_of(self.result)
+            return failure_of(self.error) or self.error
+        result = self.result
+        return None if result is None or result.ok else error_of(result)
 
 
 class _Spanned:
@@ -164,25 +170,21 @@ class _Spanned:
                     if passes is not None:
                         message = passes(message)  # noqa: PLW2901
                     elif waits is not None:
-                        message = await self._passed(waits, message)  # noqa: PLW2901
+                        message = await waits(message)  # noqa: PLW2901
                     yield message
             except aio.AioRpcError:
                 pass
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  raised at call(ctx), and below what comes of that
                 link.broken = error
                 native.cancel()
             await link.wait(number)
             if link.number == number:
                 break
         await link.over()
-        if (error := link.failure()) is not None:
-            raise error
-        if link.native is None and link.result is not None and link.result.messages is not None:
-            for message in link.result.messages:
-                yield message
-
-    async def _passed(self, waits: Any, message: Any) -> Any:
-        return await waits(message)
+        if (failure := link.failure()) is not None:
+            raise failure
+        for message in link.answers():
+            yield message
 
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._iterator is None:

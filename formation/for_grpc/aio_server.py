@@ -29,7 +29,6 @@ from formation.for_grpc.in_thread import in_thread, streamed_in_thread
 from formation.introspection import name_of
 from formation.kernel import wrap
 from formation.keys import REQ_RPC, RES_RPC
-from formation.rpc.calls import Call, Result
 from formation.rpc.codes import code_for
 from formation.rpc.passing import MessageChains, Pulled
 
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
-    from formation.rpc.calls import Arity
-    from formation.rpc.passing import APass, Pass
+    from formation.rpc.calls import Call, Result
+    from formation.rpc.passing import APassing, Passing
 
 
 class AioServerInterceptor(aio.ServerInterceptor):
@@ -97,7 +96,8 @@ class Exchange:
         call: Call = ctx[REQ_RPC]
         if self.count:
             raise RuntimeError(f"{call.method} cannot be called again: messages of its answer have gone out")
-        messages, passing = self.interceptor.messages, (None, None)
+        messages = self.interceptor.messages
+        passing: tuple[Passing | None, APassing | None] = (None, None)
         argument, message = call.message, None
         if call.messages is not None:
             argument, passing = call.messages.take(), messages.apassing(ctx, call, "in")
@@ -192,8 +192,8 @@ class Context(server.Context):
     """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
 
     __slots__ = ("exchange", "way_in", "way_out")
-    way_in: tuple[Pass | None, APass | None]
-    way_out: tuple[Pass | None, APass | None]
+    way_in: tuple[Passing | None, APassing | None]
+    way_out: tuple[Passing | None, APassing | None]
     exchange: Exchange
 
     async def read(self) -> Any:

@@ -147,9 +147,7 @@ def _word(streams: Any) -> str:
     return "stream" if streams else "unary"
 
 
-_make: Final[dict[str, Callable[..., Any]]] = {
-    arity: getattr(grpc, f"{arity}_rpc_method_handler") for arity in ARITIES
-}
+_make: Final[dict[str, Callable[..., Any]]] = {arity: getattr(grpc, f"{arity}_rpc_method_handler") for arity in ARITIES}
 
 
 def handler_like(handler: Any, arity: Arity, behaviour: Any) -> Any:

@@ -25,20 +25,21 @@ async def in_thread(behaviour: Any, argument: Any, context: Context) -> Any:
     loop = asyncio.get_running_loop()
     if hasattr(argument, "__aiter__"):
         argument = Requests(argument, loop)
-    return await loop.run_in_executor(None, copy_context().run, behaviour, argument, Plain(context, loop))
+    around: Any = copy_context().run
+    return await loop.run_in_executor(None, around, behaviour, argument, Plain(context, loop))
 
 
 async def streamed_in_thread(behaviour: Any, argument: Any, context: Context) -> AsyncGenerator[Any, None]:
     """Iterate over what a plain handler gives, each step in the thread pool."""
     loop = asyncio.get_running_loop()
-    around = copy_context()
+    around: Any = copy_context().run
     source = iter(await in_thread(behaviour, argument, context))
     try:
-        while (message := await loop.run_in_executor(None, around.run, next, source, _END)) is not _END:
+        while (message := await loop.run_in_executor(None, around, next, source, _END)) is not _END:
             yield message
     finally:
         if hasattr(source, "close"):
-            await asyncio.shield(loop.run_in_executor(None, around.run, source.close))
+            await asyncio.shield(loop.run_in_executor(None, around, source.close))
 
 
 class Requests:

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from formation.ambient import current, publish, restore
+from formation.ambient import publish, restore
 from formation.bridge import Aside
 from formation.clock import monotonic
-from formation.errors import ClientGone
 from formation.for_grpc.common import (
     STATUS,
     Wrapped,
@@ -78,7 +77,7 @@ class ServerInterceptor(grpc.ServerInterceptor):
         ctx = server_context(method, arity, argument, native, exchange)
         try:
             result = result_of(self.chain(ctx))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  gRPC gets it
             return exchange.fail(error)
         return exchange.finish(result)
 
@@ -86,7 +85,7 @@ class ServerInterceptor(grpc.ServerInterceptor):
         exchange = StreamExchange(self, behaviour, native)
         return exchange.begin(server_context(method, arity, argument, native, exchange))
 
-    def _serve_pushing(
+    def _serve_pushing(  # noqa: PLR0917  gRPC passes the last three
         self, behaviour: Any, method: str, arity: Arity, argument: Any, native: Any, on_next: Any
     ) -> None:
         """Serve by a behaviour that returns before its answer has begun: for it, so does the chain."""
@@ -94,7 +93,7 @@ class ServerInterceptor(grpc.ServerInterceptor):
         exchange.on_next = on_next
         try:
             result = result_of(self.chain(server_context(method, arity, argument, native, exchange)))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  gRPC gets it
             exchange.fail(error)
             return
         if result.native is not exchange:  # answered in the place of the behaviour
@@ -142,7 +141,7 @@ class Exchange:
         published = publish(ctx)
         try:
             message = self.behaviour(argument, context)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it may only be the end
             self.judge(error, call)
         finally:
             if published is not None:
@@ -269,7 +268,7 @@ class StreamExchange(Exchange):
             self._aside.pause()
             if self._ended is not None:
                 self.judge(self._ended, call)  # type: ignore[arg-type]  # what is no Exception has not come here
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it may only be the end
             self.judge(error, call)
         finally:
             self._ended = None

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Link:
     """What the thread of the chain and whoever uses the call know of each other."""
 
-    __slots__ = ("broken", "call", "callbacks", "changed", "count", "error", "is_awaited", "is_busy", "is_cancelled", "is_over",
-                 "native", "number", "result", "through")  # fmt: skip
+    __slots__ = ("broken", "call", "callbacks", "changed", "count", "error", "is_awaited", "is_busy", "is_cancelled",
+                 "is_over", "native", "number", "result", "through")  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         self.call = call

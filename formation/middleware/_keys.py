@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from formation.http.url import origin
-from formation.keys import REQ_HTTP, SIDE
+from formation.keys import REQ_HTTP, REQ_RPC, SIDE
 
 Key: TypeAlias = Callable[[Any], Hashable]
 
@@ -15,11 +15,16 @@ Key: TypeAlias = Callable[[Any], Hashable]
 def by_origin(ctx: Any) -> str | None:
     """Return the scheme, host and port of the request; ``None`` where there are none, and on a server.
 
+    Of a remote call it is the service: gRPC does not tell where a channel leads.
+
     There the host is what the client says: whoever made one up for each request would have a place of his own.
     """
     if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
         return None
     request = ctx.get(REQ_HTTP)
+    if request is None and REQ_RPC in ctx:
+        service: str = ctx[REQ_RPC].service
+        return service
     try:
         return None if request is None else _origin("/".join(request.url.split("/", 3)[:3]))
     except ValueError:  # a path alone, on its way to a server in the same process

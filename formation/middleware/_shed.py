@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from formation.exchange import reply
-from formation.keys import KIND, REQ_HTTP, SIDE, STATE
+from formation.exchange import reply, req
+from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
 
 Exempt: TypeAlias = Iterable[str] | Callable[[Any], bool]
 
-HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping")
+HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping", "/grpc.health.v1.Health/Check")
 """Where load balancers ask. One that gets no answer takes the server out, and the others get its load as well."""
 
 AFTER: Final = 3
@@ -41,14 +41,14 @@ def passing(exempt: Exempt) -> Callable[[Any], bool]:
             return True
         if callable(exempt):
             return exempt(ctx)
-        return bool(paths) and is_asked(ctx) and ctx[REQ_HTTP].path in paths
+        return bool(paths) and is_asked(ctx) and req(ctx).path in paths
 
     return passes
 
 
 def is_asked(ctx: Any) -> bool:
     """Tell whether this is a request to a server, which can be answered."""
-    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and REQ_HTTP in ctx
+    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and (REQ_HTTP in ctx or REQ_RPC in ctx)
 
 
 def is_shed(ctx: Any) -> bool:

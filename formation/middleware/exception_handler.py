@@ -9,9 +9,9 @@ from math import ceil
 from typing import Any, Final
 
 from formation.errors import BodyTooLarge, ClientGone, FormationError, Rejected, ThrottleRejected
-from formation.exchange import reply
+from formation.exchange import reply, req
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_ID, SIDE, WS
+from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, SIDE, WS
 from formation.middleware._events import Events, called
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
@@ -85,7 +85,7 @@ def exception_handler(
             if not _can_answer(ctx):
                 raise
             about = error.request if isinstance(error, FormationError) else None
-            table = ours if about is None or about is ctx[REQ_HTTP] else others
+            table = ours if about is None or about is req(ctx) else others
             status = next((table[kind] for kind in type(error).__mro__ if kind in table), 500)
             said = {"request_id": str(ctx.get(REQ_ID) or _new_id())}
             is_news = status >= 500 and not isinstance(error, Rejected)
@@ -110,7 +110,7 @@ def _checked(statuses: Mapping[Any, Any]) -> Mapping[type[Exception], int]:
 
 
 def _can_answer(ctx: Any) -> bool:
-    if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or REQ_HTTP not in ctx:
+    if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or not (REQ_HTTP in ctx or REQ_RPC in ctx):
         return False
     return ctx.get(KIND) != "websocket" or not (ctx[WS].is_accepted or ctx[WS].is_over)
 
@@ -140,11 +140,14 @@ def _retry_after(error: Exception, status: int) -> dict[str, str]:
 
 
 def _answer(ctx: Any, status: int, said: dict[str, str], headers: dict[str, str]) -> Any:
-    request = ctx[REQ_HTTP]
     try:
         title = HTTPStatus(status).phrase
     except ValueError:
         title = "Error"
+    if REQ_RPC in ctx:
+        text = "; ".join([title, *(f"{name}: {value}" for name, value in said.items() if name != "traceback")])
+        return reply(ctx, status, headers, text)
+    request = ctx[REQ_HTTP]
     content_type = preferred(request.headers.get("Accept", ""))
     body = _WRITERS[content_type](status, title, said).encode(errors="backslashreplace")
     headers = headers | {

@@ -27,7 +27,7 @@ from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RES_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events, called
 from formation.middleware._keys import by_origin
 from formation.resilience.budget import Budget
@@ -40,7 +40,7 @@ except ImportError as error:
     message = "tenacity is not installed: pip install 'formation[resilience]'"
     raise ImportError(message, name=error.name) from error
 
-_FORKED: Final = frozenset({REQ_HTTP, RETRY_DEPTH, *BAGS})
+_FORKED: Final = frozenset({REQ_HTTP, REQ_RPC, RETRY_DEPTH, *BAGS})
 """Where none of these is in a context, its copy is a fork."""
 
 
@@ -231,7 +231,7 @@ class _Run:
         self.started: float
         self.reason: str | None
         if isinstance(before, dict):
-            self.request = before.get(REQ_HTTP)
+            self.request = before.get(REQ_HTTP) or before.get(REQ_RPC)
             before[ATTEMPTS] = self.ledger
             self.depth = before.get(RETRY_DEPTH, 0)
             if self.depth and not settings.has_warned:
@@ -245,7 +245,7 @@ class _Run:
         if ctx is not self.before:
             ctx[ATTEMPT], ctx[RETRY_DEPTH] = number, self.depth + 1
             if number > 1 and settings.header and self.request is not None:
-                ctx[REQ_HTTP].headers[settings.header] = str(number)
+                (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers[settings.header] = str(number)
         started = settings.clock()
         return self.note(_outcome(number, ctx, self.call, settings.clock), started)
 

@@ -8,6 +8,8 @@
 (False, Code.NOT_FOUND, 404, 'no such item')
 """
 
+# ruff: noqa: SLF001  a fork is a call as well
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -34,6 +36,7 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 """In the trailers: milliseconds after which to try again, below 0: not at all (gRFC A6, "Pushback")."""
 
 _TAKEN: Final = object()
+_version_of: Final[Any] = getversion
 
 
 class Messages:
@@ -169,7 +172,7 @@ class Call:
         """The metadata."""
         if self._headers is None:
             self._headers = Metadata.received(self._raw or ())
-            self._version = getversion(self._headers)
+            self._version = _version_of(self._headers)
         return self._headers
 
     @headers.setter
@@ -181,7 +184,7 @@ class Call:
     @property
     def changed(self) -> Fields | None:
         """The metadata to send in place of what was given; ``None`` if nobody has changed it."""
-        if self._headers is None or getversion(self._headers) == self._version:
+        if self._headers is None or _version_of(self._headers) == self._version:
             return None
         return self._headers.fields()
 
@@ -253,9 +256,9 @@ class Call:
         for name in Call.__slots__:
             setattr(fork, name, getattr(self, name))
         if self._headers is not None:
-            changed = getversion(self._headers) != self._version
-            fork._headers = self._headers.copy()
-            fork._version = 0 if changed else getversion(fork._headers)
+            changed = _version_of(self._headers) != self._version
+            fork._headers = own = self._headers.copy()
+            fork._version = 0 if changed else _version_of(own)
         return fork
 
     __copy__ = fork
@@ -418,7 +421,7 @@ class _Watched:
         if isinstance(fields, dict):
             fields = fields.items()
         self.metadata = Metadata.received(fields or ())
-        self._version = getversion(self.metadata)
+        self._version = _version_of(self.metadata)
 
     def replace(self, value: Any) -> None:
         self.metadata = self.metadata.replaced(value or ())
@@ -426,7 +429,7 @@ class _Watched:
 
     @property
     def changed(self) -> Metadata | None:
-        return None if getversion(self.metadata) == self._version else self.metadata
+        return None if _version_of(self.metadata) == self._version else self.metadata
 
 
 def _kept(error: BaseException) -> BaseException | None:

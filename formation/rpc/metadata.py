@@ -39,10 +39,10 @@ class Metadata(Headers):
     """
 
     def __init__(self, fields: MetadataLike | None = None, /) -> None:
-        CIMultiDict.__init__(self, _checked(fields or ()))  # type: ignore[arg-type]
+        CIMultiDict.__init__(self, _checked(fields or ()))
 
     @classmethod
-    def received(cls, fields: Iterable[tuple[str, Any]]) -> Metadata:  # type: ignore[override]
+    def received(cls, fields: Iterable[tuple[str, Any]]) -> Metadata:
         """Make metadata of fields that gRPC has let through."""
         metadata: Metadata = cls.__new__(cls)
         CIMultiDict.__init__(metadata, [(name, value) for name, value in fields])
@@ -139,7 +139,9 @@ def _check(name: Any, value: Any) -> tuple[str, Any]:
         raise ValueError(f"{name!r} is no name of metadata: letters, digits and _.- only")
     if name.endswith("-bin"):
         if not isinstance(value, bytes):
-            raise TypeError(f"expected bytes as value of metadata {name!r}, for its name ends with '-bin', got {value!r}")
+            raise TypeError(
+                f"expected bytes as value of metadata {name!r}, for its name ends with '-bin', got {value!r}"
+            )
     elif not isinstance(value, str):
         hint = ": bytes are for names that end with '-bin'" if isinstance(value, bytes) else ""
         raise TypeError(f"expected a str as value of metadata {name!r}, got {type(value).__name__}{hint}")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from formation.kernel import AnyMiddleware, Ctx
     from formation.rpc.calls import Call
 
-Pass: TypeAlias = "Callable[[Any], Any]"
-APass: TypeAlias = "Callable[[Any], Awaitable[Any]]"
+Passing: TypeAlias = "Callable[[Any], Any]"
+APassing: TypeAlias = "Callable[[Any], Awaitable[Any]]"
 
 
 class MessageChains:
@@ -42,7 +42,7 @@ class MessageChains:
         inwards = layers if side == "server" else layers[::-1]
         self._chains = {"in": wrap(_given, inwards), "out": wrap(_given, inwards[::-1])} if layers else {}
 
-    def passing(self, ctx: Ctx, call: Call, direction: str) -> Pass | None:
+    def passing(self, ctx: Ctx, call: Call, direction: str) -> Passing | None:
         """Return the function that a message passes; ``None``: there is nothing on its way."""
         chain, hooks = self._chains.get(direction), tuple(call.hooks(direction))
         if chain is None:
@@ -57,7 +57,7 @@ class MessageChains:
 
         return _with_hooks(through, hooks, direction) if hooks else through
 
-    def apassing(self, ctx: Ctx, call: Call, direction: str) -> tuple[Pass | None, APass | None]:
+    def apassing(self, ctx: Ctx, call: Call, direction: str) -> tuple[Passing | None, APassing | None]:
         """Return the same for an async chain: a plain function if nothing on the way can wait, else one to await."""
         chain, hooks = self._chains.get(direction), tuple(call.hooks(direction))
         if chain is None:
@@ -85,20 +85,20 @@ def _given(ctx: Ctx) -> Ctx:
     return ctx
 
 
-def _hooked(hooks: Iterable[Pass], message: Any) -> Any:
+def _hooked(hooks: Iterable[Passing], message: Any) -> Any:
     for hook in hooks:
         if (made := hook(message)) is not None:
             message = made
     return message
 
 
-def _with_hooks(through: Pass, hooks: tuple[Pass, ...], direction: str) -> Pass:
+def _with_hooks(through: Passing, hooks: tuple[Passing, ...], direction: str) -> Passing:
     if direction == "in":
         return lambda message: _hooked(hooks, through(message))
     return lambda message: through(_hooked(hooks, message))
 
 
-def pulled(source: Any, passing: Pass | None) -> Iterator[Any]:
+def pulled(source: Any, passing: Passing | None) -> Iterator[Any]:
     """Iterate over ``source``, message by message."""
     return source if passing is None else map(passing, source)
 
@@ -108,7 +108,7 @@ class Pulled:
 
     __slots__ = ("_next", "_pass", "_source", "_wait")
 
-    def __init__(self, source: Any, passing: Pass | None, apassing: APass | None) -> None:
+    def __init__(self, source: Any, passing: Passing | None, apassing: APassing | None) -> None:
         self._source = source
         self._next: Any = None  # nothing is begun before somebody asks: a handler may read by itself
         self._pass, self._wait = passing, apassing
