@@ -143,8 +143,6 @@ class Exchange:
         native, context = self.native, result.native if isinstance(result.native, Context) else None
         late = await self._send_head(result)
         fields = trailing(result, None if context is None else context.fields, late)
-        if fields is None and context is not None:
-            fields = context.fields
         if fields is not None:
             native.set_trailing_metadata(fields)
         if streams and result.ok and result.messages is not None:

@@ -177,7 +177,7 @@ class Wrapped:
 
 
 def trailing(result: Result, given: Any, late: Any) -> tuple[Any, ...] | None:
-    """Return the trailers to send, ``None`` where nobody has changed them.
+    """Return the trailers to send, ``None`` where there are none.
 
     Args:
         result: the answer.
@@ -185,7 +185,5 @@ def trailing(result: Result, given: Any, late: Any) -> tuple[Any, ...] | None:
         late: initial metadata that comes too late for that.
     """
     changed = result.changed_trailers
-    if changed is None and not late:
-        return None
     fields = tuple(given or ()) if changed is None else changed.fields()
-    return fields + tuple(late or ())
+    return fields + tuple(late or ()) or None

@@ -88,7 +88,7 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
 
 def _level(ctx: Ctx, said: dict[str, Any]) -> str:
     result = ctx.get(RES_RPC)  # which logs its code
-    status = said.get("status") if result is None else result.status_code
+    status = said.get("status") if result is None else getattr(result, "status_code", None)
     return "warning" if isinstance(status, int) and status >= 500 else "info"
 
 
