@@ -151,8 +151,8 @@ class _Spanned:
 
     def __del__(self) -> None:
         link = self.__dict__.get("_link")
-        if link is not None and not link.is_over and not link.task.get_loop().is_closed():
-            link.cancel()
+        if link is not None and not link.is_over and not (loop := link.task.get_loop()).is_closed():
+            loop.call_soon_threadsafe(link.cancel)  # a collection may run in any thread
 
     @property
     def _done_writing_flag(self) -> bool:

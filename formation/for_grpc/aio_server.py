@@ -7,6 +7,7 @@ has ended. The handler may be of either style, or a plain function, which runs i
 
 from __future__ import annotations
 
+from asyncio import sleep
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ import grpc
 from grpc import aio
 
 from formation.ambient import publish, restore
+from formation.errors import ClientGone, DeadlineExceeded
 from formation.for_grpc import server
 from formation.for_grpc.common import (
     STATUS,
     Wrapped,
     behaviour_of,
     exchange_of,
+    gone,
     handler_like,
     result_of,
     server_context,
@@ -121,6 +124,10 @@ class Exchange:
         finally:
             if published is not None:
                 restore(published)
+        if call.request_streaming:
+            await sleep(0)  # gRPC tells of a caller that has gone right after the end of its requests
+        if self.native.cancelled():
+            raise gone(call)
         ctx[RES_RPC] = context.result(call, message)
 
     async def _stream(self, argument: Any, context: Context) -> None:
@@ -173,6 +180,8 @@ class Exchange:
     async def fail(self, error: BaseException) -> None:
         """Let gRPC have an error that has come out of the chain."""
         context, native = self.context, self.native
+        if isinstance(error, (ClientGone, DeadlineExceeded)) and native.cancelled():
+            return  # nobody waits for an answer
         if context is not None and isinstance(error, Exception):
             if context.fields is not None:
                 native.set_trailing_metadata(context.fields)

@@ -7,7 +7,9 @@ context and with the stream of requests happens in the event loop; its thread wa
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import copy_context
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from formation.for_grpc.server import Aborted
@@ -30,16 +32,31 @@ async def in_thread(behaviour: Any, argument: Any, context: Context) -> Any:
 
 
 async def streamed_in_thread(behaviour: Any, argument: Any, context: Context) -> AsyncGenerator[Any, None]:
-    """Iterate over what a plain handler gives, each step in the thread pool."""
+    """Iterate over what a plain handler gives, each step in the thread pool.
+
+    A step cannot be ended from outside. Who is cancelled in the middle of one leaves it, and the iterator is closed
+    after it.
+    """
     loop = asyncio.get_running_loop()
-    around: Any = copy_context().run
+    around, turn = copy_context(), Lock()
     source = iter(await in_thread(behaviour, argument, context))
+
+    def step(do: Any, *args: Any) -> Any:
+        with turn:  # else the context would be entered twice
+            return around.run(do, *args)
+
+    def close() -> None:
+        with suppress(Exception):  # nobody is there to be told
+            step(source.close)  # type: ignore[attr-defined]
+
+    is_over = False
     try:
-        while (message := await loop.run_in_executor(None, around, next, source, _END)) is not _END:
+        while (message := await loop.run_in_executor(None, step, next, source, _END)) is not _END:
             yield message
+        is_over = True
     finally:
-        if hasattr(source, "close"):
-            await asyncio.shield(loop.run_in_executor(None, around, source.close))
+        if not is_over and hasattr(source, "close"):
+            loop.run_in_executor(None, close)
 
 
 class Requests:

@@ -268,6 +268,8 @@ class StreamExchange(Exchange):
             self._aside.pause()
             if self._ended is not None:
                 self.judge(self._ended, call)  # type: ignore[arg-type]  # what is no Exception has not come here
+            if not self.native.is_active():
+                raise gone(call)  # noqa: TRY301  below it is looked at like any other
         except Exception as error:  # noqa: BLE001  it may only be the end
             self.judge(error, call)
         finally:

@@ -109,10 +109,8 @@ def service(seen):
             for request in requests:
                 end(request, context)
                 yield b"<" + request + b">"
-        except Exception:
-            if not context.is_active():
-                seen.gone.set()
-            raise
+        finally:
+            seen.gone.set()
 
     return one, many, collect, both
 
@@ -176,9 +174,8 @@ def async_service(seen):
             while (request := await context.read()) is not aio.EOF:
                 await end(request, context)
                 await context.write(b"<" + request + b">")
-        except asyncio.CancelledError:
+        finally:
             seen.gone.set()
-            raise
 
     return one, many, collect, both
 
@@ -286,7 +283,7 @@ def sync_running(server=(), client=(), options=None):
         with grpc.insecure_channel(f"127.0.0.1:{port}", options) as plain:
             channel = grpc.intercept_channel(plain, for_grpc.client_interceptor(*split(client or [])))
             caller = Caller(channel, seen)
-            caller.host = host
+            caller.host, caller.port = host, port
             yield caller
     finally:
         host.stop(0).wait()
