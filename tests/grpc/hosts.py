@@ -215,7 +215,9 @@ class Caller:
         try:
             message, call = method.with_call(argument, **more)
         except grpc.RpcError as error:
-            return Outcome([], error.code(), error.details(), error.initial_metadata(), error.trailing_metadata(), error)
+            return Outcome(
+                [], error.code(), error.details(), error.initial_metadata(), error.trailing_metadata(), error
+            )
         return Outcome([message], call.code(), call.details(), call.initial_metadata(), call.trailing_metadata())
 
     def _stream(self, method, argument, more):

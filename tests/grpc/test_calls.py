@@ -172,7 +172,11 @@ def test_a_client_is_answered_without_a_server(running, way, request_):
 
     with running([], [refuse]) as caller:
         outcome = getattr(caller, way)(request_)
-    assert (outcome.code, outcome.details, outcome.trailers) == ("UNAUTHENTICATED", "Unauthorized", {"x-why": "no token"})
+    assert (outcome.code, outcome.details, outcome.trailers) == (
+        "UNAUTHENTICATED",
+        "Unauthorized",
+        {"x-why": "no token"},
+    )
     assert isinstance(outcome.error, grpc.RpcError)
     assert not caller.seen.calls
 

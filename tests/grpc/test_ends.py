@@ -157,7 +157,6 @@ def test_a_client_that_gives_up_a_stream(running, how):
                         await call.read()
                 assert await call.code() is grpc.StatusCode.CANCELLED
 
-
             caller.run(give_up())
             assert client.was_left() is asyncio.CancelledError
         assert caller.seen.gone.wait(SECONDS)

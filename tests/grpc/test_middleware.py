@@ -89,8 +89,8 @@ def test_the_logger_tells_of_the_call_and_of_what_came_of_it(running, way, reque
     said = [line for line in lines if line["log_level"] == "info"]
     name = f"/test.Service/{way.title()}"
     assert sorted((line["event"], line["method"], line.get("status"), line.get("outcome")) for line in said) == sorted(
-        [("request.rpc", name, None, None), ("response.rpc", name, Code.OK, "ok")] * 2
-    , key=str)
+        [("request.rpc", name, None, None), ("response.rpc", name, Code.OK, "ok")] * 2, key=str
+    )
     assert "secret" not in str(lines)
     assert all(line["duration_us"] > 0 for line in said if line["event"] == "response.rpc")
 
@@ -101,7 +101,9 @@ def test_the_logger_warns_of_what_is_a_500_elsewhere(running):
         caller.seen.script = [UNAVAILABLE, grpc.StatusCode.NOT_FOUND]
         caller.one(b"a")
         caller.one(b"a")
-    said = [(each["log_level"], each["status"]) for each in lines if each["event"] == "response.rpc" and "status" in each]
+    said = [
+        (each["log_level"], each["status"]) for each in lines if each["event"] == "response.rpc" and "status" in each
+    ]
     assert said == [("warning", "UNAVAILABLE"), ("info", "NOT_FOUND")]
 
 
@@ -128,7 +130,9 @@ def test_an_error_of_a_handler_is_internal_and_says_nothing_from_inside(running,
         outcome = getattr(caller, way)(request_)
         aborted = getattr(caller, way)(b"abort" if isinstance(request_, bytes) else [b"abort"])
     assert (outcome.code, outcome.details) == ("INTERNAL", "Internal Server Error; request_id: 7f3a")
-    assert [(line["event"], line["error"], line["status"]) for line in lines] == [("exception.handled", "ValueError", 500)]
+    assert [(line["event"], line["error"], line["status"]) for line in lines] == [
+        ("exception.handled", "ValueError", 500)
+    ]
     assert (aborted.code, aborted.details) == ("NOT_FOUND", "no such thing")
 
 

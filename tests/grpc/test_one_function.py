@@ -58,7 +58,7 @@ def test_in_an_http_client_and_around_a_wsgi_app(edge):
     assert told == [("server", "GET /users", True), ("client", "GET /users", True)]
 
 
-@pytest.mark.parametrize("build", [for_aiohttp.build, for_httpx.build_async], ids=["aiohttp", "httpx"])
+@pytest.mark.parametrize("build", [for_aiohttp.build, for_httpx.async_build], ids=["aiohttp", "httpx"])
 def test_in_an_async_http_client_and_around_an_asgi_app(build):
     app = for_asgi.FormationMiddleware(asgi_app, middleware=[log])
 
