@@ -15,7 +15,7 @@ PIP := -m pip install -qq --disable-pip-version-check
 # A new environment with a pip that knows dependency groups (PEP 735).
 NEW_VENV = $(PYTHON) -m venv --clear $(@D) && $(@D)/bin/python $(PIP) 'pip>=25.1'
 
-.PHONY: help demo test bench docs lint wheel test-all test-here clean check-python $(VERSIONS:%=test-%)
+.PHONY: help demo test bench simulate docs lint wheel test-all test-here clean check-python $(VERSIONS:%=test-%)
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -36,13 +36,16 @@ lint: $(VENV)/.group-test ## ruff, mypy and the import arrows
 bench: $(VENV)/.group-bench ## time Formation beside its peers
 	$(BIN)/python -m bench $(ARGS)
 
+simulate: $(VENV)/.group-test $(VENV)/.group-simulate ## what retries, circuits and limits are worth, in minutes that stand for hours
+	$(BIN)/python -m simulate $(ARGS)
+
 docs: $(VENV)/.group-docs ## the site, in build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet docs build/docs
 
 # What an editable install hides shows here: the tests run where formation/ is found nowhere but in site-packages.
 wheel: $(WHEEL_VENV)/.wheel ## the tests against the built wheel
 	rm -rf build/wheel && mkdir -p build/wheel
-	cp -R pyproject.toml conftest.py tests docs examples bench *.md build/wheel
+	cp -R pyproject.toml conftest.py tests docs examples bench simulate *.md build/wheel
 	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python -c 'import formation; print(formation.__file__)' | grep site-packages
 	diff -r -x __pycache__ formation $(WHEEL_VENV)/lib/python*/site-packages/formation
 	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python $(CHECKED) --quiet $(WHEEL_TESTS)

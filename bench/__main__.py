@@ -18,6 +18,8 @@ PARTS = [
     "asgi_edge",
     "django_edge",
     "resilience",
+    "cache",
+    "redis_storage",
     "crowd",
     "gibibyte",
     "import_time",

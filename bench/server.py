@@ -16,6 +16,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 class Answer(asyncio.Protocol):
     """Answers whatever ends a head; none of the requests here has a body."""
 
+    answer = HEAD + BODY
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = transport
@@ -26,7 +28,7 @@ class Answer(asyncio.Protocol):
         self.head += data
         while b"\r\n\r\n" in self.head:
             self.head = self.head.partition(b"\r\n\r\n")[2]
-            self.transport.write(HEAD + BODY)  # type: ignore[attr-defined]
+            self.transport.write(self.answer)  # type: ignore[attr-defined]
 
 
 async def serve(protocol: Callable[[], asyncio.Protocol]) -> None:

@@ -13,6 +13,7 @@ from formation.middleware import cache
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
               "trailer", "transfer-encoding", "upgrade", "expect"}  # fmt: skip
+SMALL = 64 * 1024
 
 
 def passed_on(headers, without=()):
@@ -29,9 +30,11 @@ def forward(origin):
     async def forward(ctx, call):
         came = ctx["fmtn.req.http"]
         path = came.target.split("/", 3)[3]
-        has_body = "Content-Length" in came.headers or "Transfer-Encoding" in came.headers
+        body = came.body if {"Content-Length", "Transfer-Encoding"} & set(map(str.title, came.headers)) else None
+        if int(came.headers.get("Content-Length", SMALL)) < SMALL:
+            body = await body.aread()  # so that it can be sent again, where a kept connection turns out to be dead
         asked = Request(came.method, f"{origin}/{path}", headers=passed_on(came.headers, ["host"]),
-                        content=came.body if has_body else None, extensions={"stream": True})  # fmt: skip
+                        content=body, extensions={"stream": True})  # fmt: skip
         try:
             response = (await send({"fmtn.req.http": asked}))["fmtn.res.http"]
         except TransportError as error:
@@ -59,7 +62,7 @@ def main():
     host, _, port = given.listen.rpartition(":")
     app = FormationMiddleware(nothing, [cache(shared=True), forward(given.origin.rstrip("/"))])
     uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", server_header=False, date_header=False,
-                proxy_headers=False, log_level="warning")  # fmt: skip
+                proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=5, log_level="warning")  # fmt: skip
 
 
 if __name__ == "__main__":

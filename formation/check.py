@@ -38,7 +38,18 @@ OUTSIDE: Final = (
     ("trigger_breaker_if", "circuit_breaker", "what it raises, the circuit never sees"),
     ("deadline", "exception_handler", "nobody makes a 504 of it when the time has passed"),
     ("timeout", "exception_handler", "nobody makes a 504 of it when the time has passed"),
+    ("etag", "compress", "each encoding has a tag of its own, and a body is packed that a 304 then leaves out"),
+    ("decompress", "cache", "what comes from the cache is plain, and is taken for packed"),
+    ("compress_request", "content_type", "it does not know the type, and packs what is packed already"),
+    ("retry", "compress_request", "each attempt packs the same body again"),
     ("load_shed", "deadline", "it cannot see a deadline that is not set yet"),
+    ("rate_limit", "exception_handler", "nobody makes an answer of what its key raises"),
+    ("rate_limit", "load_shed", "what is not even begun counts against the client"),
+    ("rate_limit", "adaptive_limit", "what the server turns away for its own load counts against the client"),
+    ("timeout", "rate_limit", "waiting for the storage is blamed on the app"),
+    ("idempotency", "rate_limit", "who repeats a key is answered again without limit"),
+    ("idempotency", "compress", "an answer is kept packed, and given again to who cannot unpack it"),
+    ("timeout", "idempotency", "the answer may be cut off from being kept, and the work is done again"),
 )
 AGAIN: Final = ("retry", "hedge")
 """Each multiplies the attempts of the other."""
@@ -115,7 +126,7 @@ def _layers(stack: Any) -> list[Any]:
         message = f"expected a list of middleware, or what has one, got {stack!r}"
         raise TypeError(message)
     layers: list[Any] = []
-    for at, layer in enumerate((*middleware, *getattr(said, "per_hop", ()))):
+    for at, layer in enumerate((*middleware, *(getattr(said, "per_hop", None) or ()))):
         if hasattr(layer, "middleware"):
             layers += _layers(layer)
         else:

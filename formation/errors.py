@@ -13,6 +13,7 @@ Everything of ours that can go wrong while a call runs derives from one class::
     ├── AttemptTimeout               one attempt took too long                 (also a TimeoutError)
     ├── DeadlineExceeded             the whole call took too long              (also a TimeoutError)
     ├── StatusError                  a status that the caller does not expect
+    │   └── ProblemError             ... and the answer says what is wrong (RFC 9457)
     ├── DecodeError                  a body that is not what it should be      (also a ValueError)
     ├── OAuth2Error                  the token endpoint gave no token
     ├── BodyTooLarge                 a body over ``max_body``
@@ -126,6 +127,39 @@ class StatusError(FormationError):
         self.name = name
         wanted = "a status below 400" if expected is None else " or ".join(map(str, expected))
         super().__init__(f"expected {wanted}, got {status_code}" + (f" from {name}" if name else ""))
+
+
+class ProblemError(StatusError):
+    """An answer that says what is wrong, as problem details (RFC 9457).
+
+    A client gets one from `problem_details`. An app on a server may raise one, for `exception_handler` to answer with.
+
+    ``type``: a URI that names the kind of problem; ``title``: the same in words; ``status``: as the problem says it,
+    which a proxy may have changed on the way, or ``None``; ``detail``: what is wrong this time; ``instance``: a URI
+    that names this time; ``extensions``: whatever else it says. What it does not say is empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        status_code: int,
+        type: str = "about:blank",  # noqa: A002  as RFC 9457 has it
+        title: str = "",
+        status: int | None = None,
+        detail: str = "",
+        instance: str = "",
+        extensions: dict[str, Any] | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(status_code=status_code, name=name)
+        self.type = type
+        self.title = title
+        self.status = status
+        self.detail = detail
+        self.instance = instance
+        self.extensions = dict(extensions or {})
+        said = ": ".join(filter(None, (title, detail)))
+        self.args = (f"{status_code}{f' from {name}' if name else ''}{f': {said}' if said else ''}",)
 
 
 class DecodeError(FormationError, ValueError):

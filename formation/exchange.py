@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.http.body import Body
+from formation.http.headers import Headers
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 from formation.rpc.calls import PUSHBACK, Call, Result
@@ -103,14 +104,19 @@ def _reply_rpc(ctx: Ctx, call: Call, status: int, headers: Any, body: Any) -> Ct
         else:
             answer.message = body
     else:
-        answer.trailers = headers
+        fields = Headers(headers)
+        is_text = fields.get("Content-Type", "text/plain").startswith("text/plain")
+        answer.trailers = [(name, value) for name, value in fields.items() if name.lower() not in _OF_A_BODY]
         text = body.decode(errors="replace") if isinstance(body, bytes) else body
-        answer.details = str(text) if text else _phrase(status)
+        answer.details = str(text) if text and is_text else _phrase(status)
         after = answer.trailers.get("retry-after", "")
         if status in {429, 503} and after.isascii() and after.isdecimal():
             answer.trailers.setdefault(PUSHBACK, str(ceil(float(after) * 1000)))
     ctx[RES_RPC] = answer
     return ctx
+
+
+_OF_A_BODY: Final = frozenset({"content-type", "content-length", "cache-control", "vary"})
 
 
 def _phrase(status: int) -> str:

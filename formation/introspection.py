@@ -76,7 +76,7 @@ def _is_factory(fn: Any) -> bool:
     """Tell whether ``fn`` is one of ours that makes middleware, or a function that cannot take two arguments."""
     if type(fn) is not FunctionType:
         return False
-    if fn.__module__.startswith(_FACTORIES) and "." not in fn.__qualname__:
+    if (fn.__module__ or "").startswith(_FACTORIES) and "." not in fn.__qualname__:
         return True
     code = fn.__code__
     if hasattr(fn, "__wrapped__") or code.co_flags & _VARARGS:

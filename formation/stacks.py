@@ -16,14 +16,17 @@ from formation.middleware import (
     deadline,
     exception_handler,
     fallback,
+    idempotency,
     idempotency_key,
     load_shed,
+    rate_limit,
     request_id,
     request_logger,
     retry,
     throttle,
     timeout,
 )
+from formation.storage import Redis  # noqa: TC001  as above
 
 
 def resilient(
@@ -34,6 +37,8 @@ def resilient(
     at_once: int = 25,
     rate: float | None = None,
     instead: Any = None,
+    limit: str | None = None,
+    once: Redis | str | bool = False,
     logger: Any = None,
 ) -> list[Middleware[Any]]:
     """Return the recommended stack, outermost first: a plain list of your own.
@@ -48,11 +53,16 @@ def resilient(
         at_once: calls at a time, for each origin; on a server the limit to begin with. As `bulkhead`.
         rate: calls in a second, for each origin; ``None``: as many as there are. Only a client has one.
         instead: what `fallback` answers where all of it fails; ``None``: the failure. Only a client has one.
+        limit: requests of each address, as ``"100/minute"``, in the memory of the process; ``None``: as many as there
+            are. Behind a proxy, or for several processes, put a `rate_limit` of your own in. Only a server has it.
+        once: whether a POST with an ``Idempotency-Key`` is done once: a `formation.storage.Redis`, or its URL, where
+            there are several processes; true: by what the memory of this one knows. Only a server has it.
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
 
     Raises:
-        ValueError: another ``side``; a server has no ``rate`` and no ``instead``; a number that cannot be.
-        TypeError: ``logger`` is none.
+        ValueError: another ``side``; a server has no ``rate`` and no ``instead``, a client no ``limit`` and no
+            ``once``; a number or a limit that cannot be.
+        TypeError: ``logger`` or ``once`` is none.
 
     >>> from formation.introspection import name_of
     >>> [name_of(layer) for layer in resilient(logger=None)][-4:]
@@ -61,9 +71,13 @@ def resilient(
     if side == "server":
         if rate is not None or instead is not None:
             raise ValueError(f"expected no rate and no instead on a server, got {rate!r} and {instead!r}")
-        return _server(total, attempt, at_once, logger)
+        return _server(total, attempt, at_once, limit=limit, once=once, logger=logger)
     if side != "client":
         raise ValueError(f"expected side as 'client' or 'server', got {side!r}")
+    if limit is not None:
+        raise ValueError(f"expected no limit on a client, got {limit!r}: rate= is how often it calls")
+    if once:
+        raise ValueError(f"expected no once on a client, got {once!r}: it sends keys, and its server knows them")
 
     return [
         request_id(),  # one id for the call, whatever it takes
@@ -80,7 +94,10 @@ def resilient(
     ]
 
 
-def _server(total: float, attempt: float, at_once: int, logger: Any) -> list[Middleware[Any]]:
+def _server(
+    total: float, attempt: float, at_once: int, *, limit: str | None, once: Any, logger: Any
+) -> list[Middleware[Any]]:
+    storage = None if once is True else once
     return [
         request_id(),  # one id for the request, that of who asks if it has one
         context(),  # which bears it, for every line below
@@ -89,5 +106,7 @@ def _server(total: float, attempt: float, at_once: int, logger: Any) -> list[Mid
         deadline(total, logger=logger),  # for the app and for the clients it asks; a 504 comes of it
         load_shed(logger=logger),  # what comes too late is not begun
         adaptive_limit(at_once, logger=logger),  # nor what is too much, before it costs anything
+        *([] if limit is None else [rate_limit(limit, logger=logger)]),  # nor what is too much for one client
+        *([] if once is False else [idempotency(storage, logger=logger)]),  # what was done is not done again
         timeout(attempt, logger=logger),  # innermost, so that the limit learns of what takes too long
     ]

@@ -7,6 +7,7 @@ client runs, sync or async.
 - `Stub`: answers by method and template.
 - `rehearse`: what a method would send, and as a curl command.
 - `simulate`: a run in which an hour of back-off takes a millisecond.
+- `fast_forward`: the same for an async program, whose tasks run side by side.
 
 A middleware alone needs none of it: call it, ``log({"a": 1}, lambda ctx: ctx)``.
 """
@@ -31,6 +32,7 @@ from formation.client.async_sender import AsyncStreamed
 from formation.client.declare import BaseClient
 from formation.client.sender import BaseSender, Streamed
 from formation.clock import Virtual, virtual
+from formation.fast_forward import fast_forward
 from formation.http.body import Body
 from formation.http.request import Request
 from formation.http.response import Response
@@ -42,7 +44,7 @@ from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, SENSITIVE
 if TYPE_CHECKING:
     from formation.kernel import Ctx
 
-__all__ = ["Rehearsal", "Route", "Run", "Script", "Stub", "rehearse", "script", "simulate"]
+__all__ = ["Rehearsal", "Route", "Run", "Script", "Stub", "fast_forward", "rehearse", "script", "simulate"]
 
 Answer: TypeAlias = (
     "int | Response | dict[str, Any] | list[Any] | BaseException | type[BaseException] | Callable[[Ctx], Any]"

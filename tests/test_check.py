@@ -345,7 +345,7 @@ def test_the_timeout_of_a_client_is_one():
 
     @client(**said)
     class Patient:
-        pass
+        per_hop = None
 
     for stack in (Shop, Shop(), Shop(timeout=(1, 2)), Patient(timeout=3), build(**said, timeout=3)):
         assert faults(stack) == []

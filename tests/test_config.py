@@ -172,6 +172,7 @@ def test_every_middleware_of_formation_goes_by_its_name(name):
         "oauth2_client_credentials": {"token_url": "https://a.test/", "client_id": "i", "client_secret": "s"},
         "trigger_breaker_if": {"predicate": "builtins:bool"},
         "headers": {"set": {"X-A": "b"}},
+        "rate_limit": {"limits": "100/minute"},
         "throttle": {"rate": 100},
     }
     layers = one({"use": name, **required.get(name, {})})
@@ -398,8 +399,10 @@ def test_what_went_wrong_is_the_cause():
 
 
 def test_a_library_that_is_missing_says_what_to_install(monkeypatch):
+    one("retry")  # so that there is something to take away
     monkeypatch.setitem(sys.modules, "tenacity", None)
-    monkeypatch.delitem(sys.modules, "formation.middleware.retry", raising=False)
+    for module in ("formation.middleware.retry", "formation.resilience.run"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("formation.middleware.retry", raising=False)
     with pytest.raises(ConfigError, match=r"\(retry\), use: tenacity is not installed: pip install 'formation\[resil"):
         one("retry")

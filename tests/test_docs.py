@@ -120,7 +120,7 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_demo_prints() -> None:
 
 def test_the_readme_tells_of_each_part_of_the_package() -> None:
     parts = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed"))} - {"version"}
-    parts |= {"docs", "tests", "examples", "bench"}
+    parts |= {"docs", "tests", "examples", "bench", "simulate"}
     assert not [part for part in parts if not re.search(rf"`(formation[./])?{part}(\.py|/)?`", text(README))]
 
 

@@ -27,6 +27,8 @@ SAMPLES = {
     "ForeignURLError": errors.ForeignURLError(url="http://b.test/", base="http://a.test/"),
     "OAuth2Error": errors.OAuth2Error(status_code=400, error="invalid_client", description="who?"),
     "PagesError": errors.PagesError(url="http://a.test/?page=2", pages=2, repeated=True),
+    "ProblemError": errors.ProblemError(status_code=403, title="No credit", extensions={"balance": 30}),
+    "StorageUnavailable": errors.StorageUnavailable("redis", "it takes too long", retry_after=1.5),
     "Rejected": errors.Rejected("not now", name="GET /things", retry_after=1.5),
     "ThrottleRejected": errors.ThrottleRejected("not now", name="GET /things", retry_after=1.5),
     "BulkheadRejected": errors.BulkheadRejected("full", name="GET /things"),
@@ -61,6 +63,10 @@ def test_an_error_takes_the_request_it_belongs_to_along():
 
 MESSAGES = {
     "expected a status below 400, got 500": errors.StatusError(status_code=500),
+    "403 from POST /orders: No credit: your balance is 30": errors.ProblemError(
+        status_code=403, title="No credit", detail="your balance is 30", name="POST /orders"
+    ),
+    "418": errors.ProblemError(status_code=418),
     "expected 200, got 404": errors.StatusError(status_code=404, expected=(200,)),
     "expected 200 or 304, got 404 from GET /things": errors.StatusError(
         status_code=404, expected=(200, 304), name="GET /things"

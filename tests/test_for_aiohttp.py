@@ -153,6 +153,29 @@ async def test_a_gateway_sends_no_header_of_its_own_and_gets_bodies_as_they_come
 
 
 @in_loop
+async def test_a_gateway_takes_as_much_as_was_announced_and_no_connection_with_more(server):
+    send = wrap(endpoint(raw=True), [])
+    with server.watch() as seen:
+        for _ in range(2):
+            response = (await send({REQ_HTTP: Request("GET", server.url + "/wrong-length?said=5&sent=9")}))[RES_HTTP]
+            assert (response.status_code, len(response.content)) == (200, 5)
+    assert seen.connections == 2
+    for path in ("/early-hints", "/chunks/3", "/lines/3", "/bytes/100000", "/drip?count=3&delay=0.01", "/status/204"):
+        response = (await send({REQ_HTTP: Request("GET", server.url + path)}))[RES_HTTP]
+        assert response.status_code in {200, 204}
+    slow = Request("GET", server.url + "/bytes/3000000", extensions={"stream": True})
+    count = 0
+    async for chunk in (await send({REQ_HTTP: slow}))[RES_HTTP].body:
+        count += len(chunk)
+        await asyncio.sleep(0.001)  # so that aiohttp has to pause in between
+    assert count == 3_000_000
+    for path in ("/bad-status-line", "/wrong-length?said=9&sent=5"):
+        with pytest.raises(errors.TransportError):
+            await send({REQ_HTTP: Request("GET", server.url + path)})
+    await send.endpoint.close()
+
+
+@in_loop
 async def test_what_goes_by_way_of_a_session_has_a_response_of_aiohttp(server):
     send = wrap(endpoint(), [])
     ctx = await send({REQ_HTTP: Request("POST", server.url + "/echo", content=[b"x"])})

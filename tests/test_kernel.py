@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial, partialmethod, reduce, wraps
 from itertools import pairwise
 from pathlib import Path
+from types import FunctionType
 from unittest.mock import AsyncMock, MagicMock, Mock, call, sentinel
 
 import pytest
@@ -780,6 +781,13 @@ def test_what_cannot_take_a_context_and_a_call_is_refused():
             wrap(endpoint, [each])
 
 
+def test_one_that_belongs_to_no_module_is_not():
+    home = {"__name__": None}
+    exec("def log(ctx, call): return call(ctx)", home)
+    assert home["log"].__module__ is None
+    assert wrap(endpoint, [home["log"]])({"a": 1}) == {"a": 1}
+
+
 def test_what_can_take_them_one_way_or_another_is_not():
     class Method:
         def log(self, ctx, call):
@@ -789,7 +797,11 @@ def test_what_can_take_them_one_way_or_another_is_not():
     def decorated(*args):
         return log(*args)
 
+    homeless = FunctionType((lambda ctx, call: call(ctx)).__code__, {})
+    homeless.__module__ = None
+
     fine = [
+        homeless,
         lambda ctx, call: call(ctx),
         lambda ctx, call, more=3: call(ctx),
         lambda ctx, call=None: call(ctx),

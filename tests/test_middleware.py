@@ -14,7 +14,7 @@ import formation.middleware as package
 from formation.errors import BreakerTriggerException
 
 STEMS = sorted(file.stem for file in Path(package.__file__).parent.glob("*.py") if not file.stem.startswith("_"))
-ELSEWHERE = {"BreakerTriggerException", "csp", "get_context"}
+ELSEWHERE = {"BreakerTriggerException", "client_ip", "csp", "get_context", "header"}
 
 
 def run(code):
@@ -48,6 +48,7 @@ def test_the_names_of_other_modules_are_there():
     assert package.BreakerTriggerException is BreakerTriggerException
     assert package.get_context.__module__ == "formation.middleware.context"
     assert package.csp.__module__ == "formation.middleware.security_headers"
+    assert {package.client_ip.__name__, package.header.__name__} == {"client_ip", "header"}
 
 
 def test_an_unknown_name_is_an_attribute_error():

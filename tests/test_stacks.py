@@ -1,19 +1,33 @@
 import asyncio
 import inspect
+import logging
 import re
+import threading
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from formation import compose, stacks
+from formation import compose, reply, stacks, wrap
 from formation.check import OUTSIDE, faults
 from formation.clock import Virtual, virtual
 from formation.errors import CircuitOpenError, ConnectError, DeadlineExceeded
 from formation.http import Request
 from formation.introspection import name_of
-from formation.middleware import retry
+from formation.middleware import (
+    adaptive_limit,
+    bulkhead,
+    circuit_breaker,
+    client_throttle,
+    coalesce,
+    deadline,
+    retry,
+    throttle,
+    timeout,
+)
 from formation.stacks import resilient
 from formation.testing import script
 from tests.client import edges as clients
@@ -21,6 +35,7 @@ from tests.middleware.worlds import every_lift, every_world
 from tests.server import edges as servers
 from tests.server.edges import Reply, Sent
 
+SILENT = logging.getLogger("tests.silent")
 CLIENT = [
     "request_id",
     "context",
@@ -42,6 +57,8 @@ SERVER = [
     "deadline",
     "load_shed",
     "adaptive_limit",
+    "rate_limit",
+    "idempotency",
     "timeout",
 ]
 
@@ -61,10 +78,13 @@ def hasty(stack):
 def test_the_order_is_the_recommended_one():
     assert names(resilient(rate=10, instead="none")) == CLIENT
     assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "throttle"}]
-    assert names(resilient("server")) == SERVER
+    assert names(resilient("server", limit="100/minute", once=True)) == SERVER
+    assert names(resilient("server")) == [name for name in SERVER if name not in {"rate_limit", "idempotency"}]
 
 
-@pytest.mark.parametrize("stack", [resilient(), resilient(rate=5, instead=[]), resilient("server")])
+@pytest.mark.parametrize(
+    "stack", [resilient(), resilient(rate=5, instead=[]), resilient("server", limit="9/s", once=True)]
+)
 def test_every_recommended_stack_passes_the_check(stack):
     assert faults(stack) == []
 
@@ -97,6 +117,9 @@ def test_each_line_of_the_stacks_says_its_reason():
         ({"side": "proxy"}, "expected side as 'client' or 'server', got 'proxy'"),
         ({"side": "server", "rate": 3}, "expected no rate and no instead on a server, got 3 and None"),
         ({"side": "server", "instead": "x"}, "expected no rate and no instead on a server, got None and 'x'"),
+        ({"limit": "9/s"}, "expected no limit on a client, got '9/s'"),
+        ({"side": "server", "limit": "often"}, "expected a limit such as '100/minute'"),
+        ({"once": True}, "expected no once on a client, got True"),
         ({"total": -1}, "total"),
         ({"attempt": 0}, "timeout"),
         ({"at_once": 0}, "limit"),
@@ -106,6 +129,33 @@ def test_each_line_of_the_stacks_says_its_reason():
 def test_what_cannot_be_is_refused_when_the_stack_is_made(arguments, said):
     with pytest.raises(ValueError, match=said):
         resilient(**arguments)
+
+
+@every_server
+def test_a_server_that_does_what_is_asked_once_takes_one_order(host):
+    orders = []
+
+    def app(seen):
+        orders.append(seen.body)
+        return Reply(201, chunks=[b"order %d" % len(orders)])
+
+    built = host.build(app, resilient("server", once=True, logger=SILENT))
+    sent = Sent("POST", headers={"Idempotency-Key": "7f3a"}, body=b"beans")
+    assert {host.serve(built, sent).body for _ in range(3)} == {b"order 1"}
+
+
+@every_server
+def test_a_server_with_a_limit_tells_who_asks_too_often_when_to_come_again(host):
+    built = host.build(lambda seen: Reply(), resilient("server", limit="2/hour", logger=SILENT))
+    answers = [host.serve(built, Sent()) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[2].lines("Retry-After") == ["1800"]
+
+
+@pytest.mark.parametrize("once", [42, ["redis://localhost"]], ids=str)
+def test_what_is_no_redis_is_refused_when_the_stack_is_made(once):
+    with pytest.raises(TypeError, match="expected storage"):
+        resilient("server", once=once)
 
 
 def test_what_is_no_logger_is_refused_when_the_stack_is_made():
@@ -269,7 +319,7 @@ def test_of_a_call_that_is_cancelled_in_an_attempt_or_in_a_pause(world, clock, e
     assert said(line) == ("cancelled.http", "cancelled", 1, "closed")
     paused = [retry(sleep=cancel) if name_of(layer) == "retry" else layer for layer in resilient()]
     _, line = ended(world, paused, [503])
-    assert (line["event"], line["outcome"], line["attempts"], line["slept"]) == ("cancelled.http", "cancelled", 1, 0)
+    assert said(line) == ("cancelled.http", "cancelled", 1, "closed")
 
 
 @every_world
@@ -287,3 +337,106 @@ def test_of_a_function(lifted, clock):
     with capture_logs() as lines, pytest.raises(ConnectionError):
         lifted(resilient(), stock)
     assert said(lines[-1]) == ("failure.call", "failed", 3, "closed")
+
+
+# --- whatever ends a call ---
+
+
+class Watched:
+    """A stack of all that counts something, and what it has counted."""
+
+    def __init__(self, logger=None):
+        self.bulkhead, self.limit = bulkhead(2, queue=5, max_wait=0.01, logger=logger), adaptive_limit(5, logger=logger)
+        self.breaker, self.throttle = circuit_breaker(logger), client_throttle(logger=logger)
+        self.stack = [
+            coalesce(),
+            deadline(30, logger=logger),
+            retry(3, base=0, logger=logger),
+            self.breaker,
+            self.throttle,
+            throttle(1e6, logger=logger),
+            self.bulkhead,
+            self.limit,
+            timeout(10, body="deadline", logger=logger),
+        ]
+
+    def left(self):
+        gate = self.breaker.gates["https://h"]
+        return (
+            self.bulkhead.places["https://h"].in_use,
+            self.limit.limiters["https://h"].in_flight,
+            gate.state,
+            len(asyncio.all_tasks()) - 1,
+        )
+
+
+async def in_three_steps(ctx):
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return reply(ctx, 503 if ctx["attempt"] < 3 else 200)
+
+
+async def cancelled(call, steps):
+    task = asyncio.ensure_future(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    is_over = task.done()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert is_over or task.cancelled()  # nobody has made another error of it, or an answer
+    return is_over
+
+
+async def closed(call, steps):
+    try:
+        for _ in range(steps):
+            call.send(None)
+    except StopIteration:
+        return True
+    call.close()
+    return False
+
+
+@pytest.mark.parametrize("end", [cancelled, closed], ids=lambda end: end.__name__)
+def test_wherever_a_call_is_ended_no_place_is_taken_nor_a_failure_counted(end):
+    async def main():
+        steps, is_over = -1, False
+        while not is_over:
+            steps += 1
+            watched = Watched()
+            ctx = {"fmtn.req.http": Request("GET", "https://h/"), "fmtn.state": {}}
+            is_over = await end(wrap(in_three_steps, watched.stack)(ctx), steps)
+            assert watched.left() == (0, 0, "closed", 0)
+        assert len(ctx["fmtn.attempts"]) == 3
+        return steps
+
+    with capture_logs():
+        assert asyncio.run(main()) >= 10
+
+
+def test_nothing_is_logged_under_a_lock():
+    seen, chains = set(), []
+
+    def say(event, **fields):
+        """Let another thread make a call through the same, as the logger of a server does that sends its lines."""
+        if event not in seen and threading.current_thread() is threading.main_thread():
+            seen.add(event)
+            thread = threading.Thread(target=ask, daemon=True)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive(), event
+
+    def ask(depth=0):
+        with suppress(Exception):
+            chains[0]({"fmtn.req.http": Request("POST", "https://h/"), "fmtn.state": {}, "depth": depth})
+
+    def endpoint(ctx):
+        if ctx["depth"]:
+            ask(ctx["depth"] - 1)
+        return reply(ctx, 503)
+
+    chains.append(wrap(endpoint, Watched(SimpleNamespace(debug=say, info=say, warning=say, error=say)).stack))
+    for depth in (3, 3, 0, 0, 0, 0, 0, 0):
+        ask(depth)
+    assert seen >= {"bulkhead.rejected", "breaker.opened", "breaker.rejected"}

@@ -110,7 +110,7 @@ def _remembered(value: str) -> Directives:
 
 
 def _parse(value: str) -> Directives:
-    found: dict[str, str | None] = {}
+    found: dict[str, dict[str | None, None]] = {}  # the arguments of each, in order, none twice
     position, end = 0, len(value)
     while position < end:
         if value[position] in ", \t":
@@ -123,9 +123,9 @@ def _parse(value: str) -> Directives:
         before, _, after = member[0].rstrip(" \t").partition("=")
         name = _name.search(before)
         if name is not None:
-            key, argument = name[0].lower(), _argument(after) if name[0] == before else None
-            found[key] = _merged(found[key], argument) if key in found else argument
-    return found
+            found.setdefault(name[0].lower(), {})[_argument(after) if name[0] == before else None] = None
+    # Without fields, private and no-cache mean all of them; without a number, max-age means nothing.
+    return {name: None if None in told else ",".join(map(str, told)) for name, told in found.items()}
 
 
 def _argument(after: str) -> str | None:
@@ -133,9 +133,3 @@ def _argument(after: str) -> str | None:
     if quoted:
         return _escaped.sub(r"\1", quoted[1])
     return after if _token.fullmatch(after) else None
-
-
-def _merged(one: str | None, other: str | None) -> str | None:
-    if one is None or other is None:
-        return None  # without fields, private and no-cache mean all of them; without seconds, max-age means nothing
-    return one if one == other else f"{one},{other}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from formation.caching.directives import Directives
     from formation.caching.fields import Headers
     from formation.caching.request import Request
+
+Key: TypeAlias = tuple[str, str, variants.Vary]
+"""Method, URL, and what the request was chosen by."""
 
 NOBODY: Final[variants.Vary] = (("", ""),)
 """The Vary of what answers no other request: no header has such a name."""
@@ -121,6 +124,3 @@ def updated(
     key = (old.method, old.url, chosen_by)
     new = entry(settings, kept + news, old.status, key=key, requested_at=requested_at, received_at=received_at)
     return evolve(new, body=old.body, length=old.length)
-
-
-Key = tuple[str, str, variants.Vary]

@@ -17,7 +17,7 @@ Where the RFC leaves a choice, the answer that cannot be wrong is taken before t
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
@@ -59,6 +59,7 @@ class Policy:
             CDN-Cache-Control if the cache is shared, otherwise none.
 
     Raises:
+        TypeError: ``targets`` is one name, not a list.
         ValueError: a number that cannot be.
 
     >>> policy = Policy(shared=True)
@@ -84,6 +85,8 @@ class Policy:
     ) -> None:
         if targets is None:
             targets = ("cdn-cache-control",) if shared else ()
+        if isinstance(targets, str):
+            raise TypeError(f"expected targets as a list of names, got {targets!r}")
         self.shared = shared
         self.settings = making.Settings(
             shared=shared,
@@ -129,15 +132,14 @@ class Policy:
     def select(self, request: Request, entries: Iterable[Entry]) -> Entry | None:
         """Return the newest entry that answers ``request`` by its method and its Vary (RFC 9111, 4.1).
 
-        An entry without Vary is of no use beside one that has it: the origin has left it out once.
+        An entry without Vary does not count if one with it was fresh when it came: the origin has left it out once.
         """
         useful = self._useful(request, entries)
-        if len(useful) > 1 and any(entry.vary for entry in useful):
-            useful = [entry for entry in useful if entry.vary]
+        until = max((entry.date + entry.lifetime for entry in useful if entry.vary), default=-inf)
         best: Entry | None = None
         for entry in useful:
             newer = best is None or (entry.date, entry.received_at) > (best.date, best.received_at)
-            if newer and request.matches(entry.vary):
+            if newer and (entry.vary or entry.date >= until) and request.matches(entry.vary):
                 best = entry
         return best
 
@@ -202,14 +204,22 @@ class Policy:
         return evolve(fresh, vary=making.vary(fresh.headers, request))
 
     def after_head(
-        self, entry: Entry, status: int, headers: Headers, *, requested_at: float, received_at: float
+        self,
+        request: Request,
+        entry: Entry,
+        status: int,
+        headers: Headers,
+        *,
+        requested_at: float,
+        received_at: float,
     ) -> Entry | None:
         """Return the entry for GET as a response to HEAD leaves it; ``None``: drop it (RFC 9111, 4.3.5).
 
         Args:
-            entry: that `select` gave for the HEAD.
+            request: the HEAD.
+            entry: that `select` gave for it.
             status: of the response.
-            headers: of the response.
+            headers: of the response. What may not be stored of it, leaves the entry as it is.
             requested_at: seconds since 1970, when it was asked for.
             received_at: when it was there.
         """
@@ -220,9 +230,10 @@ class Policy:
             return None
         if told.get("content-length", str(entry.length)) not in (str(entry.length), stored.get("content-length")):
             return None
-        return making.updated(
+        fresh = making.updated(
             self.settings, entry, headers, chosen_by=entry.vary, requested_at=requested_at, received_at=received_at
         )
+        return fresh if self.refusal(request, entry.status, fresh.headers) is None else entry
 
     def may_serve_stale(self, request: Request, entry: Entry, now: float) -> bool:
         """Tell whether ``entry`` may be used because asking has failed: with an error, or with one of `ERRORS`.

@@ -62,9 +62,12 @@ def validated(headers: Headers, entry: Entry | None, entries: Iterable[Entry]) -
         entries: the same.
     """
     asked = offered(entry, entries)
-    tag = joined(headers).get("etag")
-    if tag is None or not asked:  # it does not say, and need not if only one was asked about
+    told = joined(headers)
+    tag = told.get("etag")
+    if tag is None:  # it does not say, and need not if only one was asked about
         return entry if all(one is entry for one in asked) else None
+    if entry is not None and not asked:  # whose date was asked about, for it has no tag
+        return entry if dates.parse(told.get("last-modified"), entry.received_at) == entry.last_modified else None
     same = validators.weakly_equal if tag.startswith("W/") else validators.strongly_equal
     found = (one for one in asked if same(str(one.etag), tag))
     return next(found, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from formation.caching.fields import members
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 
 Vary: TypeAlias = tuple[tuple[str, str | None], ...]
 
-NO_LISTS: Final = frozenset(
-    {"authorization", "cookie", "from", "host", "origin", "proxy-authorization", "referer", "user-agent"}
-)
+NO_LISTS: Final = frozenset({"from", "host", "origin", "referer", "user-agent"})
 """Headers in which a comma parts nothing, so space beside it may mean something."""
+
+SECRETS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Headers of which a hash is kept: stores may be read by others, and to tell whether two are the same it will do."""
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _quality = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
@@ -47,6 +49,8 @@ def normal(name: str, value: str | None) -> str | None:
     """
     if value is None:
         return None
+    if name in SECRETS:
+        return sha256(value.strip(" \t").encode("utf-8", "surrogatepass")).hexdigest()
     if name in NO_LISTS or '"' in value:
         return value.strip(" \t")
     parts = [part for part in (member.strip(" \t") for member in value.split(",")) if part]

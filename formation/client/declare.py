@@ -9,10 +9,13 @@ the classes in their order.
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABCMeta
 from contextlib import suppress
 from dataclasses import Field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from warnings import warn
 
 import attrs
 
@@ -21,7 +24,7 @@ from formation.client.sender import BaseSender, Sender
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 _IDENTITY = ("__module__", "__qualname__", "__doc__", "__firstlineno__")  # the last one since 3.13
 _MISSING = object()
+_NEAR = 0.85  # one letter of seven is wrong, or two are swapped: tiemout, base_url, header
 
 
 def _declared(cls: type, name: str) -> Any:
@@ -46,6 +50,30 @@ def _is_attribute(value: Any) -> bool:
     return isinstance(value, _FIELDS) or (hasattr(value, "__get__") and not callable(value))
 
 
+def _warn_of_misspelled(cls: type, said: Iterable[str]) -> None:
+    """Warn of what a class says that looks like a setting and is none: it would do nothing, and say nothing.
+
+    It may be the class's own, so it is no error. Looked at are values, not methods, whose names are public; and not
+    where the setting itself is ``said`` as well.
+    """
+    seen = {each for base in cls.__bases__ if isinstance(base, ClientType) for each in base.__mro__}
+    settings = set(NAMES).difference(said)
+    for name, value in [pair for each in cls.__mro__ if each not in seen for pair in vars(each).items()]:
+        if name.startswith("_") or name in NAMES or hasattr(value, "__get__"):
+            continue
+        if near := get_close_matches(name, settings, n=1, cutoff=_NEAR):
+            message = f"{cls.__name__}.{name} is no setting of a client: did you mean {near[0]!r}? If it is your own, "
+            warn(message + f"give it another name, such as _{name}", stacklevel=_of_the_user())
+
+
+def _of_the_user() -> int:
+    """Return the stacklevel of the line that makes the class."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  which has no other name
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 class ClientType(ABCMeta):
     """The type of client classes: checks what a class says when it is made, and sorts the constructor's arguments."""
 
@@ -53,6 +81,7 @@ class ClientType(ABCMeta):
         super().__init__(name, bases, namespace, **kwargs)
         said = {name: _declared(cls, name) for name in NAMES}
         Settings(**{name: value for name, value in said.items() if value is not _MISSING and not _is_attribute(value)})
+        _warn_of_misspelled(cls, {name for name, value in said.items() if value is not _MISSING})
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a client: settings are the client's, the rest goes to ``__init__``, and so does a setting it names."""

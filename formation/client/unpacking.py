@@ -7,18 +7,15 @@ makes 2 GiB of. So what we know ourselves is undone here, wherever a library let
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from formation.errors import ProtocolError
-from formation.http.codings import Limits, Undecodable, can_unpack, codings_of, unpacker_of, within_ratio
+from formation.http.codings import LIMITS, Limits, Undecodable, can_unpack, codings_of, unpacker_of, within_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from formation.http import Request
-
-LIMITS: Final = "unpack"
-"""Among the extensions of a request: a `formation.http.codings.Limits`, which an edge that unpacks keeps to."""
 
 
 def is_ours(headers: Mapping[str, str]) -> bool:

@@ -21,6 +21,7 @@ from yarl import URL
 
 from formation.client import wire
 from formation.errors import ProtocolError
+from formation.for_aiohttp.gateway import HeadFirst
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -61,10 +62,11 @@ class Answer:
 
 
 class Direct:
-    """Sends on the connections of ``session``, which is ours."""
+    """Sends on the connections of ``session``, which is ours; for a gateway, if it is ``raw``."""
 
-    def __init__(self, session: aiohttp.ClientSession, defaults: list[tuple[str, str]]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, defaults: list[tuple[str, str]], *, raw: bool = False) -> None:
         self._session = session
+        self._raw = raw
         self._connector: Any = session.connector
         self._defaults = defaults
         self._sites: dict[str, tuple[aiohttp.ClientRequest, list[tuple[str, str]]]] = {}
@@ -94,10 +96,10 @@ class Direct:
         connection, is_kept = await self._connect(asked, limits)
         if is_kept and method in REPEATED:
             try:
-                return await _exchange(connection, method, sent, limits.sock_read)
+                return await _exchange(connection, method, sent, limits.sock_read, raw=self._raw)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 connection, _ = await self._connect(asked, limits)
-        return await _exchange(connection, method, sent, limits.sock_read)
+        return await _exchange(connection, method, sent, limits.sock_read, raw=self._raw)
 
     def _site(self, site: str) -> tuple[aiohttp.ClientRequest, list[tuple[str, str]]]:
         """Make what tells the connector where to connect, and the headers that each request to there has."""
@@ -139,7 +141,7 @@ def _give_up(protocol: ResponseHandler) -> None:
     protocol.set_exception(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
 
 
-async def _exchange(connection: Connection, method: str, sent: bytes, patience: float | None) -> Answer:
+async def _exchange(connection: Connection, method: str, sent: bytes, patience: float | None, *, raw: bool) -> Answer:
     """Write a request and read the head of its response; the connection is closed if that fails."""
     try:
         protocol, transport = connection.protocol, connection.transport
@@ -147,6 +149,8 @@ async def _exchange(connection: Connection, method: str, sent: bytes, patience: 
             raise aiohttp.ClientConnectionResetError("the connection was closed meanwhile")  # noqa: TRY301
         # Encodings are for `formation.client.unpacking` to undo, which knows when a body has been cut off.
         protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, auto_decompress=False)
+        if raw:
+            protocol._parser = HeadFirst(protocol)  # type: ignore[assignment]  # noqa: SLF001
         transport.write(sent)
         # One timer for the head: the protocol's own is set anew with each piece that comes, which small answers feel.
         late = None if patience is None else asyncio.get_running_loop().call_later(patience, _give_up, protocol)

@@ -130,7 +130,7 @@ class _Pooled(Endpoint):
             auto_decompress=False,  # we do
         )
         keeper = _keep(session, ref(self))
-        direct = Direct(session, self._defaults)
+        direct = Direct(session, self._defaults, raw=not self.unpacks)
         pool = self._pools[asyncio.get_running_loop()] = _Pool(session, direct, keeper)
         await anext(keeper)  # which does not wait: nobody opens another one meanwhile
         return pool

@@ -99,20 +99,13 @@ class Exchange:
         call: Call = ctx[REQ_RPC]
         if self.count:
             raise RuntimeError(f"{call.method} cannot be called again: messages of its answer have gone out")
-        messages = self.interceptor.messages
-        passing: tuple[Passing | None, APassing | None] = (None, None)
-        argument, message = call.message, None
-        if call.messages is not None:
-            argument, passing = call.messages.take(), messages.apassing(ctx, call, "in")
         self.context = context = Context(self.native, ctx)
-        context.way_in = passing
-        if passing != (None, None):
-            argument = Pulled(argument, *passing)
+        argument, message = self._argument(ctx, call, context), None
         published = publish(ctx)
         try:
             if call.response_streaming:
                 context.exchange = self
-                context.way_out = messages.apassing(ctx, call, "out")
+                context.way_out = self.interceptor.messages.apassing(ctx, call, "out")
                 await self._stream(argument, context)
             elif iscoroutinefunction(self.behaviour):
                 message = await self.behaviour(argument, context)
@@ -129,6 +122,14 @@ class Exchange:
         if self.native.cancelled():
             raise gone(call)
         ctx[RES_RPC] = context.result(call, message)
+
+    def _argument(self, ctx: Ctx, call: Call, context: Context) -> Any:
+        """Return what the handler gets: the message, or the stream, which it may also read from the context."""
+        if call.messages is None:
+            return call.message
+        source = call.messages.take()
+        context.way_in = passing = self.interceptor.messages.apassing(ctx, call, "in")
+        return source if passing == (None, None) else Pulled(source, *passing)
 
     async def _stream(self, argument: Any, context: Context) -> None:
         """Write what the handler gives, unless it writes by itself."""

@@ -47,7 +47,7 @@ async def streamed_in_thread(behaviour: Any, argument: Any, context: Context) ->
 
     def close() -> None:
         with suppress(Exception):  # nobody is there to be told
-            step(source.close)  # type: ignore[attr-defined]
+            step(source.close)
 
     is_over = False
     try:

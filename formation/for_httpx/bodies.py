@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from formation.client import wire
-from formation.client.unpacking import is_ours, unpacking
+from formation.client.unpacking import is_ours, keeps_limits, unpacking
 from formation.for_httpx.library import translating, within
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Download:
     def __init__(self, native: Any, deadline: float | None, library: Any, request: Request) -> None:
         self.native, self.deadline, self.library = native, deadline, library
         self.request = request
+        keeps_limits(request)
 
     def is_ours_to_unpack(self) -> bool:
         """Tell whether we know its encoding, and no hook of a client has read it."""

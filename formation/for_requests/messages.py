@@ -11,7 +11,7 @@ from requests.structures import CaseInsensitiveDict
 
 from formation import errors
 from formation.client import wire
-from formation.client.unpacking import is_ours, unpacking
+from formation.client.unpacking import is_ours, keeps_limits, unpacking
 from formation.http import Body, Headers, Request, Response
 from formation.http.response import received as made
 
@@ -50,6 +50,7 @@ def received(native: requests.Response, request: Request, deadline: float | None
     fields: Any = getattr(native.raw, "headers", None)
     headers = Headers.received((fields if hasattr(fields, "iteritems") else native.headers).items())
     response = made(native.status_code, headers, native.reason or "", request, elapsed)
+    keeps_limits(request)
     stream = Stream(native, request, deadline)
     try:
         body = Body(stream, limit=wire.check_length(request, headers))

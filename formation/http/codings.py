@@ -13,16 +13,18 @@ b'hello world'
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from formation.errors import BodyTooLarge
 from formation.http.negotiation import IDENTITY, members
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+Unpack: TypeAlias = Callable[[bytes], Iterator[bytes]]
+"""Gives what comes of a chunk, in pieces; of ``b""``, the end."""
 
-    Unpack: TypeAlias = Callable[[bytes], Iterator[bytes]]
+LIMITS: Final = "unpack"
+"""Among the extensions of a request: the `Limits` that an edge is to keep to."""
 
 PIECE: Final = 64 * 1024
 """Bytes that come out of an unpacker at a time, as `formation.http.body.CHUNK`. Brotli gives up to half more."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formation.http.request import Request
     from formation.http.response import Response
 
+_unescaped = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL).sub
 _breaking = re.compile(r"[\x00-\x1f\x7f;]").search
 
 
@@ -43,6 +44,30 @@ def cookie_header(request: Request, jar: CookieJar | None = None) -> str | None:
         kept = asked.headers.get("Cookie", "")
         pairs += [pair for pair in kept.split("; ") if pair and pair.partition("=")[0] not in request.cookies]
     return "; ".join(pairs) or None
+
+
+def received(value: str) -> dict[str, str]:
+    r"""Return the cookies of a Cookie header (RFC 6265, 5.4); of a name that is there twice the last one counts.
+
+    Quotes and escapes go, as Python writes them into Set-Cookie. Whatever it is, this takes time in proportion to its
+    length: `http.cookies` took 20 s for 64 KiB of backslashes, before 3.11.10.
+
+    >>> received(r'a=1; b="two "2" \073"; nonsense; a=3')
+    {'a': '3', 'b': 'two "2" ;'}
+    """
+    found: dict[str, str] = {}
+    for pair in value.split(";"):
+        name, mark, text = pair.partition("=")
+        name, text = name.strip(" \t"), text.strip(" \t")
+        if mark and name and name.isprintable():
+            is_quoted = len(text) > 1 and text[0] == text[-1] == '"'
+            found[name] = _unescaped(_plain, text[1:-1]) if is_quoted else text
+    return found
+
+
+def _plain(escape: re.Match[str]) -> str:
+    octal, other = escape.groups()
+    return chr(int(octal, 8)) if octal else other
 
 
 def keep(jar: CookieJar, request: Request, response: Response) -> None:

@@ -1,7 +1,6 @@
 """What a client likes best: lists of preferences with their weights, and which of what there is fits them.
 
-Everything here takes a header's value as text, whatever it is, raises nothing, and takes time in proportion to its
-length.
+What reads a header takes its value as text, whatever it is, raises nothing, and takes time in proportion to its length.
 
 >>> weights("text/html, application/json;q=0.9, */*;q=0.1")
 {'text/html': 1.0, 'application/json': 0.9, '*/*': 0.1}
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from formation.http.headers import Headers
 
 IDENTITY: Final = "identity"
 """The coding that is none (RFC 9110, 8.4)."""
@@ -126,6 +127,19 @@ def media_type(accept: str | None, offered: Sequence[str]) -> str | None:
         if quality > most:
             best, most = each, quality
     return best
+
+
+def vary_on(headers: Headers, name: str) -> None:
+    """Say in Vary that the answer depends on the request's header ``name`` (RFC 9110, 12.5.5), if it does not say so.
+
+    >>> from formation.http import Headers
+    >>> headers = Headers({"Vary": "Cookie"})
+    >>> vary_on(headers, "Accept-Encoding"), vary_on(headers, "cookie"), headers["Vary"]
+    (None, None, 'Cookie, Accept-Encoding')
+    """
+    said = headers.get("Vary", "")
+    if not {"*", name.lower()} & {member.lower() for member in members(said)}:
+        headers["Vary"] = f"{said}, {name}" if said else name
 
 
 def _plain(member: str) -> list[str]:

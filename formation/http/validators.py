@@ -21,9 +21,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEPT: Final = ("Cache-Control", "Content-Location", "Date", "ETag", "Expires", "Vary")
-"""What a 304 has to have if the 200 would have it (RFC 9110, 15.4.5)."""
-
 _WEEK: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
     from formation.middleware.cache import cache
     from formation.middleware.chaos import chaos
     from formation.middleware.circuit_breaker import circuit_breaker
+    from formation.middleware.clean_request import clean_request
     from formation.middleware.client_throttle import client_throttle
     from formation.middleware.coalesce import coalesce
     from formation.middleware.compress import compress
+    from formation.middleware.compress_request import compress_request
     from formation.middleware.content_type import content_type
     from formation.middleware.context import context, get_context
     from formation.middleware.context_logger import context_logger
     from formation.middleware.deadline import deadline
+    from formation.middleware.decompress import decompress
     from formation.middleware.default_stack import default_stack
+    from formation.middleware.etag import etag
     from formation.middleware.exception_handler import exception_handler
     from formation.middleware.fallback import fallback
     from formation.middleware.headers import headers
@@ -42,7 +46,9 @@ if TYPE_CHECKING:
     from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
+    from formation.middleware.problem_details import problem_details
     from formation.middleware.raise_for_status import raise_for_status
+    from formation.middleware.rate_limit import client_ip, header, rate_limit
     from formation.middleware.request_duration import request_duration
     from formation.middleware.request_id import request_id
     from formation.middleware.request_logger import request_logger
@@ -64,18 +70,24 @@ __all__ = [
     "cache",
     "chaos",
     "circuit_breaker",
+    "clean_request",
+    "client_ip",
     "client_throttle",
     "coalesce",
     "compress",
+    "compress_request",
     "content_type",
     "context",
     "context_logger",
     "csp",
     "deadline",
+    "decompress",
     "default_stack",
+    "etag",
     "exception_handler",
     "fallback",
     "get_context",
+    "header",
     "headers",
     "hedge",
     "hide_server",
@@ -83,7 +95,9 @@ __all__ = [
     "idempotency_key",
     "load_shed",
     "oauth2_client_credentials",
+    "problem_details",
     "raise_for_status",
+    "rate_limit",
     "request_duration",
     "request_id",
     "request_logger",
@@ -97,8 +111,10 @@ __all__ = [
 
 _HOMES: Final = {
     "BreakerTriggerException": "formation.errors",
+    "client_ip": "formation.middleware.rate_limit",
     "csp": "formation.middleware.security_headers",
     "get_context": "formation.middleware.context",
+    "header": "formation.middleware.rate_limit",
 }
 
 

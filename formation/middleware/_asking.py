@@ -15,6 +15,7 @@ from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
 from formation.middleware._background import in_background, running_loop
 from formation.middleware._copying import Copy
+from formation.middleware._whose import secrets
 from formation.resilience.collapse import ALONE, PASS, STORED
 from formation.resilience.forks import fork, merge
 
@@ -57,7 +58,7 @@ def refresh(caching: Caching, look: Look) -> None:
 def _ask(caching: Caching, look: Look, verdict: Verdict, *, covers: bool) -> Any:
     policy, asked, entry = look.policy, look.asked, look.entry
     headers = policy.conditional(asked, entry, look.entries)
-    look.requested_at = caching.now()
+    look.requested_at, look.secrets = caching.now(), secrets(look.ctx, look.request)
     try:
         out = look.call(look.ctx if headers is None else _with(look, headers))
         response = out.get(RES_HTTP) if isinstance(out, dict) else None
@@ -139,7 +140,7 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
     response: Response = out[RES_HTTP]
     status, headers, at, now = response.status_code, list(response.headers.items()), look.requested_at, caching.now()
     if look.asked.method == "HEAD" and look.entry is not None and look.entry.method == "GET":
-        changed = look.policy.after_head(look.entry, status, headers, requested_at=at, received_at=now)
+        changed = look.policy.after_head(look.asked, look.entry, status, headers, requested_at=at, received_at=now)
         if changed is None:
             caching.shelf.drop(look.key, at)
         elif changed is not look.entry:
@@ -165,6 +166,8 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     asked = look.asked
     if response.history:
         return "redirected"
+    if out.get(DEGRADED) is not None:
+        return "degraded"
     is_unsure = caching.is_unsure(look, out)
     if is_unsure and not look.policy.shared:
         return "authenticated inside of the cache"
@@ -224,12 +227,13 @@ class _Keeping:
         if content is None:
             self.land(ALONE)
         elif self._caching.waits and not in_async_chain() and running_loop() is not None:
-            in_background(lambda: self._put(content), "formation.cache")  # this is the end of a body, in the event loop
+            # This is the end of a body, in the event loop, where nothing can be waited for.
+            in_background(lambda: self._put(content), lambda: self.land(STORED), "formation.cache")
         else:
-            self._put(content)
+            try:
+                self._put(content)
+            finally:
+                self.land(STORED)
 
     def _put(self, content: bytes) -> None:
-        try:
-            self._caching.shelf.put(self._key, self._entry.with_body(content, len(content)))
-        finally:
-            self.land(STORED)
+        self._caching.shelf.put(self._key, self._entry.with_body(content, len(content)))

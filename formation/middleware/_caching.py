@@ -71,7 +71,7 @@ class Look:
         self.trip: Trip | None = None
         self.is_collapsed = False
         self.requested_at = 0.0
-        self.secrets = secrets(ctx, request)
+        self.secrets: dict[str, list[str]] = {}  # of the request, before what is inside adds its own
         self.signs = request.auth is not None  # which the key knows of
 
 
@@ -182,8 +182,8 @@ class Caching:
         A hit takes less time than structlog, left as it is, takes to print one.
         """
         if self._is_default:
-            structlog = sys.modules.get("structlog")
-            if not (structlog and structlog.is_configured()) and not _log.isEnabledFor(logging.DEBUG):
+            is_configured = getattr(sys.modules.get("structlog"), "is_configured", None)  # it may be half loaded
+            if not (is_configured and is_configured()) and not _log.isEnabledFor(logging.DEBUG):
                 return
         self.events("debug", event, **fields, **called(look.ctx))
 
@@ -222,22 +222,19 @@ class Caching:
         again = Look(look.policy, ctx, look.call, look.asked, key)
         again.entries, again.entry = look.entries, look.entry
 
-        def refresh() -> None:
-            try:
-                _asking.refresh(self, again)
-            finally:
-                refreshing.discard(key)
-
         refreshing.add(key)
         begun = False
         try:
-            begun = in_background(refresh, "formation.cache")
+            begun = in_background(
+                lambda: _asking.refresh(self, again), lambda: refreshing.discard(key), "formation.cache"
+            )
         finally:
             if not begun:
                 refreshing.discard(key)
         return begun
 
     def land(self, look: Look, outcome: Outcome) -> None:
+        """Let those go on who wait for this one, if it leads."""
         trip, look.trip = look.trip, None
         if trip is not None and self.collapse is not None:
             self.collapse.land(look.key, trip, outcome)
@@ -245,6 +242,7 @@ class Caching:
     # Answer
 
     def hit(self, look: Look, verdict: Verdict, why: str = "hit", detail: str = "") -> Any:
+        """Answer with the entry."""
         self.land(look, STORED)
         entry, now = look.entry, self.now()
         assert entry is not None  # noqa: S101  for mypy
@@ -266,6 +264,7 @@ class Caching:
         return self.say(look, ctx, response, said)
 
     def say(self, look: Look, ctx: Any, response: Response, said: str) -> Any:
+        """Say what was done, and return the context."""
         ctx.setdefault(STATE, {})[STATUS] = said
         if look.is_server:
             response.headers.add("Cache-Status", f"{NAME}; {said}")

@@ -22,11 +22,11 @@ def by_origin(ctx: Any) -> str | None:
     if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
         return None
     request = ctx.get(REQ_HTTP)
-    if request is None and REQ_RPC in ctx:
-        service: str = ctx[REQ_RPC].service
+    if request is None:
+        service: str | None = ctx[REQ_RPC].service if REQ_RPC in ctx else None
         return service
     try:
-        return None if request is None else _origin("/".join(request.url.split("/", 3)[:3]))
+        return _origin("/".join(request.url.split("/", 3)[:3]))
     except ValueError:  # a path alone, on its way to a server in the same process
         return None
 

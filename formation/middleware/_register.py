@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 from uuid import uuid4
 
 from formation.errors import StorageUnavailable
@@ -15,6 +17,13 @@ from formation.resilience.shared_claims import RedisClaims
 from formation.storage import redis
 
 Storage: TypeAlias = redis.Redis | str | Claims | None
+
+
+WORKERS: Final = "WEB_CONCURRENCY"
+"""The environment variable by which servers are told how many processes to have."""
+
+OWED: Final = 10_000
+"""Outcomes that Redis is to be told: of an outage in which more work was done, the first ones are given up."""
 
 
 class Claim:
@@ -31,7 +40,8 @@ class Claim:
 class Register:
     """Claims in the memory of this process, and behind them in the Redis of all, if there is one.
 
-    The memory knows what is under way in here, and what was done while Redis was not there; all else is in Redis.
+    The memory knows what is under way in here, and what was done while Redis was not there; all else is in Redis. What
+    Redis does not know yet it is told when it answers again.
     """
 
     def __init__(self, storage: Storage, ttl: float, lease: float, events: Events, *, fail_open: bool) -> None:
@@ -42,8 +52,11 @@ class Register:
             self._local = cast("Claims", storage)
         else:
             raise TypeError(f"expected storage as a Redis, its URL, claims, or None, got {storage!r}")
+        if storage is None and (processes := os.environ.get(WORKERS, "")).isdecimal() and int(processes) > 1:
+            events("warning", "idempotency.per_process", processes=int(processes))
         self._ttl, self._lease, self._events, self._fail_open = ttl, lease, events, fail_open
         self._warn = Outages("idempotency", events)
+        self._owed: deque[Claim] = deque(maxlen=OWED)
 
     def claim(self, claim: Claim) -> Found | None:
         """Claim it; ``None``: it is ours. Raises `StorageUnavailable` if that is not to be passed over."""
@@ -52,6 +65,8 @@ class Register:
         if found is not None or self._shared is None:
             return found
         try:
+            if self._owed:
+                self._pay()
             found = self._shared.claim(*asked)
         except StorageUnavailable as error:
             self._warn(error, fail_open=self._fail_open)
@@ -65,6 +80,17 @@ class Register:
         if found is not None:
             self._local.release(claim.place, claim.token)
         return found
+
+    def _pay(self) -> None:
+        """Tell Redis of one that it does not know yet."""
+        with suppress(IndexError, ValueError, StorageUnavailable):  # another thread was faster; or not now
+            owed = self._owed[0]
+            found = self._local.claim(owed.place, owed.token, owed.fingerprint, self._lease)
+            if found is None:  # it is forgotten here, too
+                self._local.release(owed.place, owed.token)
+            elif found.outcome is not None and self._shared is not None:
+                self._shared.settle(owed.place, owed.token, owed.fingerprint, found.outcome, self._ttl)
+            self._owed.remove(owed)
 
     def keep(self, claim: Claim, make: Callable[[], tuple[str, str]], about: dict[str, str]) -> None:
         """Keep the outcome that ``make`` returns with why it is empty; also if it raises, for the work was done."""
@@ -85,15 +111,19 @@ class Register:
             is_ours = self._local.settle(*done) if self._shared is None else self._shared.settle(*done)
         except StorageUnavailable as error:
             self._warn(error, fail_open=self._fail_open)
-            self._local.settle(*done)
+            self._owe(claim, outcome)
             return
         except BaseException:  # cancelled
-            self._local.settle(*done)
+            self._owe(claim, outcome)
             raise
         if self._shared is not None:
             self._local.release(claim.place, claim.token)
         if not is_ours:
             self._events("error", "idempotency.overtaken", lease=self._lease, **about)
+
+    def _owe(self, claim: Claim, outcome: str) -> None:
+        self._local.settle(claim.place, claim.token, claim.fingerprint, outcome, self._ttl)
+        self._owed.append(claim)
 
     def release(self, claim: Claim) -> None:
         """Let others try."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from formation.exchange import reply, req
+from formation.exchange import reply
 from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
 
 Exempt: TypeAlias = Iterable[str] | Callable[[Any], bool]
@@ -20,8 +20,8 @@ SHED: Final = "shed"
 """In ``fmtn.state``: the request was turned away, by whom."""
 
 
-def passing(exempt: Exempt) -> Callable[[Any], bool]:
-    """Make the function of the context that tells who is never turned away: a WebSocket, and who is exempt.
+def passing(exempt: Exempt, *, websockets: bool = True) -> Callable[[Any], bool]:
+    """Make the function of the context that tells who is never turned away: who is exempt, and ``websockets``.
 
     Raises:
         TypeError: ``exempt`` is neither paths nor a function.
@@ -37,11 +37,13 @@ def passing(exempt: Exempt) -> Callable[[Any], bool]:
     def passes(ctx: Any) -> bool:
         if not isinstance(ctx, dict):
             return False
-        if ctx.get(KIND) == "websocket":
+        if websockets and ctx.get(KIND) == "websocket":
             return True
         if callable(exempt):
             return exempt(ctx)
-        return bool(paths) and is_asked(ctx) and req(ctx).path in paths
+        if not paths or ctx.get(SIDE) != "server":
+            return False
+        return getattr(ctx.get(REQ_HTTP) or ctx.get(REQ_RPC), "path", None) in paths
 
     return passes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ def whole(response: Response, limit: int) -> bytes | None:
         return content if len(content) <= limit else None
     if body.length is not None and body.length > limit:
         return None
-    begun, size = [], 0
+    begun, size = deque[bytes](), 0
     chunks: Any = aiter(body) if body.is_async else iter(body)
     while (chunk := await_(anext(chunks, None)) if body.is_async else next(chunks, None)) is not None:
         begun.append(chunk)
@@ -32,16 +33,16 @@ def whole(response: Response, limit: int) -> bytes | None:
     return content
 
 
-def _rest(begun: list[bytes], chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _rest(begun: deque[bytes], chunks: Iterator[bytes]) -> Iterator[bytes]:
     while begun:
-        yield begun.pop(0)
+        yield begun.popleft()
     yield from chunks
 
 
 class _AsyncRest:
     """No async generator, for that would have to be closed."""
 
-    def __init__(self, begun: list[bytes], chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, begun: deque[bytes], chunks: AsyncIterator[bytes]) -> None:
         self._begun = begun
         self._chunks = chunks
 
@@ -49,4 +50,4 @@ class _AsyncRest:
         return self
 
     async def __anext__(self) -> bytes:
-        return self._begun.pop(0) if self._begun else await anext(self._chunks)
+        return self._begun.popleft() if self._begun else await anext(self._chunks)

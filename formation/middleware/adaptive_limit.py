@@ -14,7 +14,7 @@ from formation.middleware._keys import Key, chosen
 from formation.middleware._shed import HEALTH, Exempt, is_asked, is_shed, passing, shed
 from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
-from formation.resilience.limits import AIMD, Algorithm, Gradient2, Limiter
+from formation.resilience.limits import AIMD, Algorithm, Gradient2, Limiter, Seat
 
 DROPPED: Final = frozenset({500, 502, 503, 504})
 """Statuses that say that the server has not done it."""
@@ -93,16 +93,12 @@ def adaptive_limit(
             return call(ctx)
         place = which(ctx)
         limiter = limiters[place]
-        admitted = limiter.admit()
-        if not admitted:
-            limit = limiter.limit
-            events("warning", "limit.rejected", key=place, limit=limit, **called(ctx))
-            if is_asked(ctx):
-                return shed(ctx, "adaptive_limit", random)
-            said = f"as many calls as can be taken are under way: {limit}"
-            raise BulkheadRejected(said, name="adaptive_limit" if place is None else str(place))
-        started, dropped = clock(), None  # it says nothing, unless something comes of it
+        seat, started, dropped, new = Seat(), clock(), None, None  # it says nothing, unless something comes of it
         try:
+            if not limiter.admit(seat):
+                limit = limiter.limit
+                events("warning", "limit.rejected", key=place, limit=limit, **called(ctx))
+                return _turn_away(ctx, place, limit, random)
             try:
                 out = call(ctx)
             except Exception as error:
@@ -114,13 +110,24 @@ def adaptive_limit(
             dropped = _dropped(out)
             return out
         finally:
-            now = clock()
-            new = limiter.leave(admitted, now, now - started, dropped=dropped)
+            try:
+                now = clock()
+                new = limiter.leave(seat, now, now - started, dropped=dropped)
+            finally:
+                if seat.number:  # an interrupt came in between
+                    limiter.leave(seat, 0, 0, dropped=None)
             if new is not None:
                 events("debug", "limit.changed", key=place, limit=new)
 
     adaptive_limit.limiters = limiters  # type: ignore[attr-defined]  # for whoever wants to look
     return adaptive_limit
+
+
+def _turn_away(ctx: Any, place: Hashable, limit: int, random: Callable[[float, float], float]) -> Any:
+    if is_asked(ctx):
+        return shed(ctx, "adaptive_limit", random)
+    said = f"as many calls as can be taken are under way: {limit}"
+    raise BulkheadRejected(said, name="adaptive_limit" if place is None else str(place))
 
 
 def _dropped(ctx: Any) -> bool | None:

@@ -14,7 +14,7 @@ from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
 from formation.resilience.checks import count, seconds
 from formation.resilience.keyed import Keyed
-from formation.resilience.waiter import Permits
+from formation.resilience.waiter import Permits, Place
 
 
 def bulkhead(
@@ -73,28 +73,31 @@ def bulkhead(
     places = Keyed(make, in_use=lambda permits: permits.in_use > 0)
 
     def bulkhead(ctx: Any, call: Call[Any]) -> Any:
-        place, patience = which(ctx), max_wait
+        which_one, patience = which(ctx), max_wait
         if patience and isinstance(ctx, dict) and DEADLINE in ctx:
             patience = min(patience, ctx[DEADLINE] - monotonic())
-        permits = places[place]
-        if not permits.acquire(patience):
-            waiting = permits.waiting
-            events("warning", "bulkhead.rejected", key=place, limit=limit, waiting=waiting, **called(ctx))
-            said = f"as many calls as allowed are under way: {limit}, and {waiting} wait"
-            raise BulkheadRejected(said, name="bulkhead" if place is None else str(place))
+        permits, place, is_kept = places[which_one], Place(), False
         try:
+            if not permits.acquire(place, patience):
+                waiting = permits.waiting
+                events("warning", "bulkhead.rejected", key=which_one, limit=limit, waiting=waiting, **called(ctx))
+                said = f"as many calls as allowed are under way: {limit}, and {waiting} wait"
+                raise BulkheadRejected(said, name="bulkhead" if which_one is None else str(which_one))
             out = call(ctx)
             response = out.get(RES_HTTP) if isinstance(out, dict) else None
             body = None if response is None else response.body
-        except BaseException:
-            permits.release()
-            raise
-        if body is None or body.is_bytes:
-            permits.release()
-        else:
-            release = finalize(body, permits.release)  # once: when it has ended, or has been forgotten
-            body.on_close(lambda count, error: release())
-        return out
+            if body is not None and not body.is_bytes:
+                release = finalize(body, permits.release, place)  # when it has ended, or has been forgotten
+                body.on_close(lambda count, error: release())
+                is_kept = True
+            return out
+        finally:
+            if not is_kept:
+                try:
+                    permits.release(place)
+                finally:
+                    if place.is_held:  # an interrupt came in between
+                        permits.release(place)
 
     bulkhead.places = places  # type: ignore[attr-defined]  # for whoever wants to look
     return bulkhead

@@ -70,12 +70,13 @@ def cache(
         authenticates, so that it sees who asks; above a client's redirects, for a response that was redirected to is
         not kept: as ``per_hop`` it is. On servers inside of what logs and of what authenticates, outside of the rest.
 
+    >>> import logging
     >>> from formation import wrap
     >>> from formation.exchange import reply
     >>> from formation.http import Request
     >>> def endpoint(ctx):
     ...     return reply(ctx, 200, {"Cache-Control": "max-age=60"}, b"hello")
-    >>> call = wrap(endpoint, [cache(now=lambda: 1e9)])
+    >>> call = wrap(endpoint, [cache(now=lambda: 1e9, logger=logging.getLogger("mine"))])
     >>> def ask():
     ...     return call({"fmtn.req.http": Request("GET", "http://h/")})
     >>> ask()["fmtn.state"]["cache"], ask()["fmtn.state"]["cache"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from formation import clock as clock_
@@ -11,9 +12,13 @@ from formation.kernel import Call, Middleware
 from formation.keys import STATE
 from formation.middleware._events import BREAKER, Events
 from formation.middleware._keys import Key, chosen
+from formation.middleware._storage import Outages
 from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
 from formation.resilience.keyed import Keyed
+from formation.resilience.shared_gate import SharedGate
+from formation.storage.redis import Storage as Shared
+from formation.storage.redis import of
 
 VERDICTS: Final = ("ok", "fail", "neutral")
 LEVELS: Final = {"opened": "error", "half_open": "warning", "closed": "info", "rejected": "debug"}
@@ -35,6 +40,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     min_calls: int = 20,
     key: Key | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
+    storage: Shared | None = None,
     clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
     """Turn calls away while the endpoint fails: ``fail_max`` failures in a row open the circuit for its origin.
@@ -46,8 +52,10 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     decide. No lock is held during a call.
 
     Each origin (scheme, host, port) has a circuit of its own, in the memory of the process; all calls without a request
-    share one. Events: ``breaker.opened`` (error), ``breaker.half_open`` (warning), ``breaker.closed`` (info),
-    ``breaker.rejected`` (debug; info for the first since it has opened).
+    share one. With a Redis, processes share them: each counts for itself, and what one has found out the others know
+    within a second; the trials are those of all together. Events: ``breaker.opened`` (error), ``breaker.half_open``
+    (warning), ``breaker.closed`` (info), ``breaker.rejected`` (debug; info for the first since it has opened),
+    ``storage.unavailable`` (warning, once a minute).
 
     Args:
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
@@ -67,11 +75,14 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
         key: a function of the context: which circuit it goes through. ``None``: by origin.
         classify: what a call has shown, ``"ok"``, ``"fail"`` or ``"neutral"``: a function of the context that came back
             and ``None``, or of the one that went in and the error.
+        storage: a `formation.storage.Redis`, or its URL, for circuits that processes share; a key is then text, bytes,
+            a number or a tuple of these. Without an answer from it each process goes on by itself.
         clock: monotonic seconds.
 
     Raises:
-        TypeError: ``logger`` is none; ``exclude``, ``key`` or ``classify`` is no such thing.
-        ValueError: a number that cannot be; ``key`` with ``state_storage``, which has place for one circuit.
+        TypeError: ``logger`` is none; ``exclude``, ``key``, ``classify`` or ``storage`` is no such thing.
+        ValueError: a number that cannot be; ``key`` or ``storage`` with ``state_storage``, which has place for one
+            circuit.
         CircuitOpenError: at a call. It is a `Rejected` and a ``pybreaker.CircuitBreakerError``.
 
     Order:
@@ -89,8 +100,9 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     Traceback (most recent call last):
     formation.errors.CircuitOpenError: circuit 'disk' is open; the next trial is due in 60 s
     """
-    if key is not None and state_storage is not None:
-        raise ValueError("expected key or state_storage, got both: a storage keeps one circuit")
+    for named, other in (("key", key), ("storage", storage)):
+        if other is not None and state_storage is not None:
+            raise ValueError(f"expected {named} or state_storage, got both: that keeps one circuit, and its state")
     by_key = chosen(key)
     events = Events(logger)
     judge = _judge(exclude, classify)
@@ -102,21 +114,27 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
             fields["retry_after"] = round(fields["retry_after"], 3)
         events(level, f"breaker.{event}", circuit=gate.name, **fields)
 
+    settings: dict[str, Any] = {
+        "fail_max": fail_max,
+        "reset_timeout": reset_timeout,
+        "max_trials": max_trials,
+        "success_threshold": success_threshold,
+        "trial_lease": trial_lease,
+        "ratio": ratio,
+        "window": window,
+        "min_calls": min_calls,
+        "listener": listen,
+        "clock": clock,
+    }
+    redis = None if storage is None else of(storage)
+    unavailable = partial(Outages("circuit_breaker", events), fail_open=True)
+
     def make(key: Hashable) -> Gate:
-        return Gate(
-            name or ("circuit_breaker" if key is None else str(key)),
-            fail_max=fail_max,
-            reset_timeout=reset_timeout,
-            max_trials=max_trials,
-            success_threshold=success_threshold,
-            trial_lease=trial_lease,
-            ratio=ratio,
-            window=window,
-            min_calls=min_calls,
-            storage=state_storage,
-            listener=listen,
-            clock=clock,
-        )
+        known_as = name or ("circuit_breaker" if key is None else str(key))
+        if redis is None:
+            return Gate(known_as, storage=state_storage, **settings)
+        place = redis.key("breaker", name, key)
+        return SharedGate(known_as, redis=redis, key=place, unavailable=unavailable, **settings)
 
     make(None)  # refuses now what it would refuse at the first call
     gates = Keyed(make)

@@ -89,9 +89,16 @@ def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middlewa
             return call(ctx)
         until = ctx.get(DEADLINE) if isinstance(ctx, dict) else None
         while True:
-            trip, leads = together.join(place)
-            if leads:
-                return _lead(together, ctx, call, place, trip)
+            mine = Trip()
+            try:
+                trip = together.join(place, mine)
+                if trip is mine:
+                    return _lead(together, ctx, call, place, mine)
+            finally:
+                try:
+                    together.end(place, mine)
+                finally:
+                    together.end(place, mine)  # in case an interrupt came in between
             if trip in _leads.get() or (trip.signal.leader == get_ident() and not in_async_chain()):
                 return call(ctx)
             if not trip.signal.wait(None if until is None else until - monotonic()):
@@ -106,7 +113,7 @@ def _lead(together: Together, ctx: Any, call: Call[Any], place: Hashable, trip: 
     """Call, and say what it has brought."""
     outer = _leads.get()
     _leads.set(outer | {trip})
-    is_followed = brought = None
+    is_followed = False
     try:
         try:
             out = call(ctx)
@@ -114,14 +121,11 @@ def _lead(together: Together, ctx: Any, call: Call[Any], place: Hashable, trip: 
             _leads.set(outer)
             is_followed = together.land(place, trip)
         if is_followed:
-            brought = _Brought(out, None)
+            trip.brought = _Brought(out, None)
     except Exception as error:
         if is_followed and not isinstance(error, DeadlineExceeded):
-            brought = _Brought(None, _copied(error))
+            trip.brought = _Brought(None, _copied(error))
         raise
-    finally:
-        trip.brought = brought
-        trip.signal.set()
     return out
 
 

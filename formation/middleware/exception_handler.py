@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-from formation.errors import BodyTooLarge, ClientGone, FormationError, Rejected, ThrottleRejected
+from formation.errors import BodyTooLarge, ClientGone, FormationError, ProblemError, Rejected, ThrottleRejected
 from formation.exchange import reply, req
+from formation.http.negotiation import weights
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, SIDE, WS
 from formation.middleware._events import Events, called
@@ -26,8 +26,6 @@ PROBLEM: Final = "application/problem+json"
 HTML: Final = "text/html"
 TEXT: Final = "text/plain"
 
-_quality = re.compile(r"q=([01](?:\.[0-9]{0,3})?)").fullmatch
-
 
 def exception_handler(
     map: Mapping[type[Exception], int] | None = None,  # noqa: A002  the word that says it
@@ -41,7 +39,8 @@ def exception_handler(
     ``exception.handled``, error, with the traceback; for what is below 500 and for what Formation has turned away,
     warning, without. A time that ran out is a 504, what was turned away a 429 or 503 with Retry-After, a body over the
     limit a 413, all else a 500. That a call to another server was too large, or too many, is not the fault of who asks
-    here, and no 413 or 429.
+    here, and no 413 or 429. A `ProblemError` that the app raises is answered as it says, for it is meant to be told;
+    one that another server has answered with is not.
 
     An answer that has begun to go out cannot be taken back: an error after that goes on to the server, which ends the
     connection and logs it. So do cancellation and `KeyboardInterrupt`, and an error in a WebSocket that has been
@@ -85,15 +84,19 @@ def exception_handler(
             if not _can_answer(ctx):
                 raise
             about = error.request if isinstance(error, FormationError) else None
-            table = ours if about is None or about is req(ctx) else others
-            status = next((table[kind] for kind in type(error).__mro__ if kind in table), 500)
+            is_ours = about is None or about is req(ctx)
+            table = ours if is_ours else others
+            status = next((table[kind] for kind in type(error).__mro__ if kind in table), None)
+            told = error if status is None and is_ours and _is_told(error) else None
+            if status is None:
+                status = 500 if told is None else told.status_code
             said = {"request_id": str(ctx.get(REQ_ID) or _new_id())}
             is_news = status >= 500 and not isinstance(error, Rejected)
             why = {"exc_info": error} if is_news else {}
             level, kind = "error" if is_news else "warning", type(error).__name__
             events(level, "exception.handled", status=status, error=kind, **said, **called(ctx), **why)
             inside = _inside(error) if debug else {}
-            return _answer(ctx, status, said | inside, _retry_after(error, status))
+            return _answer(ctx, status, told, said | inside, _retry_after(error, status))
 
     return exception_handler
 
@@ -107,6 +110,11 @@ def _checked(statuses: Mapping[Any, Any]) -> Mapping[type[Exception], int]:
             message = f"expected a status from 400 to 599 for {kind.__name__}, got {status!r}"
             raise ValueError(message)
     return statuses
+
+
+def _is_told(error: Exception) -> TypeGuard[ProblemError]:
+    """Whether it is for the client: made here, and not by a server that this one has asked."""
+    return isinstance(error, ProblemError) and error.response is None and 400 <= error.status_code <= 599
 
 
 def _can_answer(ctx: Any) -> bool:
@@ -139,17 +147,22 @@ def _retry_after(error: Exception, status: int) -> dict[str, str]:
         return {}
 
 
-def _answer(ctx: Any, status: int, said: dict[str, str], headers: dict[str, str]) -> Any:
+def _answer(ctx: Any, status: int, told: ProblemError | None, said: dict[str, str], headers: dict[str, str]) -> Any:
     try:
         title = HTTPStatus(status).phrase
     except ValueError:
         title = "Error"
     if REQ_RPC in ctx:
-        text = "; ".join([title, *(f"{name}: {value}" for name, value in said.items() if name != "traceback")])
+        what = title if told is None else told.detail or told.title or title
+        text = "; ".join([what, *(f"{name}: {value}" for name, value in said.items() if name != "traceback")])
         return reply(ctx, status, headers, text)
     request = ctx[REQ_HTTP]
+    problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, **said}
+    if told is not None:
+        named = {"type": told.type, "title": told.title or title, "detail": told.detail, "instance": told.instance}
+        problem = {**told.extensions, **problem, **{name: text for name, text in named.items() if text}}
     content_type = preferred(request.headers.get("Accept", ""))
-    body = _WRITERS[content_type](status, title, said).encode(errors="backslashreplace")
+    body = _WRITERS[content_type](problem).encode(errors="backslashreplace")
     headers = headers | {
         "Content-Type": content_type if content_type == PROBLEM else f"{content_type}; charset=utf-8",
         "Content-Length": str(len(body)),
@@ -159,22 +172,29 @@ def _answer(ctx: Any, status: int, said: dict[str, str], headers: dict[str, str]
     return reply(ctx, status, headers, b"" if request.method == "HEAD" else body)
 
 
-def _problem(status: int, title: str, said: dict[str, str]) -> str:
+def _problem(problem: dict[str, Any]) -> str:
     from json import dumps
 
-    return dumps({"type": "about:blank", "title": title, "status": status, **said})
+    return dumps(problem, default=str)
 
 
-def _page(status: int, title: str, said: dict[str, str]) -> str:
+def _lines(problem: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what people are told besides the status and its title."""
+    shown = {name: value for name, value in problem.items() if name not in {"status", "title"}}
+    return [(name, str(value)) for name, value in shown.items() if (name, value) != ("type", "about:blank")]
+
+
+def _page(problem: dict[str, Any]) -> str:
     from html import escape
 
-    lines = "".join(f"<h2>{escape(name)}</h2><pre>{escape(value)}</pre>" for name, value in said.items())
-    head = f"{status} {escape(title)}"
+    lines = "".join(f"<h2>{escape(name)}</h2><pre>{escape(value)}</pre>" for name, value in _lines(problem))
+    head = f"{problem['status']} {escape(str(problem['title']))}"
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{head}</title><h1>{head}</h1>{lines}</html>'
 
 
-def _text(status: int, title: str, said: dict[str, str]) -> str:
-    return "".join([f"{status} {title}\n", *(f"{name}: {value}\n" for name, value in said.items())])
+def _text(problem: dict[str, Any]) -> str:
+    lines = (f"{name}: {value}\n" for name, value in _lines(problem))
+    return "".join([f"{problem['status']} {problem['title']}\n", *lines])
 
 
 _WRITERS: Final = {PROBLEM: _problem, HTML: _page, TEXT: _text}
@@ -191,10 +211,6 @@ def preferred(accept: str) -> str:
     >>> preferred("text/html,application/xhtml+xml,*/*;q=0.8"), preferred("*/*"), preferred("image/png")
     ('text/html', 'application/problem+json', 'application/problem+json')
     """
-    ranges = {}
-    for each in accept.lower().split(","):
-        name, *parameters = (part.strip() for part in each.split(";"))
-        qualities = [float(found[1]) for found in map(_quality, parameters) if found]
-        ranges[name] = qualities[0] if qualities else 1.0
+    ranges = weights(accept)
     liked = {kind: next((ranges[name] for name in names if name in ranges), 0.0) for kind, names in _NAMES.items()}
     return max(liked, key=lambda kind: liked[kind])

@@ -81,20 +81,7 @@ def hedge(
         positive("delay", delay)
     count("extra", extra)
     events = Events(logger)
-    policy = Policy(
-        attempts=1,
-        base=0,
-        throttled_base=0,
-        cap=0,
-        on=None,
-        idempotent=idempotent,
-        max_retry_after=None,
-        hints=(),
-        wait=None,
-        stop=None,
-        random=clock_.uniform,
-        now=clock_.time,
-    )
+    policy = Policy(idempotent=idempotent)
     account = Budget.ratio(budget) if isinstance(budget, (int, float)) else budget
     latencies = Keyed(lambda key: deque[float](maxlen=SAMPLES))
 

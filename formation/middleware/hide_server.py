@@ -10,36 +10,80 @@ from formation.kernel import Call, Middleware
 from formation.keys import RES_HTTP, SIDE
 
 NAMES: Final = (
+    "$wsep",
+    "Host-Header",
+    "K-Proxy-Request",
+    "Liferay-Portal",
+    "OracleCommerceCloud-Version",
+    "Pega-Host",
     "Powered-By",
     "Product",
     "Server",
+    "SourceMap",
     "Via",
     "X-AspNet-Version",
     "X-AspNetMvc-Version",
+    "X-Atmosphere-error",
+    "X-Atmosphere-first-request",
+    "X-Atmosphere-tracking-id",
+    "X-B3-ParentSpanId",
+    "X-B3-Sampled",
+    "X-B3-SpanId",
+    "X-B3-TraceId",
+    "X-BEServer",
     "X-Backend-Server",
     "X-CF-Powered-By",
     "X-CMS",
+    "X-CalculatedBETarget",
+    "X-Cocoon-Version",
     "X-Content-Encoded-By",
+    "X-DiagInfo",
+    "X-Envoy-Attempt-Count",
+    "X-Envoy-External-Address",
+    "X-Envoy-Internal",
+    "X-Envoy-Original-Dst-Host",
+    "X-Envoy-Upstream-Service-Time",
+    "X-FEServer",
     "X-Framework",
     "X-Generated-By",
     "X-Generator",
+    "X-Jitsi-Release",
+    "X-Joomla-Version",
+    "X-Kubernetes-PF-FlowSchema-UI",
+    "X-Kubernetes-PF-FlowSchema-UID",
+    "X-Kubernetes-PF-PriorityLevel-UID",
     "X-Mod-Pagespeed",
+    "X-Nextjs-Cache",
+    "X-Nextjs-Matched-Path",
+    "X-Nextjs-Page",
+    "X-Nextjs-Redirect",
+    "X-OWA-Version",
+    "X-Old-Content-Length",
+    "X-OneAgent-JS-Injection",
     "X-Page-Speed",
     "X-Php-Version",
     "X-Powered-By",
     "X-Powered-By-Plesk",
     "X-Powered-CMS",
+    "X-Redirect-By",
     "X-Runtime",
     "X-Server",
     "X-Server-Powered-By",
     "X-SourceFiles",
+    "X-SourceMap",
     "X-Turbo-Charged-By",
+    "X-Umbraco-Version",
     "X-Varnish-Backend",
     "X-Varnish-Server",
     "X-Version",
+    "X-dtAgentId",
+    "X-dtHealthCheck",
+    "X-dtInjectedServlet",
+    "X-ruxit-JS-Agent",
 )
-"""Headers that name a program, its version, or a host behind it: mostly those that OWASP's secure headers project wants
-removed."""
+"""Headers that name a program, its version, or a host behind it: those that OWASP's secure headers project wants
+removed, and some like them. Its X-LiteSpeed-* are not among them: they tell that server what to keep, and it takes them
+out itself."""
 
 
 def hide_server(also: Iterable[str] = (), *, keep: Iterable[str] = ()) -> Middleware[Any]:
@@ -67,13 +111,13 @@ def hide_server(also: Iterable[str] = (), *, keep: Iterable[str] = ()) -> Middle
     <Headers {'ETag': '"1"'}>
     """
     kept = {name.lower() for name in _names(keep)}
-    gone = [name for name in (*NAMES, *_names(also)) if name.lower() not in kept]
+    gone = {name.lower() for name in (*NAMES, *_names(also))} - kept
 
     def hide_server(ctx: Any, call: Call[Any]) -> Any:
         ctx = call(ctx)
         response = ctx.get(RES_HTTP) if isinstance(ctx, dict) and ctx.get(SIDE) == "server" else None
-        if response is not None:
-            for name in gone:
+        if response is not None and not gone.isdisjoint(map(str.lower, response.headers)):
+            for name in [name for name in response.headers if name.lower() in gone]:
                 response.headers.popall(name, None)
         return ctx
 

@@ -49,8 +49,8 @@ is not renewed: an app that hangs would hold the key for ever."""
 MAX_BODY: Final = 1024 * 1024
 """Bytes of an answer to a POST; a longer one is a download, and who wants that again asks with a GET."""
 
-AGAIN: Final = frozenset({408, 425, 429})
-"""Statuses below 500 by which an app asks to be asked again."""
+AGAIN: Final = frozenset({401, 403, 408, 425, 429})
+"""Statuses below 500 that are not the end: who asks has to show who he is first, or is to come back."""
 
 AGAIN_AFTER: Final = {"Retry-After": "1"}
 """Seconds: most apps have answered by then."""
@@ -69,7 +69,7 @@ def by_caller(ctx: Any) -> Hashable:
 
 
 def is_final(status: int) -> bool:
-    """Tell whether a status is the end of the matter: no failure (5xx), and nothing that asks to be asked again.
+    """Tell whether a status is the end of the matter: no failure (5xx), and nothing that wants to be asked again.
 
     >>> [status for status in (201, 400, 402, 429, 500, 503) if is_final(status)]
     [201, 400, 402]
@@ -103,8 +103,8 @@ def idempotency(
 
     On a client, around a function and on a WebSocket it does nothing. The body of the request is read into memory, up
     to the ``max_body`` of the edge. Events: ``idempotency.replayed`` (info), ``idempotency.rejected`` (warning),
-    ``idempotency.not_kept`` (warning), ``idempotency.overtaken`` (error), ``storage.unavailable`` (warning, once a
-    minute).
+    ``idempotency.not_kept`` (warning), ``idempotency.overtaken`` (error), ``idempotency.per_process`` (warning),
+    ``storage.unavailable`` (warning, once a minute).
 
     Args:
         storage: a `formation.storage.redis.Redis`, or its URL, for all processes together; ``None``: the memory of this
@@ -200,7 +200,12 @@ class _Asked:
 
     def __call__(self, ctx: Any) -> Claim | str | None:
         """Return what is to be claimed; ``None``: nothing; or what is wrong."""
-        if not is_asked(ctx) or ctx[REQ_HTTP].method not in self._methods or ctx.get(KIND) == "websocket":
+        if (
+            not is_asked(ctx)
+            or REQ_HTTP not in ctx
+            or ctx[REQ_HTTP].method not in self._methods
+            or ctx.get(KIND) == "websocket"
+        ):
             return None
         request: Request = ctx[REQ_HTTP]
         lines = request.headers.getlist(self._header)

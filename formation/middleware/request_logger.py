@@ -57,7 +57,7 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
     >>> [(line["event"], line["fn"]) for line in lines]
     [('request.call', 'len'), ('response.call', 'len')]
     """
-    events, secrets = Events(logger), frozenset(sensitive)
+    events, secrets = Events(logger), frozenset([sensitive] if isinstance(sensitive, str) else sensitive)
 
     def request_logger(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         started, log = perf_counter(), events.bound(ctx.get(CONTEXT))

@@ -1,44 +1,26 @@
 """Try again, after a pause, what may do better the next time.
 
-Theory of operation
--------------------
-The first attempt costs no more than a copy of the context: around a function it has the caller's own, and the copy is
-for the second; a request gets a fork. Only when it has failed, a ``tenacity.Retrying`` is made, for this call alone:
-one that calls share mixes their attempts up as soon as something waits. It is handed the first outcome and goes on from
-there. No error is raised through it: an `Outcome` holds it, and it is raised once, at the end.
-
-An error holds its traceback, which holds the frames below and above it, and what their variables hold. So no variable
-here holds an error, and at the end no outcome does: a request and its body would linger until the garbage collector
-comes.
-
-What is decided, and why, is in ``formation/resilience/policy.py``; what it may cost, in ``budget.py`` beside it.
+When, and after how long, is decided in ``formation/resilience/policy.py``; how attempts follow each other is in
+``run.py`` beside it, and what they may cost in ``budget.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, Final, Literal
-
-from attrs import define
 
 from formation import clock as clock_
 from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events, called
 from formation.middleware._keys import by_origin
 from formation.resilience.budget import Budget
-from formation.resilience.forks import BAGS, fork, merge
-from formation.resilience.policy import THROTTLED, Attempt, Condition, Failure, Outcome, Policy
-
-try:
-    from tenacity import RetryCallState, Retrying
-except ImportError as error:
-    message = "tenacity is not installed: pip install 'formation[resilience]'"
-    raise ImportError(message, name=error.name) from error
+from formation.resilience.forks import BAGS
+from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
+from formation.resilience.run import RetryCallState, Run, Shared
 
 _FORKED: Final = frozenset({REQ_HTTP, REQ_RPC, RETRY_DEPTH, *BAGS})
 """Where none of these is in a context, its copy is a fork."""
@@ -142,12 +124,17 @@ def retry(
     if attempt_header is not None:
         check_name(attempt_header)
     account = _account(budget)
-    settings = _Settings(policy, account, attempt_header, Events(logger), sleep, clock)
+    events = Events(logger)
+
+    def say(level: str, event: str, ctx: Any, **fields: Any) -> None:
+        events(level, event, **fields, **called(ctx))
+
+    shared = Shared(policy, account, by_origin, attempt_header, say, sleep, clock)
     is_plain = policy.condition is None  # and without an error or a status there is nothing to look at
 
     def retry(ctx: Any, call: Call[Any]) -> Any:
         if type(ctx) is not dict or not _FORKED.isdisjoint(ctx):
-            run = _Run(settings, ctx, ctx, call)
+            run = Run(shared, ctx, ctx, call)
             return run.end(run.finish(run.attempt()))
         before = ctx.copy()
         ctx[ATTEMPTS] = ledger = []
@@ -164,7 +151,7 @@ def retry(
                 ctx.pop(RETRY_DEPTH, None)
                 return ctx
             first = Outcome(1, out, None, clock())
-        run = _Run(settings, ctx, before, call, ledger)
+        run = Run(shared, ctx, before, call, ledger)
         return run.end(run.finish(run.note(first, started)))
 
     return retry
@@ -178,191 +165,3 @@ def _account(budget: Any) -> Budget | None:
     if isinstance(budget, (int, float)):
         return Budget.ratio(budget)
     raise TypeError(f"expected budget as 'quota', a number of retries for each call, a Budget or None, got {budget!r}")
-
-
-@define
-class _Settings:
-    """What the calls of a `retry` share."""
-
-    policy: Policy
-    budget: Budget | None
-    header: str | None
-    events: Events
-    sleep: Callable[[float], None]
-    clock: Callable[[], float]
-    has_warned: bool = False
-
-
-class _Run:
-    """One logical call: its attempts so far, and the answers to what tenacity asks between them.
-
-    ``before`` is what an attempt has a fork of.
-    """
-
-    __slots__ = (
-        "before",
-        "call",
-        "ctx",
-        "depth",
-        "failed",
-        "kept",
-        "last",
-        "ledger",
-        "paid",
-        "reason",
-        "request",
-        "settings",
-        "slept",
-        "started",
-    )
-
-    def __init__(
-        self, settings: _Settings, ctx: Any, before: Any, call: Call[Any], ledger: list[Attempt] | None = None
-    ) -> None:
-        self.settings, self.ctx, self.before, self.call = settings, ctx, before, call
-        self.request = None  # the caller's; each attempt has a fork of it
-        self.depth = 0
-        self.ledger: list[Attempt] = [] if ledger is None else ledger
-        self.last: Outcome
-        self.kept: Outcome | None = None  # the last that is not the end: it counts if we turn away what follows
-        self.slept = 0.0
-        self.failed = False
-        self.paid = 0.0  # for the last attempt
-        self.started: float
-        self.reason: str | None
-        if isinstance(before, dict):
-            self.request = before.get(REQ_HTTP) or before.get(REQ_RPC)
-            before[ATTEMPTS] = self.ledger
-            self.depth = before.get(RETRY_DEPTH, 0)
-            if self.depth and not settings.has_warned:
-                settings.has_warned = True
-                settings.events("warning", "retry.nested", depth=self.depth + 1, **called(self.ctx))
-
-    def attempt(self) -> Outcome:
-        """Call on, with a fork of the context."""
-        ctx, settings = fork(self.before), self.settings
-        number = len(self.ledger) + 1
-        if ctx is not self.before:
-            ctx[ATTEMPT], ctx[RETRY_DEPTH] = number, self.depth + 1
-            if number > 1 and settings.header and self.request is not None:
-                (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers[settings.header] = str(number)
-        started = settings.clock()
-        return self.note(_outcome(number, ctx, self.call, settings.clock), started)
-
-    def note(self, outcome: Outcome, started: float) -> Outcome:
-        """Write an attempt into the ledger."""
-        if outcome.number == 1:
-            self.started = started
-        self.last = outcome
-        elapsed = outcome.ended - started
-        self.ledger.append(Attempt(outcome.number, outcome.status, outcome.failure, self.slept, elapsed))
-        return outcome
-
-    def finish(self, first: Outcome) -> Outcome:
-        """Make other attempts if the first asks for them, and settle with the budget; return the one that counts."""
-        ok = None
-        try:
-            outcome = self.go_on() if self.wants_another() else first
-            if not self.last.is_local and (self.last.error is None or isinstance(self.last.error, Exception)):
-                ok = not self.failed
-        finally:  # of a cancelled pause, too
-            budget = self.settings.budget
-            if budget is not None and budget.spent:
-                budget.settle(by_origin(self.before), paid=self.paid, ok=ok)
-        return outcome
-
-    def wants_another(self, state: RetryCallState | None = None) -> bool:
-        """Tell whether the last outcome is one to try again after."""
-        policy, request = self.settings.policy, self.request
-        self.failed = policy.failed(self.last, state, http=request is not None)
-        return self.failed and (request is None or policy.repeatable(request, self.last.error))
-
-    def go_on(self) -> Outcome:
-        """Go on after the first attempt; return the outcome that counts."""
-        is_first = True  # which tenacity believes to make
-
-        def attempt() -> None:
-            nonlocal is_first
-            if not is_first:
-                self.attempt()
-            is_first = False
-
-        retrying = Retrying(
-            sleep=self.settings.sleep,
-            retry=self._retry,
-            wait=lambda state: self.settings.policy.wait(self.last, state),
-            stop=self._stop,
-            before_sleep=self._before_sleep,
-            retry_error_callback=self._exhausted,
-        )
-        try:
-            retrying(attempt)
-        finally:
-            retrying.iter_state.reset()  # it holds methods of what holds it
-        if self.last.is_local and self.kept is not None:
-            self._say("error", "retry.exhausted", stopped_by="rejected")
-            return self.kept
-        return self.last
-
-    def end(self, outcome: Outcome) -> Any:
-        """Make the caller's context say what came of it, and return it, or raise the error."""
-        ctx = merge(self.ctx, outcome.ctx)
-        if isinstance(ctx, dict):
-            ctx[ATTEMPTS], ctx[ATTEMPT], ctx[RETRY_DEPTH] = self.ledger, outcome.number, self.depth
-            if not self.depth:
-                del ctx[RETRY_DEPTH]
-        if outcome.error is not None:
-            self.last = self.kept = outcome
-            outcome.unwrap()
-        return ctx
-
-    def _retry(self, state: RetryCallState) -> bool:
-        outcome = self.last
-        if outcome.error is None:
-            state.set_result(outcome.ctx)
-        else:
-            state.set_exception((type(outcome.error), outcome.error, outcome.error.__traceback__))
-        state.start_time, state.outcome_timestamp = self.started, outcome.ended
-        if self.wants_another(state):
-            return True
-        state.set_result(None)  # which tenacity returns; it would raise an error
-        return False
-
-    def _stop(self, state: RetryCallState) -> bool:
-        deadline = self.before.get(DEADLINE) if isinstance(self.before, dict) else None
-        self.reason = self.settings.policy.gives_up(self.last, state, deadline, self.request, self._pay)
-        return self.reason is not None
-
-    def _pay(self) -> bool:
-        budget = self.settings.budget
-        if budget is None:
-            return True
-        self.paid = budget.take(by_origin(self.before), throttled=self.last.status in THROTTLED)
-        return self.paid > 0
-
-    def _before_sleep(self, state: RetryCallState) -> None:
-        self.kept, self.slept = self.last, state.upcoming_sleep
-        with suppress(Exception):  # a connection that cannot even be closed properly is gone
-            self.kept.close()
-        hint = self.settings.policy.retry_after(self.kept)
-        self._say("warning", "retry.scheduled", delay=round(self.slept, 3), retry_after=hint)
-
-    def _exhausted(self, state: RetryCallState) -> None:
-        state.outcome = None  # it has done its work, and may hold the error
-        if self.reason == "budget":
-            self._say("warning", "retry.budget_exhausted")
-        else:
-            self._say("error", "retry.exhausted", stopped_by=self.reason)
-
-    def _say(self, level: str, event: str, **fields: Any) -> None:
-        last = self.ledger[-1]
-        reason = {"error": last.error} if last.status is None else {"status": last.status}
-        self.settings.events(level, event, attempt=last.number, **reason, **fields, **called(self.ctx))
-
-
-def _outcome(number: int, ctx: Any, call: Call[Any], clock: Callable[[], float]) -> Outcome:
-    try:
-        out = call(ctx)
-    except BaseException as error:  # noqa: BLE001  it is raised again, once the context is in order
-        return Outcome(number, ctx, error, clock())
-    return Outcome(number, out, None, clock())

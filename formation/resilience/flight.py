@@ -44,13 +44,12 @@ class Signal:
         self._wakers: set[Callable[[], object]] = set()
 
     def set(self) -> None:
-        """Wake up all who wait, and let nobody wait from now on."""
+        """Wake up all who wait, and let nobody wait from now on. A second time wakes whom an interrupt has left."""
         with self._lock:
-            if self._is_set:
-                return
-            self._is_set = True
-            self._gate.release()
-            wakers, self._wakers = self._wakers, set()
+            if not self._is_set:
+                self._is_set = True
+                self._gate.release()
+            wakers = list(self._wakers)
         for wake in wakers:
             with suppress(RuntimeError):  # the event loop of that one is gone, and so is whoever waited there
                 wake()

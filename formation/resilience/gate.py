@@ -138,6 +138,7 @@ class Gate:
         self._trials: dict[Permit, float] = {}
         self._successes = 0
         self._opened_at: float | None = None
+        self._due_in: float | None = None  # what somebody else has said of when the next trial is due
         self._has_rejected = False
         self._untold: deque[tuple[Event, dict[str, Any]]] = deque()
         self._breaker = pybreaker.CircuitBreaker(
@@ -259,9 +260,10 @@ class Gate:
         self._successes = 0
         self._opened_at = None
         if state == pybreaker.STATE_OPEN:
-            self._opened_at = self._clock()
+            left = self.reset_timeout if self._due_in is None else self._due_in
+            self._opened_at = self._clock() + left - self.reset_timeout
             self._has_rejected = False
-            self._note("opened", retry_after=self.reset_timeout)
+            self._note("opened", retry_after=left)
         elif state == pybreaker.STATE_HALF_OPEN:
             self._note("half_open")
         else:

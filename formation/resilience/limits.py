@@ -128,13 +128,19 @@ class AIMD:
             self.limit = min(self.limit + 1, self._most)
 
 
+class Seat:
+    """What one call has of the limit. Made before it asks: an interrupt may come between, and shall not lose it."""
+
+    number = 0  # of calls that were under way by it, once it is admitted
+
+
 class Limiter:
     """Counts the calls under way, and turns away what is over the limit that an algorithm finds.
 
-    >>> limiter = Limiter(Gradient2(1))
-    >>> limiter.admit(), limiter.admit()
+    >>> limiter, first = Limiter(Gradient2(1)), Seat()
+    >>> limiter.admit(first), limiter.admit(Seat())
     (1, 0)
-    >>> limiter.leave(1, 0.0, 0.1)
+    >>> limiter.leave(first, 0.0, 0.1)
     >>> limiter
     <Limiter: 0 of 1 under way>
     """
@@ -152,26 +158,29 @@ class Limiter:
         """Calls at a time."""
         return int(self.algorithm.limit)
 
-    def admit(self) -> int:
-        """Let one more call in and return how many are under way by that, or 0: there are as many as allowed."""
-        with self._lock:
-            if self.in_flight >= int(self.algorithm.limit):
-                return 0
-            self.in_flight += 1
-            return self.in_flight
+    def admit(self, seat: Seat) -> int:
+        """Let one more call in and return how many are under way by that, or 0: there are as many as allowed.
 
-    def leave(self, admitted: int, now: float, seconds: float, *, dropped: bool | None = False) -> int | None:
-        """End a call; return the limit if it is another one by that.
+        However the call ends, `leave` the seat.
+        """
+        with self._lock:
+            if self.in_flight < int(self.algorithm.limit):
+                self.in_flight = seat.number = self.in_flight + 1
+        return seat.number
+
+    def leave(self, seat: Seat, now: float, seconds: float, *, dropped: bool | None = False) -> int | None:
+        """End a call; return the limit if it is another one by that. A second time does nothing.
 
         Args:
-            admitted: what `admit` has returned.
+            seat: what `admit` was given.
             now: monotonic seconds.
             seconds: that the call took.
             dropped: whether it has failed; ``None``: it says nothing.
         """
         with self._lock:
-            self.in_flight -= 1
-            if dropped is None:
+            admitted = seat.number
+            self.in_flight, seat.number = self.in_flight - (admitted > 0), 0
+            if dropped is None or not admitted:
                 return None
             before = self.limit
             self.algorithm.sample(now, seconds, admitted, dropped=dropped)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import define
 
+from formation import clock
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
 from formation.keys import RES_HTTP, RES_RPC
 from formation.resilience.checks import count, seconds
@@ -64,7 +65,7 @@ UNIX_TIME: Final = 1e9
 """A number in a hint that is larger is a date, in seconds since 1970, as in ``X-RateLimit-Reset``."""
 
 _code = re.compile(r"[A-Z]+(?:_[A-Z]+)*").fullmatch
-_number = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?").fullmatch
+_number = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,9})?").fullmatch  # so many are no infinity
 
 
 @define
@@ -135,7 +136,7 @@ class Outcome:
 
 
 class Policy:
-    """The settings of `retry`, and what follows from them. See there for what each means.
+    """The settings of `retry`, and what follows from them. See there for what each means; here none means no retry.
 
     Raises:
         TypeError: ``on``, ``wait`` or ``stop`` is no such thing.
@@ -145,18 +146,18 @@ class Policy:
     def __init__(
         self,
         *,
-        attempts: int | None,
-        base: float,
-        throttled_base: float,
-        cap: float,
-        on: Failure | Iterable[Failure] | Condition | None,
-        idempotent: bool,
-        max_retry_after: float | None,
-        hints: Iterable[str],
-        wait: Callable[[RetryCallState], float] | None,
-        stop: Condition | None,
-        random: Callable[[float, float], float],
-        now: Callable[[], float],
+        attempts: int | None = 1,
+        base: float = 0,
+        throttled_base: float = 0,
+        cap: float = 0,
+        on: Failure | Iterable[Failure] | Condition | None = None,
+        idempotent: bool = False,
+        max_retry_after: float | None = None,
+        hints: Iterable[str] = (),
+        wait: Callable[[RetryCallState], float] | None = None,
+        stop: Condition | None = None,
+        random: Callable[[float, float], float] = clock.uniform,
+        now: Callable[[], float] = clock.time,
     ) -> None:
         if attempts is None and stop is None:
             raise ValueError("expected attempts as a whole number, got None: to try for ever, say stop=stop_never")
@@ -277,7 +278,7 @@ def retry_after(headers: Mapping[str, str], names: Iterable[str], now: Callable[
         at = float(said) if _number(said) else _date(said)
         left = -1 if at is None else at - (_date(headers.get("Date", "")) or now())
         if left >= 0:
-            return left
+            return min(left, UNIX_TIME)  # no clock can sleep longer
     return None
 
 

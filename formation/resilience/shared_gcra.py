@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from formation.storage.names import name_of
 from formation.storage.redis import Script
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ _US: Final = 1e6  # of a second; times are microseconds, as those of Redis
 _LINE: Final = """
 local interval, now, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), redis.call('GET', KEYS[1])
 if not now then local time = redis.call('TIME') now = time[1] * 1e6 + time[2] end
-local next, free = now, {}
+local next, free, back = now, {}, 0
 if kept then
   local numbers = {}
   for each in string.gmatch(kept, '%S+') do numbers[#numbers + 1] = tonumber(each) end
-  local back = math.max(numbers[1] - now, 0)
+  back = math.max(numbers[1] - now, 0)
   next = numbers[2] - back
   for at = 3, #numbers do
     if numbers[at] - back >= now then free[#free + 1] = numbers[at] - back end
@@ -50,10 +51,13 @@ local tolerance, patience = tonumber(ARGV[3]), tonumber(ARGV[4])
 local slot = free[1] or math.max(now, next)
 local wait = slot - tolerance - now
 if wait < 1 then wait = 0
-elseif patience and wait > patience + 1 then return {exact(wait)} end
+elseif patience and wait > patience + 1 then
+  if back > 0 then keep() end
+  return exact(wait)
+end
 if free[1] then table.remove(free, 1) else next = slot + interval end
 keep()
-return {exact(wait), exact(slot)}
+return exact(wait) .. ' ' .. exact(slot)
 """
 )
 
@@ -85,6 +89,7 @@ class RedisStore:
     def __init__(self, redis: Redis, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
         self._clock = clock
+        self._named: tuple[Quota | None, str] = None, ""  # the last one, for mostly there is one only
 
     def reserve(self, key: Hashable, quota: Quota, patience: float | None = None, /) -> Taken:
         """Take a slot, at most ``patience`` seconds from now; ``None``: however long.
@@ -106,6 +111,10 @@ class RedisStore:
 
     def _run(self, script: Script, key: Hashable, quota: Quota, *args: str) -> list[bytes]:
         now = "" if self._clock is None else repr(self._clock() * _US)
-        name = self._redis.key("throttle", quota.interval, quota.tolerance, key)
-        answer: list[bytes] = self._redis.run(script, [name], [repr(quota.interval * _US), now, *args])
-        return answer
+        of, prefix = self._named
+        if of is not quota:
+            prefix = self._redis.key("throttle", quota.interval, quota.tolerance)
+            self._named = quota, prefix
+        name = f"{prefix}|{name_of(key)}"
+        answer: bytes | None = self._redis.run(script, [name], [repr(quota.interval * _US), now, *args])
+        return (answer or b"").split()

@@ -3,12 +3,13 @@
 Unlike `formation.resilience.flight.Flight`, which fills one cache, nothing is kept: what was brought, an error too, is
 for those who were waiting. Who comes later goes anew.
 
->>> together = Together()
->>> leader, leads = together.join("tea")
->>> follower, follows = together.join("tea")
->>> leads, follows, follower is leader
-(True, False, True)
->>> together.land("tea", leader), together.join("tea")[1]
+Who comes makes a `Trip` first and ends it whatever happens: so an interrupt leaves nobody behind who waits for a trip
+that nobody makes.
+
+>>> together, mine, yours = Together(), Trip(), Trip()
+>>> together.join("tea", mine) is mine, together.join("tea", yours) is mine
+(True, True)
+>>> together.land("tea", mine), together.join("tea", yours) is yours
 (True, True)
 """
 
@@ -42,21 +43,25 @@ class Together:
         self._lock = RLock()
         self._trips: dict[Hashable, Trip] = {}
 
-    def join(self, key: Hashable) -> tuple[Trip, bool]:
-        """Return the trip for ``key``, and whether it is one's own to make."""
+    def join(self, key: Hashable, mine: Trip) -> Trip:
+        """Return the trip for ``key``: the one that is under way, or ``mine``, which is then to be made."""
         with self._lock:
-            trip = self._trips.get(key)
-            if trip is not None:
+            trip = self._trips.setdefault(key, mine)
+            if trip is not mine:
                 trip.is_followed = True
-                return trip, False
-            trip = self._trips[key] = Trip()
-            return trip, True
+            return trip
 
-    def land(self, key: Hashable, trip: Trip) -> bool:
-        """Let nobody join from now on; tell whether anybody has. Then say what was ``brought``, and set the signal."""
+    def land(self, key: Hashable, mine: Trip) -> bool:
+        """Let nobody join from now on; tell whether anybody has. Then say what was ``brought``, and `end` it."""
         with self._lock:
-            del self._trips[key]
-            return trip.is_followed
+            if self._trips.get(key) is mine:
+                del self._trips[key]
+            return mine.is_followed
+
+    def end(self, key: Hashable, mine: Trip) -> None:
+        """Let those who have joined go on. A second time, and for a trip that was not made, it does nothing."""
+        self.land(key, mine)
+        mine.signal.set()
 
     def __len__(self) -> int:
         return len(self._trips)

@@ -7,14 +7,17 @@ So who waits does it by a `Signal`, which can wake both; there is one for each w
 whichever way they wait.
 
 *A permit is handed over*: who gives one back gives it to the first in the line, and only if nobody waits it becomes
-free. So nobody can come from outside and be faster than the one who was woken. He who was given a permit at the moment
-in which he gave up, because it took too long or he was cancelled, finds that he is no longer in the line, and hands it
-on.
+free. So nobody can come from outside and be faster than the one who was woken.
 
->>> permits = Permits(1)
->>> permits.acquire(), permits.acquire()
+*Nothing is lost by an interrupt*, which CPython raises where a function begins or a built-in has returned, not in
+between. So who asks makes a `Place` first, and gives it back whatever happens: the count and what the place says change
+in one statement, and a second time does nothing. In the same way, who gave up at the moment in which he was given a
+permit hands it on.
+
+>>> permits, first, second = Permits(1), Place(), Place()
+>>> permits.acquire(first), permits.acquire(second)
 (True, False)
->>> permits.release()
+>>> permits.release(first)
 >>> permits
 <Permits: 0 of 1 in use, 0 waiting>
 """
@@ -22,9 +25,17 @@ on.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from threading import RLock
 
 from formation.resilience.flight import Signal
+
+
+class Place:
+    """What one call has of the permits: one, a place in the line, or nothing. Made before it asks, for one call."""
+
+    is_held = False  # for all, until an instance says otherwise: an __init__ would cost more than the rest
+    signal: Signal
 
 
 class Permits:
@@ -47,52 +58,62 @@ class Permits:
         self._lifo = lifo
         # A collection may end a forgotten task, which gives its permit back, while this very thread holds the lock.
         self._lock = RLock()
-        self._waiting: deque[Signal] = deque()
+        self._waiting: deque[Place] = deque()
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def acquire(self, seconds: float = 0) -> bool:
-        """Take a permit, or wait for one, so many seconds at most; tell whether there is one."""
+    def acquire(self, place: Place, seconds: float = 0) -> bool:
+        """Take a permit, or wait for one, so many seconds at most; tell whether there is one.
+
+        However this ends, `release` the place.
+        """
         with self._lock:
             if self.in_use < self.number:  # then nobody waits
-                self.in_use += 1
+                self.in_use, place.is_held = self.in_use + 1, True
                 return True
             if seconds <= 0 or len(self._waiting) >= self.queue:
                 return False
-            signal = Signal()
-            self._waiting.append(signal)
-            if self.in_use < self.number and self._leave(signal):  # a collection has given one back meanwhile
-                self.in_use += 1
-                return True
-        try:
-            signal.wait(seconds)
-        except BaseException:
-            if not self._leave(signal):
-                self.release()
-            raise
-        return not self._leave(signal)
-
-    def release(self) -> None:
-        """Give a permit back."""
+            place.signal = Signal()
+            self._waiting.append(place)
+            if self.in_use < self.number:  # a collection has given one back meanwhile
+                self.in_use, place.is_held = self.in_use + (not place.is_held), True
+        if not place.is_held:
+            place.signal.wait(seconds)
         with self._lock:
-            waiting = self._waiting
-            signal = None if not waiting else waiting.pop() if self._lifo else waiting.popleft()
-            if signal is None:
-                self.in_use -= 1
-                return
-        signal.set()
+            self._leave(place)
+            return place.is_held
+
+    def release(self, place: Place) -> None:
+        """Give a permit back, or leave the line. A second time does nothing."""
+        heir = None
+        with self._lock:
+            while place.is_held:
+                heir = self._first() if self._waiting else None
+                if heir is None:
+                    self.in_use, place.is_held = self.in_use - 1, False
+                else:  # if a collection has given it one meanwhile, this one is for the next
+                    heir.is_held, place.is_held = True, heir.is_held
+            if self._waiting:
+                self._leave(place)
+                self._leave(heir)
+        if heir is not None:
+            heir.signal.set()
 
     def __repr__(self) -> str:
         return f"<Permits: {self.in_use} of {self.number} in use, {self.waiting} waiting>"
 
-    def _leave(self, signal: Signal) -> bool:
-        """Leave the line; tell whether one was in it, or had been given a permit."""
-        with self._lock:
-            try:
-                self._waiting.remove(signal)
-            except ValueError:
-                return False
-            return True
+    def _first(self) -> Place | None:
+        """Return who is next, if somebody waits."""
+        while self._waiting:
+            first = self._waiting[-1 if self._lifo else 0]
+            if not first.is_held:
+                return first
+            self._leave(first)
+        return None
+
+    def _leave(self, place: Place | None) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(place)  # type: ignore[arg-type]  # nobody is not in there, either

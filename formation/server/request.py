@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from multidict import MultiDict, getversion
 
+from formation.http.cookies import received
 from formation.http.query import split
 from formation.http.request import UNSET, Request, check_url
 from formation.http.url import merge_query
@@ -190,11 +190,7 @@ def _params(request: ServerRequest) -> tuple[MultiDict[str], State]:
 
 
 def _cookies(request: ServerRequest) -> tuple[dict[str, str], None]:
-    try:
-        cookies = {name: morsel.value for name, morsel in SimpleCookie(request.headers.get("Cookie", "")).items()}
-    except CookieError:  # somebody else's word, and none that can be read
-        cookies = {}
-    return cookies, None
+    return received(request.headers.get("Cookie", "")), None
 
 
 def _body(request: ServerRequest) -> tuple[Body, None]:

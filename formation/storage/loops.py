@@ -7,12 +7,16 @@ asynchronous generator, and those are closed then.
 from __future__ import annotations
 
 from threading import local
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Semaphore
     from collections.abc import AsyncGenerator, Callable
+    from types import TracebackType
+
+STEPS: Final = 5
+"""Of a timeout: few, as each is a timer; and one that is lost to a pause leaves most of it."""
 
 
 class Loops(local):
@@ -60,6 +64,40 @@ class _OfLoop(NamedTuple):
     client: Any
     places: Semaphore
     keeper: AsyncGenerator[None, None]
+
+
+class Patience:
+    """`asyncio.timeout`, but only time counts in which the event loop turned.
+
+    Where something else has blocked the loop for longer than the timeout, the answer is there, and nobody has had the
+    chance to read it. So the time is taken in steps, of which such a pause is one.
+    """
+
+    __slots__ = ("_handle", "_left", "_loop", "_scope", "_step")
+
+    def __init__(self, seconds: float) -> None:
+        self._step = seconds / STEPS
+        self._left = STEPS
+
+    async def __aenter__(self) -> None:
+        from asyncio import timeout
+
+        self._loop, self._scope = _running(), timeout(None)
+        await self._scope.__aenter__()
+        self._handle = self._loop.call_later(self._step, self._tick)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._handle.cancel()
+        await self._scope.__aexit__(kind, error, traceback)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._handle = self._loop.call_later(self._step, self._tick)
+        else:
+            self._scope.reschedule(self._loop.time())
 
 
 async def _keep(client: Any, *, own: bool) -> AsyncGenerator[None, None]:

@@ -21,13 +21,13 @@ Clients are kept in `loops`, keys are named in `names`.
 from __future__ import annotations
 
 import hashlib
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.bridge import await_, in_async_chain
-from formation.clock import monotonic
 from formation.errors import StorageUnavailable
 from formation.resilience.checks import positive
-from formation.storage.loops import Loops
+from formation.storage.loops import Loops, Patience
 from formation.storage.names import name_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Redis:
         prefix: what all keys begin with.
         timeout: seconds for one command. See `TIMEOUT`.
         pause: seconds without a try after a failure. See `PAUSE`.
-        clock: monotonic seconds.
+        clock: monotonic seconds, the machine's also in a simulation: what is asked is real.
 
     Raises:
         ImportError: redis-py is not installed.
@@ -186,7 +186,7 @@ class Redis:
         except self._library.exceptions.ResponseError as error:  # it is there, and says no
             self._silent_until = 0.0
             raise StorageUnavailable(self._name, str(error)) from error
-        except (self._library.exceptions.RedisError, OSError) as error:
+        except (self._library.exceptions.RedisError, self._library.exceptions.RedisClusterException, OSError) as error:
             self._silent_until = self._clock() + self._pause
             said = str(error) or f"no answer in {self._timeout:g} s"
             raise StorageUnavailable(self._name, said, retry_after=self._pause) from error
@@ -204,10 +204,8 @@ class Redis:
         return self._client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
 
     async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
-        from asyncio import timeout
-
         client, places = await self._loops.client(self._async_client_for_loop)
-        async with timeout(self._timeout), places:
+        async with Patience(self._timeout), places:
             try:
                 return await client.execute_command(*args, NEVER_DECODE=True)
             except self._library.exceptions.NoScriptError:
@@ -223,13 +221,13 @@ class Redis:
         return self._async_client
 
     def _new_async_client(self, url: str) -> Any:
-        # Without timeouts, for one is around the whole; and without redis-py's pool that waits: who is cancelled while
-        # he gives a connection back to that one loses its place.
+        # No timeout for reading, for one is around the whole; that for connecting is also one for closing. And not
+        # redis-py's pool that waits: who is cancelled while he gives a connection back to that one loses its place.
         library = self._library
         pool = library.asyncio.ConnectionPool.from_url(
             url,
             socket_timeout=None,
-            socket_connect_timeout=None,
+            socket_connect_timeout=self._timeout,
             retry=library.asyncio.retry.Retry(library.backoff.NoBackoff(), 0),
         )
         return library.asyncio.Redis(connection_pool=pool)
@@ -258,16 +256,16 @@ Storage: TypeAlias = Redis | str
 
 
 def of(storage: Storage) -> Redis:
-    """Return ``storage``, or the Redis that a URL names.
+    """Return ``storage``, or a Redis of the URL, or of the client of redis-py, that it is.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: it is none of these.
 
     >>> of("redis://localhost/3")
     Redis('localhost:6379/3')
     """
     if isinstance(storage, Redis):
         return storage
-    if isinstance(storage, str):
+    if isinstance(storage, str) or callable(getattr(storage, "execute_command", None)):
         return Redis(storage)
     raise TypeError(f"expected storage as a Redis or a URL such as 'redis://localhost:6379/0', got {storage!r}")

@@ -5,6 +5,7 @@ import copy
 import functools
 import pickle
 import threading
+import warnings
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
@@ -947,3 +948,56 @@ def test_another_edge_is_a_base_class_and_its_decorator():
     assert asked(Github()) == "GET https://api.example.com/x"
     assert isinstance(Github(), BaseClient)
     assert type(Github) is ClientType
+
+
+# What looks like a setting and is none
+
+MISSPELLED = {"midleware": "middleware", "tiemout": "timeout", "base_url": "base_uri", "header": "headers"}
+
+
+def by_decorator(**said):
+    return client(type("Github", (), said))
+
+
+def by_decorator_with_settings(**said):
+    return client(max_redirects=1)(type("Github", (), said))
+
+
+def by_base_class(**said):
+    return type(Client)("Github", (Client,), said)
+
+
+@pytest.mark.parametrize("make", [by_decorator, by_decorator_with_settings, by_base_class])
+@pytest.mark.parametrize(("name", "setting"), MISSPELLED.items(), ids=MISSPELLED)
+def test_a_class_that_says_nearly_a_setting_is_warned_of_where_it_is_made(make, name, setting):
+    with pytest.warns(
+        UserWarning, match=rf"^Github\.{name} is no setting of a client: did you mean '{setting}'\?"
+    ) as said:
+        made = make(**{name: []})
+    assert [warning.filename for warning in said] == [__file__]
+    with warnings.catch_warnings(action="error"):
+        type("Sub", (made,), {})  # once is enough
+
+
+def test_what_is_the_classes_own_is_not_warned_of():
+    class Mixin:
+        middle = 1
+
+    with warnings.catch_warnings(action="error"):
+
+        @client
+        class Github(Mixin):
+            retries = 3
+            timeouts: ClassVar[int]
+            _header = "x"
+            base_uri = BASE
+            base_url = "https://github.com"  # and base_uri is said as well
+
+            def header(self):
+                return "a method"
+
+            @property
+            def cookie(self):
+                return "a property"
+
+    assert Github.base_url != Github.base_uri

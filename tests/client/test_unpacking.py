@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.client import wire
-from formation.client.unpacking import LIMITS, is_ours, keeps_limits, unpacking
+from formation.client.unpacking import is_ours, keeps_limits, unpacking
 from formation.errors import BodyTooLarge, ProtocolError
 from formation.http import Request
-from formation.http.codings import Limits, packer_of
+from formation.http.codings import LIMITS, Limits, packer_of
 
 GZIP = {"Content-Encoding": "gzip"}
 

@@ -27,6 +27,7 @@ from formation.middleware import (
     hedge,
     idempotency_key,
     load_shed,
+    rate_limit,
     request_duration,
     request_id,
     request_logger,
@@ -443,3 +444,13 @@ def test_on_the_way_out_there_is_a_result_even_after_a_retry(running):
         caller.seen.script = [UNAVAILABLE, (grpc.StatusCode.NOT_FOUND, (("why", "script"),))]
         caller.one(b"a")
     assert kept == [("NOT_FOUND", "script")]
+
+
+@every_world
+def test_a_rate_limit_counts_callers_and_says_when_to_come_back(running):
+    with capture_logs(), running([rate_limit("1/hour")]) as caller:
+        first, second = caller.one(b"a"), caller.one(b"a")
+    assert (first.code, first.headers["ratelimit-policy"]) == ("OK", '"1/hour";q=1;w=3600')
+    assert (second.code, second.details) == ("RESOURCE_EXHAUSTED", "Too Many Requests")
+    assert 3500_000 < int(second.trailers["grpc-retry-pushback-ms"]) <= 3600_000
+    assert "content-type" not in second.trailers

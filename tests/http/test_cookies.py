@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.http import Headers, Request, Response
-from formation.http.cookies import cookie_header, keep
+from formation.http.cookies import cookie_header, keep, received
 
 URL = "https://h.example/a/b"
 
@@ -254,3 +254,31 @@ def test_a_server_reads_what_was_given(cookies):
     read.load(header)
     assert header == "; ".join(f"{name}={value}" for name, value in cookies.items())
     assert set(read) <= set(cookies)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("", {}),
+        ("a=1; b=2", {"a": "1", "b": "2"}),
+        ("a=1;b=2 ; c = 3", {"a": "1", "b": "2", "c": "3"}),
+        ("a=1; a=2", {"a": "2"}),
+        ("a=b=c", {"a": "b=c"}),
+        ("a=", {"a": ""}),
+        ("a; =b; ;;", {}),
+        ('a="b c"', {"a": "b c"}),
+        (r'a="\"\054\\"', {"a": '",\\'}),
+        ('a="b', {"a": '"b'}),
+        ("a=1; path=/; b[0]=x; \x7f=1", {"a": "1", "path": "/", "b[0]": "x"}),
+        ("{bad}: 1; a=1", {"a": "1"}),
+    ],
+)
+def test_cookies_that_come_are_taken_apart(value, found):
+    assert received(value) == found
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]+", fullmatch=True), st.text(st.characters(max_codepoint=126))))
+def test_what_the_standard_library_writes_is_read(given_):
+    morsels = SimpleCookie(given_)
+    line = "; ".join(f"{name}={morsel.coded_value}" for name, morsel in morsels.items())
+    assert received(line) == given_

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import logging
+from importlib import import_module
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,8 +12,10 @@ from formation.for_requests import build
 from formation.for_wsgi import FormationMiddleware, endpoint
 from formation.http import Request
 from formation.middleware import adaptive_limit, deadline
-from formation.resilience.limits import AIMD
+from formation.resilience import limits
+from formation.resilience.limits import AIMD, Seat
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.resilience.interrupts import at_each_point
 
 SILENT = logging.getLogger("tests.silent")
 LONG = 10.0
@@ -52,7 +55,7 @@ def made(seen, clock=None, **settings):
 
 def hold(middleware, key=None):
     """Take a place, as a call that is under way does."""
-    assert middleware.limiters[key].admit()
+    assert middleware.limiters[key].admit(Seat())
 
 
 def get(url="https://h/users/7", **more):
@@ -239,6 +242,15 @@ def test_gradient2_is_what_one_gets():
         "<Limiter: 0 of 7 under way>",
         "Gradient2",
     )
+
+
+def test_wherever_an_interrupt_comes_no_place_is_lost(seen):
+    def prepare():
+        limit = made(seen)
+        limiter = limit.limiters[None]
+        return lambda: limit({}, dict), lambda: limiter.in_flight
+
+    assert set(at_each_point([import_module("formation.middleware.adaptive_limit"), limits], prepare)) == {0}
 
 
 def test_tasks_that_are_cancelled_closed_or_forgotten_leave_no_place_taken(seen):

@@ -3,6 +3,7 @@ import gc
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module as module
 from time import monotonic
 from wsgiref.util import setup_testing_defaults
 
@@ -17,7 +18,10 @@ from formation.for_requests import Adapter, build
 from formation.for_wsgi import FormationMiddleware
 from formation.http import Request
 from formation.middleware import bulkhead, retry
+from formation.resilience import waiter
+from formation.resilience.waiter import Place
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.resilience.interrupts import at_each_point
 
 SILENT = logging.getLogger("tests.silent")
 LONG = 10.0
@@ -44,8 +48,10 @@ def in_use(middleware, key="https://h"):
 
 
 def hold(middleware, key="https://h"):
-    """Take a place, as a call that is under way does."""
-    assert middleware.places[key].acquire()
+    """Take a place, as a call that is under way does; return what gives it back."""
+    permits, place = middleware.places[key], Place()
+    assert permits.acquire(place)
+    return lambda: permits.release(place)
 
 
 @every_world
@@ -139,13 +145,12 @@ def test_calls_of_any_function_share_one(lifted):
 @every_world
 def test_who_waits_gets_the_place_that_becomes_free(world):
     wall = made(queue=1, max_wait=LONG)
-    hold(wall)
-    permits = wall.places["https://h"]
+    release = hold(wall)
 
     def leave():
-        while not permits.waiting:
+        while not wall.places["https://h"].waiting:
             pass
-        permits.release()
+        release()
 
     thread = threading.Thread(target=leave)
     thread.start()
@@ -166,10 +171,10 @@ def test_who_has_waited_long_enough_is_turned_away_and_leaves_the_line(world):
 @every_world
 def test_nobody_waits_past_its_deadline(world):
     wall = made(queue=1, max_wait=1000)
-    hold(wall)
+    release = hold(wall)
     assert type(world(wall, get(**{"fmtn.deadline": monotonic() + 0.01}), never)) is BulkheadRejected
     assert type(world(wall, get(**{"fmtn.deadline": monotonic() - 1}), never)) is BulkheadRejected
-    wall.places["https://h"].release()
+    release()
     assert isinstance(world(wall, get(**{"fmtn.deadline": monotonic() - 1}), ok), dict)
 
 
@@ -255,6 +260,26 @@ def test_threads_and_tasks_share_it_and_cancelled_ones_leave_nothing_behind():
         list(pool.map(lambda _: chain({}), range(100)))
         assert {type(each) for each in loop.result()} <= {dict, asyncio.CancelledError}
     assert (most, now, in_use(wall, None)) == (5, 0, 0)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_wherever_an_interrupt_comes_no_place_is_lost(streamed):
+    def endpoint(ctx):
+        return reply(ctx, 200, body=iter([b"four"]) if streamed else b"four")
+
+    def prepare():
+        wall = made(2)
+        ctx = get()
+        in_use(wall)
+
+        def outcome():
+            if "fmtn.res.http" in ctx:
+                ctx["fmtn.res.http"].close()
+            return in_use(wall)
+
+        return lambda: wall(ctx, endpoint), outcome
+
+    assert set(at_each_point([module("formation.middleware.bulkhead"), waiter], prepare)) == {0}
 
 
 def test_a_coroutine_that_is_closed_and_one_that_is_forgotten_give_their_places_back():

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from abc import ABCMeta
+from contextlib import closing
 
 import pybreaker
 import pytest
@@ -28,6 +29,7 @@ from formation.errors import (
 from formation.for_requests import Adapter, build
 from formation.http import Request, Response
 from formation.middleware import circuit_breaker, raise_for_status, retry, timeout, trigger_breaker_if
+from formation.storage import Redis
 from tests.middleware.worlds import every_lift, every_world
 from tests.servers import refused
 
@@ -474,8 +476,14 @@ def test_the_rejection_is_caught_as_what_0_1_users_catch_and_as_what_we_turn_awa
         (
             {"key": id, "state_storage": pybreaker.CircuitMemoryStorage("closed")},
             ValueError,
-            "expected key or state_storage, got both: a storage keeps one circuit",
+            "expected key or state_storage, got both: that keeps one circuit, and its state",
         ),
+        (
+            {"storage": "redis://localhost", "state_storage": pybreaker.CircuitMemoryStorage("closed")},
+            ValueError,
+            "expected storage or state_storage, got both: that keeps one circuit, and its state",
+        ),
+        ({"storage": 6379}, TypeError, "expected storage as a Redis or a URL"),
     ],
     ids=str,
 )
@@ -483,6 +491,51 @@ def test_what_cannot_be_is_refused_at_once(settings, error, said):
     with pytest.raises(error) as raised:
         circuit_breaker(**settings)
     assert said in str(raised.value)
+
+
+# Over Redis
+
+
+@every_world
+def test_two_processes_share_a_circuit_for_an_origin_over_redis(world, redis_server):
+    redises = [Redis(redis_server.url) for _ in range(3)]
+    one, other, fresh = (breaker(storage=redis) for redis in redises)
+    times(3, world, one, answers(503))
+    assert type(world(other, get(), never)) is CircuitOpenError
+    assert status_of(world(other, get("https://elsewhere/"), answers(200))) == 200
+    other.gates["https://h"].close()
+    assert status_of(world(fresh, get(), answers(200))) == 200
+    for redis in redises:
+        redis.close()
+
+
+@every_world
+def test_circuits_with_other_names_and_keys_are_others(world, redis_server):
+    with closing(Redis(redis_server.url)) as redis:
+        for settings in ({}, {"name": "shop"}, {"key": lambda ctx: ("shop", 7)}, {"key": lambda ctx: None}):
+            made = breaker(storage=redis, **settings)
+            assert [status_of(out) for out in times(3, world, made, answers(503))] == [503] * 3
+            assert type(world(breaker(storage=redis, **settings), get(), never)) is CircuitOpenError
+
+
+@every_world
+def test_without_redis_it_breaks_by_itself_and_says_so_once(world, fresh_redis_server, clock):
+    with closing(Redis(fresh_redis_server.url)) as redis:
+        fresh_redis_server.stop()
+        made = breaker(clock, logger=None, storage=redis)
+        with capture_logs() as events:
+            times(3, world, made, answers(503))
+            clock.now += 5
+            assert type(world(made, get(), never)) is CircuitOpenError
+            clock.now += 60
+            assert status_of(world(made, get(), answers(200))) == 200
+    assert [each["event"] for each in events] == [
+        "storage.unavailable",
+        "breaker.opened",
+        "breaker.rejected",
+        "breaker.half_open",
+        "breaker.closed",
+    ]
 
 
 def test_without_pybreaker_it_says_what_to_install():

@@ -6,6 +6,8 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
+from time import monotonic
 
 import pytest
 
@@ -14,7 +16,9 @@ from formation.errors import ConnectError, DeadlineExceeded, StatusError
 from formation.for_requests import build
 from formation.http import Request
 from formation.middleware import coalesce, fallback, raise_for_status, retry
+from formation.resilience import together as together_
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.resilience.interrupts import at_each_point
 
 
 def get(url="https://h/users/7", method="GET", session=None, **more):
@@ -216,6 +220,21 @@ def test_if_the_first_is_cancelled_one_of_the_others_calls():
         assert upstream.calls == 2
 
     asyncio.run(main())
+
+
+def test_wherever_an_interrupt_comes_nobody_waits_for_a_call_that_is_not_made():
+    def prepare():
+        middleware = coalesce()
+
+        def outcome():
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(middleware, {**get(), "fmtn.deadline": monotonic() + 0.05}, ok).result()
+
+        return lambda: middleware(get(), ok), outcome
+
+    modules = [import_module("formation.middleware.coalesce"), together_]
+    outcomes = [out["fmtn.state"] for out in at_each_point(modules, prepare)]
+    assert outcomes == [{}] * len(outcomes)  # each has called for itself
 
 
 def test_if_the_first_is_forgotten_one_of_the_others_calls():

@@ -1,7 +1,10 @@
 import asyncio
 import json
 import logging
+import socket
+import threading
 from types import SimpleNamespace
+from wsgiref.simple_server import make_server
 
 import pytest
 from hypothesis import given
@@ -18,16 +21,20 @@ from formation.errors import (
     ConnectError,
     DeadlineExceeded,
     FormationError,
+    ProblemError,
     Rejected,
     StatusError,
     ThrottleRejected,
 )
 from formation.for_aiohttp import build as asgi_client
 from formation.for_requests import build as wsgi_client
-from formation.http import Request
+from formation.http import Request, Response
 from formation.middleware import exception_handler, request_id, request_logger
 from formation.middleware.exception_handler import preferred
+from tests.middleware.hosts import Reply, answered, every_host
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.server.asgi_servers import hypercorn, running, uvicorn
+from tests.server.edges import Sent
 
 SECRET = "postgres://me:pw@db"  # what no answer may show
 
@@ -226,7 +233,8 @@ ACCEPTED = {
     "application/problem+json;q=0, */*": "text/html",
     "image/png": "application/problem+json",
     "text/html;level=1;q=0.3, text/plain;q=0.2": "text/html",
-    "text/html;q=nonsense": "text/html",
+    "text/html;q=nonsense": "application/problem+json",  # nobody knows how much that is
+    'text/html;x="a,b;q=0"': "text/html",
     ";;,,;q=1,/": "application/problem+json",
 }
 
@@ -277,6 +285,54 @@ def test_the_answer_to_head_has_the_headers_of_the_one_to_get():
 def test_a_status_without_a_name_is_an_error():
     response, _ = answer(wrap_and_call, ValueError(), map={ValueError: 599})
     assert response.json()["title"] == "Error"
+
+
+# --- what is meant to be told ---
+
+
+NO_CREDIT = {
+    "type": "https://shop/no-credit", "title": "No credit", "detail": "<30> is not enough", "instance": "/orders/7",
+}  # fmt: skip
+
+
+@every_world
+def test_a_problem_of_the_app_is_answered_as_it_says(world):
+    error = ProblemError(status_code=403, **NO_CREDIT, extensions={"balance": 30, "status": 200, "when": 1 + 1j})
+    response, lines = answer(world, error, on_server(**{"req.id": "7f3a"}))
+    assert (response.status_code, response.content_type) == (403, "application/problem+json")
+    told = {"balance": 30, "when": "(1+1j)", "request_id": "7f3a"}
+    assert response.json() == {**NO_CREDIT, "status": 403, **told}
+    assert [(line["log_level"], line["error"]) for line in lines] == [("warning", "ProblemError")]
+
+
+@every_world
+def test_and_people_are_told_the_same(world):
+    error = ProblemError(status_code=403, **NO_CREDIT, extensions={"<b>": "<i>"})
+    page = answer(world, error, on_server(headers={"Accept": "text/html"}))[0].text
+    assert "<h1>403 No credit</h1>" in page
+    assert "&lt;30&gt; is not enough" in page
+    assert "<b>" not in page
+    text = answer(world, error, on_server(headers={"Accept": "text/plain"}))[0].text
+    assert text.startswith("403 No credit\n")
+    assert "detail: <30> is not enough\n" in text
+
+
+@every_world
+def test_a_problem_that_says_nothing_has_the_name_of_its_status(world):
+    assert answer(world, ProblemError(status_code=409))[0].json()["title"] == "Conflict"
+    assert answer(world, ProblemError(status_code=404), map={ProblemError: 418})[0].status_code == 418
+    assert answer(world, ProblemError(status_code=200))[0].status_code == 500
+
+
+@every_world
+def test_a_problem_of_another_server_is_not_passed_on(world):
+    error = ProblemError(status_code=403, **NO_CREDIT)
+    error.request, error.response = Request("GET", "https://other/"), Response(403)
+    response, _ = answer(world, error)
+    assert response.status_code == 500
+    assert "credit" not in response.text
+    error.request = None
+    assert answer(world, error)[0].status_code == 500
 
 
 # --- what passes ---
@@ -441,3 +497,70 @@ def test_over_an_edge_an_answer_that_has_begun_is_not_made_up_for(edge, call, se
     with capture_logs() as lines, pytest.raises(ZeroDivisionError):
         call(edge.FormationMiddleware(served, middleware=[exception_handler()]), "/late")
     assert lines == []
+
+
+@every_host
+@pytest.mark.parametrize("accept", ["*/*", "text/html", "text/plain"])
+def test_on_every_host_an_error_is_answered_and_says_nothing_from_inside(host, accept):
+    def failing(seen):
+        raise TimeoutError(SECRET)
+
+    with capture_logs() as lines:
+        got = answered(
+            host, [request_id(idgen=lambda: "7f3a"), exception_handler()], failing, headers={"Accept": accept}
+        )
+    assert (got.status, got.lines("x-request-id")) == (504, ["7f3a"])
+    assert b"7f3a" in got.body
+    assert SECRET.encode() not in got.body
+    assert [line["request_id"] for line in lines if line["event"] == "exception.handled"] == ["7f3a"]
+
+
+@every_host
+def test_on_every_host_a_stream_that_fails_ends_and_is_not_made_up_for(host):
+    def chunks():
+        yield b"ab"
+        raise LookupError(SECRET)
+
+    built = host.build(lambda seen: Reply(200, [], chunks()), [exception_handler()])
+    with capture_logs() as lines:
+        got = host.serve(built, Sent())
+    assert (got.status, got.chunks) == (200, [b"ab"])
+    assert isinstance(got.error, LookupError)  # it is the server's to log, and to end the connection
+    assert lines == []
+
+
+def raw(port):
+    """All that comes on a connection, to its end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
+        came = b""
+        while chunk := connection.recv(65536):
+            came += chunk
+    return came
+
+
+@pytest.mark.parametrize("kind", [uvicorn, hypercorn], ids=lambda kind: kind.__name__)
+def test_on_a_server_the_connection_ends_before_the_body_does(kind):
+    wrapped = for_asgi.FormationMiddleware(asgi_app, middleware=[exception_handler()])
+    with running(kind, wrapped) as port:
+        came = raw(port)
+    assert came.startswith(b"HTTP/1.1 200")
+    assert b"a\r\n" in came
+    assert not came.endswith(b"0\r\n\r\n")  # so that the client knows
+
+
+def test_on_a_wsgi_server_too(capfd):
+    def late(environ, start_response):
+        start_response("200 OK", [("Content-Length", "100")])
+        yield b"a"
+        raise ZeroDivisionError(SECRET)
+
+    wrapped = for_wsgi.FormationMiddleware(late, middleware=[exception_handler()])
+    with make_server("127.0.0.1", 0, wrapped) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        came = raw(server.server_port)
+        thread.join()
+    assert came.startswith(b"HTTP/1.0 200")
+    assert came.endswith(b"\r\n\r\na")  # 99 bytes are missing, so that the client knows
+    assert "ZeroDivisionError" in capfd.readouterr().err

@@ -1,7 +1,5 @@
 import asyncio
 import logging
-import random
-import selectors
 import threading
 
 import pytest
@@ -11,6 +9,7 @@ from structlog.testing import capture_logs
 
 from formation import lift, reply, wrap
 from formation.errors import BulkheadRejected, ConnectError
+from formation.fast_forward import LoopClock, fast_forward
 from formation.for_requests import build
 from formation.http import Request
 from formation.middleware import circuit_breaker, hedge
@@ -36,30 +35,11 @@ def body(out):
     return out["fmtn.res.http"].content
 
 
-class Fast(asyncio.SelectorEventLoop):
-    """An event loop whose time moves when all wait."""
-
-    def __init__(self):
-        self.now = 0.0
-        selector = selectors.SelectSelector()
-        select = selector.select
-
-        def moved(timeout=None):
-            self.now += timeout or 0
-            return select(0)
-
-        selector.select = moved
-        super().__init__(selector)
-
-    def time(self):
-        return self.now
-
-
 def run(coroutine):
     """Run in a loop of its own time; return the result, and the seconds that it took."""
-    with asyncio.Runner(loop_factory=Fast) as runner:
-        result = runner.run(coroutine())
-        return result, round(runner.get_loop().time(), 6)
+    clock = LoopClock(0)
+    result = fast_forward(coroutine(), clock=clock)
+    return result, round(clock.elapsed, 6)
 
 
 class Steps:
@@ -399,35 +379,6 @@ def test_without_tokens_nobody_hedges(world):
     assert [world(middleware, get(), flaky)["fmtn.res.http"].status_code for _ in range(2)] == [404, 404]
     middleware = made(budget=Budget(1, cost=1, per_success=0))
     assert [world(middleware, get(), flaky)["fmtn.res.http"].status_code for _ in range(2)] == [404, 503]
-
-
-@pytest.mark.parametrize(("slow", "p99"), [(1, 0.2), (10, None)])
-def test_the_slowest_become_fast_for_one_call_more_in_twenty(slow, p99):
-    lots = random.Random(1)
-
-    def lot():
-        return 1.0 if lots.random() < 0.03 else 0.01 + lots.random() * 0.02
-
-    async def main(middleware):
-        loop, sent, took = asyncio.get_running_loop(), [], []
-
-        async def endpoint(ctx):
-            sent.append(ctx)
-            await asyncio.sleep(lot() * (slow if len(took) > 200 else 1))
-            return reply(ctx, 200)
-
-        chain = wrap(endpoint, middleware(loop.time))
-        for _ in range(2000):
-            started = loop.time()
-            await chain(get())
-            took.append(loop.time() - started)
-        return len(sent) / 2000, sorted(took)[1980]
-
-    (alone, late), _ = run(lambda: main(lambda clock: []))
-    (load, hedged), _ = run(lambda: main(lambda clock: [hedge(logger=SILENT, clock=clock)]))
-    assert alone == 1
-    assert load <= 1.055
-    assert p99 is None or hedged <= p99 * late
 
 
 @every_world

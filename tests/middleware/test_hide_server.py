@@ -24,6 +24,12 @@ def test_a_server_does_not_tell_what_it_is_made_of(world):
 
 
 @every_world
+def test_all_lines_of_a_name_go(world):
+    lines = [("Via", "1.1 a"), ("via", "1.1 b"), ("X-A", "1"), ("VIA", "1.1 c")]
+    assert list(world(hide_server(), on_server(), app(headers=lines))["fmtn.res.http"].headers) == ["X-A"]
+
+
+@every_world
 def test_an_answer_of_a_middleware_does_not_either(world):
     out = world(hide_server(), on_server(), lambda ctx: reply(ctx, 200, TALK))
     assert list(out["fmtn.res.http"].headers) == ["ETag"]

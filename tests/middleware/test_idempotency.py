@@ -1,16 +1,19 @@
 import asyncio
 import logging
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from structlog.testing import capture_logs
 
-from formation import reply
+from formation import reply, wrap
+from formation.bridge import await_
 from formation.errors import ThrottleRejected
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
+from formation.middleware._events import Events
+from formation.middleware._register import Claim, Register
 from formation.resilience.claims import MemoryClaims
 from formation.storage import Redis
 from tests.middleware.worlds import app as answers
@@ -50,7 +53,18 @@ def order(key="7f3a", body=b"beans", method="POST", path="/orders", query="", **
 
 @pytest.fixture(params=["memory", "redis"])
 def storage(request):
-    return None if request.param == "memory" else Redis(request.getfixturevalue("redis_server").url)
+    if request.param == "memory":
+        yield None
+    else:
+        with closing(Redis(request.getfixturevalue("redis_server").url)) as redis:
+            yield redis
+
+
+@pytest.fixture
+def lone(fresh_redis_server):
+    """A Redis that the test may stop, and that is asked again at once."""
+    with closing(Redis(fresh_redis_server.url, pause=1e-6)) as redis:
+        yield redis
 
 
 def served(host, shop, *sent, storage=None, **settings):
@@ -147,7 +161,8 @@ def test_who_has_logged_in_is_known_by_his_uid_whatever_his_token(world):
 
 @every_host
 def test_no_secret_and_no_key_stands_in_redis(host, redis_server):
-    served(host, Shop(), order("k3y", Authorization="Bearer s3cret"), storage=redis_server.url)
+    with closing(Redis(redis_server.url)) as redis:
+        served(host, Shop(), order("k3y", Authorization="Bearer s3cret"), storage=redis)
     (key,) = redis_server.keys()
     assert b"k3y" not in key
     assert b"s3cret" not in key
@@ -233,7 +248,7 @@ def test_a_body_over_the_limit_of_the_edge_is_a_413_and_claims_nothing():
 
 
 @every_host
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 500, 502, 503, 504])
 def test_a_status_that_is_not_final_frees_the_key(host, storage, status):
     shop = Shop(Reply(status, [], [b"no"]))
     first, second, again = served(host, shop, order(), order(), order(), storage=storage)
@@ -496,6 +511,126 @@ def test_a_task_that_is_cancelled_while_the_answer_is_gathered_has_done_the_work
     assert calls == [1]
 
 
+def test_at_whatever_point_a_request_is_cancelled_it_can_come_again_and_is_done_once_if_it_was_done(redis_server):
+    done = []
+
+    async def app(scope, receive, send):
+        done.append(dict(scope["headers"])[b"idempotency-key"])
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"order"})
+
+    async def asked(wrapped, key, turns=None):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        task = asyncio.create_task(wrapped(scope_of(order(key, body=b"")), receive, send))
+        if turns is not None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return sent[0]["status"] if sent else None
+
+    async def main():
+        came = []
+        for turns in range(60):
+            key = f"order-{turns}"
+            came.append(await asked(here, key, turns))
+            assert await asked(here, key) == 201
+            assert done.count(key.encode()) <= 2
+            await asked(here, f"{key}-next")  # and Redis is told what it has missed
+            before = len(done)
+            assert await asked(elsewhere, key) == 201
+            assert len(done) == before
+        return came
+
+    with closing(Redis(redis_server.url)) as one, closing(Redis(redis_server.url)) as other:
+        here, elsewhere = (Asgi(app, [idempotency(redis, logger=SILENT)]) for redis in (one, other))
+        came = asyncio.run(main())
+    assert came[0] is None
+    assert len(done) < 3 * len(came)
+
+
+def test_a_claim_in_a_chain_that_is_dropped_is_free_here_at_once(redis_server):
+    class Suspended:
+        def __await__(self):
+            yield
+
+    with closing(Redis(redis_server.url)) as redis:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=True)
+        claim = Claim("place", "print")
+        assert register.claim(claim) is None
+
+        def layer(ctx, call):
+            try:
+                await_(Suspended())
+            finally:
+                register.release(claim)
+
+        async def endpoint(ctx):
+            return ctx
+
+        chain = wrap(endpoint, [layer])({})
+        chain.send(None)
+        chain.close()
+        assert register.claim(Claim("place", "print")).outcome is None  # in Redis, until the lease is over
+        assert register.claim(Claim("another", "print")) is None
+
+
+def test_what_the_memory_has_forgotten_by_then_redis_is_not_told(fresh_redis_server, lone):
+    register = Register(lone, 100, 60, Events(SILENT), fail_open=True)
+    register._local.max_keys = 1
+    fresh_redis_server.stop()
+    for place in "ab":
+        claim = Claim(place, "print")
+        assert register.claim(claim) is None
+        register.keep(claim, lambda: ("done", ""), {})
+    fresh_redis_server.start()
+    for place in "cde":
+        assert register.claim(Claim(place, "print")) is None
+    assert len(fresh_redis_server.keys()) == len("bcde")
+
+
+def test_an_answer_that_says_how_long_it_is_is_not_read_where_that_is_too_long():
+    read = []
+
+    class File(list):
+        length = 1000
+
+        def __iter__(self):
+            read.append(1)
+            return super().__iter__()
+
+    def endpoint(ctx):
+        assert not read
+        return answers(201, body=File([b"x" * 1000]))(ctx)
+
+    ctx = on_server("POST", headers={"Idempotency-Key": "1"})
+    out = idempotency(max_body=999, logger=SILENT)(ctx, endpoint)
+    assert not read
+    assert out["fmtn.res.http"].content == b"x" * 1000
+
+
+@every_host
+def test_where_redis_goes_the_key_of_an_app_that_raises_is_free_in_this_process(host, fresh_redis_server, lone):
+    shop = Shop(KeyError("no such bean"))
+
+    def app(seen):
+        fresh_redis_server.stop()
+        return shop(seen)
+
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
+    host.serve(built, order())
+    assert seen(host.serve(built, order())) == (201, b"order 2")
+
+
 # Settings and events
 
 
@@ -555,9 +690,9 @@ def test_it_says_what_it_does():
 
 
 @every_host
-def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server):
+def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server, lone):
     shop = Shop()
-    built = host.build(shop, [idempotency(fresh_redis_server.url)])
+    built = host.build(shop, [idempotency(lone)])
     fresh_redis_server.stop()
     with capture_logs() as events:
         first, again = host.serve(built, order()), host.serve(built, order())
@@ -570,9 +705,9 @@ def test_without_redis_it_goes_on_by_itself_and_says_so(host, fresh_redis_server
 
 
 @every_host
-def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis_server):
+def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis_server, lone):
     shop = Shop()
-    built = host.build(shop, [idempotency(fresh_redis_server.url, fail_open=False, logger=SILENT)])
+    built = host.build(shop, [idempotency(lone, fail_open=False, logger=SILENT)])
     fresh_redis_server.stop()
     refused, passes = host.serve(built, order()), host.serve(built, order(None))
     assert (refused.status, passes.status) == (503, 201)
@@ -581,17 +716,52 @@ def test_without_redis_it_turns_keys_away_where_that_is_wanted(host, fresh_redis
 
 
 @every_host
-def test_where_redis_goes_while_the_app_works_the_answer_goes_out_and_this_process_knows_it(host, fresh_redis_server):
+def test_where_redis_goes_while_the_app_works_the_answer_goes_out_and_this_process_knows_it(
+    host, fresh_redis_server, lone
+):
     shop = Shop()
 
     def app(seen):
         fresh_redis_server.stop()
         return shop(seen)
 
-    built = host.build(app, [idempotency(fresh_redis_server.url, logger=SILENT)])
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert seen(host.serve(built, order())) == (201, b"order 1")
     assert shop.orders == 1
+
+
+@every_host
+def test_what_redis_does_not_know_of_it_is_told_when_it_is_back(host, fresh_redis_server, lone):
+    shop = Shop()
+
+    def app(seen):
+        fresh_redis_server.pause()
+        try:
+            return shop(seen)
+        finally:
+            if shop.orders == 2:
+                fresh_redis_server.go_on()
+
+    def ask(built, *sent):
+        return [seen(host.serve(built, each)) for each in sent]
+
+    built = host.build(app, [idempotency(lone, logger=SILENT)])
+    assert ask(built, order("a")) == [(201, b"order 1")]
+    fresh_redis_server.go_on()
+    assert ask(built, order("b")) == [(201, b"order 2")]
+    with closing(Redis(fresh_redis_server.url)) as redis:
+        elsewhere = host.build(shop, [idempotency(redis, logger=SILENT)])
+        assert ask(elsewhere, order("a"), order("b")) == [(201, b"order 1"), (201, b"order 2")]
+
+
+@pytest.mark.parametrize(("workers", "said"), [("4", [{"processes": 4}]), ("1", []), ("", []), ("many", [])])
+def test_the_memory_of_one_process_of_several_says_that_it_is(monkeypatch, workers, said):
+    monkeypatch.setenv("WEB_CONCURRENCY", workers)
+    with capture_logs() as events:
+        idempotency()
+        idempotency(MemoryClaims())
+    assert events == [{"event": "idempotency.per_process", "log_level": "warning", **each} for each in said]
 
 
 def test_what_another_middleware_inside_sheds_is_asked_again():

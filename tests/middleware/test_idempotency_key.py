@@ -7,7 +7,7 @@ import pytest
 from formation import compose, reply
 from formation.for_requests import build
 from formation.http import Request
-from formation.middleware import idempotency_key, retry
+from formation.middleware import hedge, idempotency_key, retry
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 SILENT = logging.getLogger("tests.silent")
@@ -61,6 +61,20 @@ def test_all_attempts_have_one_key_and_are_made_because_of_it(world):
     for _ in range(2):
         assert world(stack, request(), fails_twice)["fmtn.res.http"].status_code == 200
     assert seen == ["key-1"] * 3 + ["key-2"] * 3
+
+
+@every_world
+def test_calls_side_by_side_have_one_key(world):
+    keys = []
+
+    def endpoint(ctx):
+        keys.append(ctx["fmtn.req.http"].headers["Idempotency-Key"])
+        return reply(ctx, 503 if len(keys) == 1 else 200)
+
+    ctx = {"fmtn.req.http": Request("POST", "https://h/orders"), "fmtn.state": {}}
+    world(compose(idempotency_key(), hedge(60, budget=None, logger=SILENT)), ctx, endpoint)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
 
 
 @every_world

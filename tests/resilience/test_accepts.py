@@ -1,6 +1,4 @@
-"""SRE client throttling: what reaches an endpoint in an overload and in an outage, in a simulation; and the counts."""
-
-import random
+"""SRE client throttling, step by step; what reaches an endpoint, ``simulate/overload.py`` shows."""
 
 import pytest
 
@@ -8,63 +6,8 @@ from formation.resilience.accepts import Accepts
 from tests.resilience.stress import in_threads
 
 
-class Call:
-    def __init__(self, at, *, made, taken):
-        self.at, self.made, self.taken = at, made, taken
-
-
-def run(counts, offered, capacity, seconds, seed=1):
-    """Call ``offered`` times a second, at random; the endpoint accepts ``capacity(now)`` a second. Return the calls."""
-    chance, calls = random.Random(seed), []
-    now = room = 0.0
-    while now < seconds:
-        pause = chance.expovariate(offered)
-        now += pause
-        room = min(room + pause * capacity(now), capacity(now) / 10)
-        refusal, bucket = counts.request(now)
-        made = chance.random() >= refusal
-        taken = made and room >= 1
-        if taken:
-            room -= 1
-            counts.accept(bucket)
-        calls.append(Call(now, made=made, taken=taken))
-    return calls
-
-
 def counted(k=2.0, window=30.0, most=0.9, min_rate=5.0):
     return Accepts(k, window=window, most=most, min_rate=min_rate)
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("k", [1.1, 1.5, 2.0])
-def test_at_three_times_the_load_the_endpoint_gets_k_times_what_it_can_take(k, seed):
-    calls = [call for call in run(counted(k), 300, lambda now: 100, 240, seed) if call.at > 60]
-    assert sum(call.made for call in calls) / 180 / 100 <= k * 1.02
-    assert sum(call.taken for call in calls) / 180 / 100 >= 0.95
-
-
-def test_an_endpoint_that_is_gone_gets_a_tenth():
-    calls = [call for call in run(counted(), 100, lambda now: 0, 120) if call.at > 60]
-    assert sum(call.made for call in calls) / len(calls) == pytest.approx(0.1, abs=0.02)
-
-
-def recovery(window, most=0.9):
-    """Return the seconds after an outage until nine calls of ten are accepted."""
-    calls = run(counted(window=window, most=most), 100, lambda now: 0 if now < 120 else 200, 120 + 6 * window)
-    for second in range(120, int(120 + 6 * window)):
-        near = [call.taken for call in calls if second <= call.at < second + 5]
-        if sum(near) >= 0.9 * len(near):
-            return second - 120
-    return None
-
-
-@pytest.mark.parametrize("window", [10.0, 30.0])
-def test_after_an_outage_all_is_well_within_two_windows(window):
-    assert recovery(window) <= 2 * window
-
-
-def test_without_a_highest_probability_it_would_take_more_than_twice_as_long():
-    assert recovery(30.0, most=0.999) > 2 * recovery(30.0)
 
 
 def test_no_call_is_refused_while_there_are_few_or_enough_are_accepted():

@@ -1,5 +1,6 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -42,7 +43,12 @@ class InMemory:
 
 @pytest.fixture(params=["memory", "redis"])
 def store(request):
-    return InMemory() if request.param == "memory" else OverRedis(request.getfixturevalue("redis_server"))
+    if request.param == "memory":
+        yield InMemory()
+    else:
+        store = OverRedis(request.getfixturevalue("redis_server"))
+        yield store
+        store.claims.redis.close()
 
 
 @pytest.fixture
@@ -181,16 +187,17 @@ def test_in_an_async_chain_redis_is_awaited(redis_server):
 
 
 def test_a_redis_that_has_gone_says_so(fresh_redis_server):
-    claims = RedisClaims(Redis(fresh_redis_server.url))
-    fresh_redis_server.stop()
-    with pytest.raises(StorageUnavailable):
-        claims.claim("k", "a", "print", 60)
+    with closing(Redis(fresh_redis_server.url)) as redis:
+        fresh_redis_server.stop()
+        with pytest.raises(StorageUnavailable):
+            RedisClaims(redis).claim("k", "a", "print", 60)
 
 
 def test_what_stands_in_redis_is_gone_when_its_time_is_over(redis_server):
-    claims = RedisClaims(Redis(redis_server.url))
-    claims.claim("k", "a", "print", 60)
-    (key,) = redis_server.keys()
-    assert 59_000 < redis_server.client.pttl(key) <= 60_000
-    claims.settle("k", "a", "print", "done", 100)
-    assert 99_000 < redis_server.client.pttl(key) <= 100_000
+    with closing(Redis(redis_server.url)) as redis:
+        claims = RedisClaims(redis)
+        claims.claim("k", "a", "print", 60)
+        (key,) = redis_server.keys()
+        assert 59_000 < redis_server.client.pttl(key) <= 60_000
+        claims.settle("k", "a", "print", "done", 100)
+        assert 99_000 < redis_server.client.pttl(key) <= 100_000

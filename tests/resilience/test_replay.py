@@ -46,10 +46,11 @@ def test_what_is_no_key_is_refused(lines):
         read_key(lines)
 
 
-def test_the_error_about_a_long_key_is_short():
+@pytest.mark.parametrize("line", ["s3cret" * 100, '"s3cret', "s3crät", '"s3cret" 8'])
+def test_the_error_does_not_say_the_key(line):
     with pytest.raises(ValueError, match="expected a key") as raised:
-        read_key(["x" * 100_000])
-    assert len(str(raised.value)) < 400
+        read_key([line])
+    assert "s3cr" not in str(raised.value)
 
 
 @given(st.lists(st.binary()), st.lists(st.binary()))

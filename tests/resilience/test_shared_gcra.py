@@ -91,6 +91,10 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_and_lets_nobody_through_at_o
     store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)
     taken = [store.reserve("a", quota, None) for _ in range(3)]
     clock.now -= 3600
+    assert store.reserve("a", quota, 0)[0] == pytest.approx(3, abs=1e-5)
+    clock.now += 1
+    assert store.reserve("a", quota, 0)[0] == pytest.approx(2, abs=1e-5)
+    clock.now -= 1
     assert store.reserve("a", quota, None)[0] == pytest.approx(3, abs=1e-5)
     store.give_back("a", quota, taken[2][1])  # of before: it is none of these slots
     assert store.reserve("a", quota, None)[0] == pytest.approx(4, abs=1e-5)

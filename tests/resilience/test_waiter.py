@@ -16,12 +16,35 @@ import trio.testing
 
 from formation import await_, wrap
 from formation.resilience import waiter
-from formation.resilience.waiter import Permits
+from formation.resilience.waiter import Place
 from tests.resilience.collection import at_each_line
+from tests.resilience.interrupts import at_each_point
 from tests.resilience.stress import in_threads
 
 LONG = 10.0
 """Seconds after which a test gives up."""
+
+
+class Permits(waiter.Permits):
+    """Permits whose places are kept here: whoever gives one back, gives back the one that was taken last."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.taken = []
+
+    def acquire(self, seconds=0):
+        place = Place()
+        try:
+            got = super().acquire(place, seconds)
+        except BaseException:
+            super().release(place)
+            raise
+        if got:
+            self.taken.append(place)
+        return got
+
+    def release(self):
+        super().release(self.taken.pop())
 
 
 class Counter:
@@ -239,6 +262,33 @@ def test_an_interrupt_while_a_thread_waits_gives_its_place_back(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         permits.acquire(LONG)
     assert (permits.in_use, permits.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_wherever_an_interrupt_comes_no_permit_is_lost_and_nobody_is_left_in_the_line(waits):
+    def prepare():
+        permits, before, place = waiter.Permits(1, queue=5), Place(), Place()
+
+        def run():
+            try:
+                permits.acquire(place, 0.001)
+            finally:
+                try:
+                    permits.release(place)
+                finally:
+                    permits.release(place)
+
+        def outcome():
+            permits.release(before)
+            return permits.in_use, permits.waiting, permits.acquire(Place())
+
+        if waits:
+            permits.acquire(before)
+        return run, outcome
+
+    outcomes = list(at_each_point([waiter], prepare))
+    assert len(outcomes) > 3
+    assert set(outcomes) == {(0, 0, True)}
 
 
 def test_tasks_of_trio_wait_as_well():

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import pickle
 import random
 import sys
 import threading
@@ -18,7 +19,7 @@ from formation.storage import Redis, Script, of
 from formation.storage.names import LONGEST
 
 ECHO = Script("return {KEYS[1], ARGV[1], redis.call('INCR', 'runs')}")
-HANG = Script("local n = 0 while true do n = n + 1 end")
+GET = Script("return redis.call('GET', KEYS[1])")
 
 
 async def endpoint(ctx):
@@ -86,7 +87,8 @@ def test_clients_of_the_user_are_taken_with_their_settings_and_the_answer_is_byt
     redis_server.client.set("k", b"\xff")
     if world is blocking:
         with redis.Redis(port=redis_server.port, decode_responses=True) as client:
-            assert Redis(client).command("GET", "k") == b"\xff"
+            assert of(client).command("GET", "k") == b"\xff"
+            assert Redis(client).run(GET, ["k"]) == b"\xff"
     else:
 
         async def main():
@@ -142,6 +144,42 @@ def test_different_parts_have_different_names_and_none_is_long():
     names = [storage.key("t", part) for part in parts] + [storage.key("t", "a", "b"), storage.key("t|a", "b")]
     assert len(set(names)) == len(names)
     assert all(name.isascii() and " " not in name.replace(", ", "") and len(name) < LONGEST + 20 for name in names)
+
+
+def test_a_loop_that_something_blocks_for_longer_than_the_timeout_reads_the_answer_all_the_same(redis_server):
+    storage = Redis(redis_server.url, timeout=5)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        clock, blocked = loop.time, [0]
+        loop.time = lambda: clock() + blocked[0]
+        await asked(lambda: storage.command("PING"))()
+        for turns in range(8):
+            task = asyncio.create_task(asked(lambda: storage.command("PING"))())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            blocked[0] += 60
+            assert await task is True
+
+    asyncio.run(main())
+
+
+def test_a_loop_ends_soon_though_redis_hangs(fresh_redis_server):
+    storage = Redis(fresh_redis_server.url)
+
+    async def main():
+        assert await asked(lambda: storage.command("PING"))() is True
+        fresh_redis_server.pause()
+
+    asyncio.run(main())
+
+
+def test_a_password_is_not_shown(redis_server):
+    storage = Redis(f"redis://anna:s3cret@127.0.0.1:{redis_server.port}/0")
+    with pytest.raises(StorageUnavailable) as told:
+        storage.command("PING")
+    assert "s3cret" not in f"{storage!r} {told.value} {told.value.name} {told.value.__cause__!r}"
+    assert pickle.loads(pickle.dumps(told.value)).why == told.value.why
 
 
 def test_a_key_that_another_process_would_name_otherwise_is_refused():

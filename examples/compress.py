@@ -1,0 +1,57 @@
+"""A server that packs its pages and its events, and what each kind of client gets."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from formation.for_requests import build
+from formation.for_wsgi import FormationMiddleware
+from formation.middleware import compress
+
+PAGE = b"<li>a cup, blue, 7.50</li>\n" * 1000
+
+
+def main() -> None:
+    """Ask for it in different ways."""
+    with serve(FormationMiddleware(shop, middleware=[compress()])) as url, build(base_uri=url) as api:
+        for accept in ("zstd, br, gzip", "br", "gzip", "identity", "gzip;q=0.5, identity"):
+            answer = api.get("/cups", headers={"Accept-Encoding": accept})
+            encoding = answer.headers.get("Content-Encoding", "-")
+            print(f"{accept:22} {encoding:5} {len(answer.response.content)} bytes, {answer.headers['Vary']}")
+        with api.get("/events", stream=True, headers={"Accept-Encoding": "gzip"}) as result:
+            print(result.headers["Content-Encoding"], b"".join(result.body))
+
+
+def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    """Answer with a list, or with events."""
+    if environ["PATH_INFO"] == "/events":
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return (b"data: %d\n\n" % number for number in range(3))
+    start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))])
+    return [PAGE]
+
+
+class Quiet(WSGIRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *args: object) -> None:
+        """Do not."""
+
+
+@contextmanager
+def serve(app: Any) -> Iterator[str]:
+    """Run a WSGI app on this machine."""
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+if __name__ == "__main__":
+    main()

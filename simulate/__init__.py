@@ -1,0 +1,1 @@
+"""What the middlewares of resilience are worth, by simulation: see docs/simulations.md."""
