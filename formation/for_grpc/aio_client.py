@@ -164,12 +164,16 @@ class Exchange:
     async def call(self, ctx: Ctx) -> None:
         """Make the call, and wait for it."""
         call: Call = ctx[REQ_RPC]
-        native, code, details, message = await self.make(ctx, call), Code.OK, None, None
-        try:
-            message = await native
-        except aio.AioRpcError as error:
-            code, details = Code.of(error.code()), error.details()
+        native = await self.make(ctx, call)
+        code, details, message = await self._answer(native)
         ctx[RES_RPC] = self.result(call, code, details, native, message)
+
+    async def _answer(self, native: Any) -> tuple[Code, str | None, Any]:
+        """Wait for the answer; return the code, the details and the message."""
+        try:
+            return Code.OK, None, await native
+        except aio.AioRpcError as error:
+            return Code.of(error.code()), error.details(), None
 
 
 class SpannedExchange(Exchange):
@@ -186,16 +190,23 @@ class SpannedExchange(Exchange):
             raise asyncio.CancelledError
         passing = self.own.messages.apassing(ctx, call, "in") if call.response_streaming else (None, None)
         native = await self.make(ctx, call)
+        link.attempt(native, passing)
         try:
-            link.attempt(native, passing)
-            code = Code.of(await native.code())
+            code, details, message = await self._end(call, native)
         except asyncio.CancelledError:
-            native.cancel()
-            raise
+            if self.broken is None:
+                native.cancel()
+                raise
+            raise self.broken from None  # for which gRPC has cancelled the call
         if link.broken is not None:
             raise link.broken
         if native.cancelled() and self.broken is None:
             raise asyncio.CancelledError("the call was cancelled here")
-        message = await native if code is Code.OK and not call.response_streaming else None
-        details = None if code is Code.OK else await native.details()
         ctx[RES_RPC] = self.result(call, code, details, native, message)
+
+    async def _end(self, call: Call, native: Any) -> tuple[Code, str | None, Any]:
+        """Wait for the end; return the code, the details and the message."""
+        if not call.response_streaming:  # gRPC's code() alone says INTERNAL if the end comes before the last request
+            return await self._answer(native)
+        code = Code.of(await native.code())
+        return code, None if code is Code.OK else await native.details(), None

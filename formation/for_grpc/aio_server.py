@@ -229,10 +229,6 @@ class Context(server.Context):
         await self._native.send_initial_metadata(tuple(initial_metadata))
         self.sent = tuple(initial_metadata)
 
-    def code(self) -> Any:
-        """Return the code, as gRPC has it here: a number, until the handler sets one."""
-        return self._native.code() if self.status is None else self.status
-
     def details(self) -> Any:
         """Return the details."""
         return self._native.details() if self.text is None else self.text

@@ -25,7 +25,7 @@ SECONDS = 20
 class Outcome:
     """What a call has come to: its messages, code, details and metadata."""
 
-    def __init__(self, messages, code, details, headers, trailers, error=None):
+    def __init__(self, messages, code, details, headers, trailers, error=None):  # noqa: PLR0917
         self.messages = messages
         self.code = code.name
         self.details = details
@@ -49,7 +49,7 @@ class Seen:
         self.script = []  # codes to abort with, call by call
 
 
-def service(seen):
+def service(seen):  # noqa: C901  four handlers
     """The handlers as plain functions."""
 
     def note(context):
@@ -115,7 +115,7 @@ def service(seen):
     return one, many, collect, both
 
 
-def async_service(seen):
+def async_service(seen):  # noqa: C901
     """The same as coroutines; the last one reads and writes by itself."""
 
     async def note(context):
@@ -257,7 +257,7 @@ class AioCaller(Caller):
             call, messages, failed = method(argument, **more), [], None
             try:
                 async for message in call:
-                    messages.append(message)
+                    messages.append(message)  # noqa: PERF401  those before an error count
             except aio.AioRpcError as error:
                 failed = error
             head, tail = await call.initial_metadata(), await call.trailing_metadata()

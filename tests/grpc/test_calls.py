@@ -15,6 +15,10 @@ def passing(ctx, call):
 
 EVERY = [("one", b"a"), ("many", b"a"), ("collect", [b"a", b"b"]), ("both", [b"a", b"b"])]
 every_arity = pytest.mark.parametrize(("way", "request_"), EVERY)
+# A server that ends a call while requests are being written may make gRPC's asyncio client say INTERNAL, without us too.
+every_refusal = pytest.mark.parametrize(
+    ("way", "request_"), [("one", b"a"), ("many", b"a"), ("collect", []), ("both", [])]
+)
 ANSWERS = {"one": [b"<a>"], "many": [b"a0", b"a1", b"a2"], "collect": [b"ab"], "both": [b"<a>", b"<b>"]}
 
 
@@ -182,7 +186,7 @@ def test_a_client_is_answered_without_a_server(running, way, request_):
 
 
 @every_world
-@every_arity
+@every_refusal
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_a_message_in_the_place_of_the_answer(running, way, request_, side):
     def answer(ctx, call):
@@ -226,19 +230,15 @@ def test_a_result_is_changed_after_an_abort(running):
 
 
 @every_world
-@every_arity
+@every_refusal
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_an_error_of_ours_has_a_code_on_the_wire(running, way, request_, side):
     def refuse(ctx, call):
         raise ThrottleRejected("slowly")
 
     with running([refuse] if side == "server" else [], [refuse] if side == "client" else []) as caller:
-        try:
-            outcome = getattr(caller, way)(request_)
-        except grpc.RpcError as error:  # a stream that has not begun
-            assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "slowly")
-        else:
-            assert (outcome.code, outcome.details) == ("RESOURCE_EXHAUSTED", "slowly")
+        outcome = getattr(caller, way)(request_)
+        assert (outcome.code, outcome.details) == ("RESOURCE_EXHAUSTED", "slowly")
 
 
 @every_world
