@@ -15,7 +15,7 @@ def passing(ctx, call):
 
 EVERY = [("one", b"a"), ("many", b"a"), ("collect", [b"a", b"b"]), ("both", [b"a", b"b"])]
 every_arity = pytest.mark.parametrize(("way", "request_"), EVERY)
-# A server that ends a call while requests are being written may make gRPC's asyncio client say INTERNAL, without us too.
+# Where a server ends a call while requests are written, gRPC on asyncio may say INTERNAL, without us as well.
 every_refusal = pytest.mark.parametrize(
     ("way", "request_"), [("one", b"a"), ("many", b"a"), ("collect", []), ("both", [])]
 )

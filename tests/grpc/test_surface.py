@@ -558,3 +558,84 @@ def test_who_calls_with_another_context_is_told_so():
 
     with sync_running([], [lost]) as caller, pytest.raises(TypeError, match=r"expected call\(ctx\) with the context"):
         caller.one(b"a")
+
+
+def test_a_stream_that_an_asyncio_chain_has_ended_tells_why():
+    from formation.errors import BulkheadRejected
+
+    def full(ctx, call):
+        call(ctx)
+        raise BulkheadRejected("full")
+
+    def broken(ctx, call):
+        call(ctx)
+        raise ZeroDivisionError("broken")
+
+    async def use(method, error, code):
+        call = method(b"a")
+        with pytest.raises(error):
+            _ = [message async for message in call]
+        assert await call.code() is code
+        assert await call.details() == ("full" if error is aio.AioRpcError else "broken")
+        assert call.done()
+        late = []
+        call.add_done_callback(late.append)
+        assert len(late) == 1
+
+    for middleware, error, code in (
+        (full, aio.AioRpcError, grpc.StatusCode.UNAVAILABLE),
+        (broken, ZeroDivisionError, grpc.StatusCode.INTERNAL),
+    ):
+        with aio_running([], [middleware]) as caller:
+            caller.run(use(caller.channel.unary_stream("/test.Service/Many"), error, code))
+        with sync_running([], [middleware]) as caller:
+            call = caller.channel.unary_stream("/test.Service/Many")(b"a")
+            with pytest.raises(grpc.RpcError if middleware is full else ZeroDivisionError):
+                list(call)
+            assert call.code() is code
+
+
+def test_a_stream_of_requests_that_the_program_gives_asyncio_as_an_async_iterator():
+    def mark(ctx, call):
+        ctx["fmtn.message"] += b"!"
+        return call(ctx)
+
+    def hooked(ctx, call):
+        req(ctx).on_send(lambda message: message + b"?")
+        return call(ctx)
+
+    async def requests():
+        yield b"a"
+        yield b"b"
+
+    async def use(caller):
+        return await caller.channel.stream_unary("/test.Service/Collect")(requests())
+
+    for client, answer in ((([], [mark]), b"a!b!"), ([hooked], b"a?b?")):
+        with aio_running([], client) as caller:
+            assert caller.run(use(caller)) == answer
+
+
+def test_the_trailers_of_a_stream_may_be_changed_on_asyncio():
+    def add(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers["x"] = "1"
+        res(ctx).trailers["y"] = "2"
+        return ctx
+
+    with aio_running([], [add]) as caller:
+        outcome = caller.many(b"a")
+    assert (outcome.headers, outcome.trailers) == ({"x": "1"}, {"y": "2"})
+
+
+def test_without_grpcio_the_edge_says_what_to_install(monkeypatch):
+    import importlib
+    import sys
+
+    for name in [
+        name for name in sys.modules if name == "formation.for_grpc" or name.startswith("formation.for_grpc.")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ImportError, match=r"pip install 'formation\[grpc\]'"):
+        importlib.import_module("formation.for_grpc")
