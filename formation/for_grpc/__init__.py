@@ -88,7 +88,7 @@ def aio_server_interceptor(
 def client_interceptor(
     middleware: Iterable[Middleware[Ctx]] = (), message_middleware: Iterable[Middleware[Ctx]] = ()
 ) -> ClientInterceptor:
-    """Make an interceptor for a sync channel: ``grpc.intercept_channel(channel, client_interceptor([…]))``.
+    """Make an interceptor for a sync channel, which ``grpc.intercept_channel(channel, …)`` takes.
 
     Args:
         middleware: plain functions ``(ctx, call) -> ctx``; the first is outermost.
@@ -105,7 +105,7 @@ def client_interceptor(
 def aio_client_interceptors(
     middleware: Iterable[AnyMiddleware] = (), message_middleware: Iterable[AnyMiddleware] = ()
 ) -> list[Any]:
-    """Make the interceptors for an asyncio channel, as ``grpc.aio.insecure_channel(target, interceptors=…)`` takes them.
+    """Make the interceptors for an asyncio channel: ``insecure_channel(target, interceptors=…)`` takes them.
 
     There are four, one for each way to stream, for gRPC takes an object for one kind only.
 

@@ -115,6 +115,8 @@ class Exchange:
             if not context.aborted:
                 raise
         finally:
+            if self.count:
+                call.begin()
             if published is not None:
                 restore(published)
         if call.request_streaming:

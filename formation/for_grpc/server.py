@@ -302,6 +302,8 @@ class StreamExchange(Exchange):
 
     def _go_on(self, error: Exception | None, count: int) -> None:
         self._ended, self._count = error, count
+        if count:
+            self._call.begin()
         self._source = self._through = None
         self._aside.go_on()
 

@@ -466,5 +466,7 @@ def _address(peer: str | None) -> str | None:
 
 def trace_of(metadata: Any) -> Mapping[str, str] | None:
     """Return the trace context of W3C in raw metadata, or ``None``."""
-    found = {name: value for name, value in metadata or () if name in {"traceparent", "tracestate"}}
-    return found if "traceparent" in found else None
+    for each, _ in metadata or ():
+        if each == "traceparent":  # seldom, and this is asked at each call
+            return {name: value for name, value in metadata if name in {"traceparent", "tracestate"}}
+    return None

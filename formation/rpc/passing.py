@@ -104,7 +104,7 @@ def pulled(source: Any, passing: Passing | None) -> Iterator[Any]:
 
 
 class Pulled:
-    """The same with ``async for``; it closes what it iterates over when it is closed."""
+    """The same with ``async for``."""
 
     __slots__ = ("_next", "_pass", "_source", "_wait")
 
@@ -124,8 +124,3 @@ class Pulled:
         if self._pass is not None:
             return self._pass(message)
         return message if self._wait is None else await self._wait(message)
-
-    async def aclose(self) -> None:
-        """Close it."""
-        if self._next is not None and hasattr(self._source, "aclose"):
-            await self._source.aclose()

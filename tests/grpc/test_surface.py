@@ -639,3 +639,104 @@ def test_without_grpcio_the_edge_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(ImportError, match=r"pip install 'formation\[grpc\]'"):
         importlib.import_module("formation.for_grpc")
+
+
+@every_server
+def test_a_server_calls_no_handler_again_after_its_first_answer(running):
+    from structlog.testing import capture_logs
+
+    from formation.middleware import retry
+
+    seen = []
+
+    def again(ctx, call):
+        call(ctx)
+        try:
+            return call(ctx)
+        except RuntimeError as error:
+            seen.append(str(error))
+            raise
+
+    with capture_logs(), running([retry(on=["NOT_FOUND"], idempotent=True, base=0)]) as caller:
+        outcome = caller.many(b"abort")
+        assert (outcome.code, len(outcome.messages)) == ("NOT_FOUND", 3)
+        assert len(caller.seen.calls) == 1
+    with running([again]) as caller:
+        assert caller.many(b"a").code == "UNKNOWN"
+    assert seen == ["/test.Service/Many cannot be called again: messages of its answer have gone out"]
+
+
+@every_server
+def test_a_middleware_that_changes_nothing_but_the_code_on_a_server(running):
+    def other(ctx, call):
+        ctx = call(ctx)
+        res(ctx).code = "DATA_LOSS"
+        return ctx
+
+    with running([other]) as caller:
+        assert caller.one(b"set").code == "DATA_LOSS"
+        assert caller.collect([b"a"]).code == "DATA_LOSS"
+
+
+def test_messages_of_an_answer_may_come_from_an_async_iterator():
+    from formation.rpc import Result
+
+    async def messages():
+        yield b"x"
+        yield b"y"
+
+    def answer(ctx, call):
+        ctx["fmtn.res.rpc"] = Result("OK", messages=messages(), headers={"a": "1"})
+        return ctx
+
+    with aio_running([answer]) as caller:
+        assert caller.many(b"a").messages == [b"x", b"y"]
+
+
+def test_a_call_that_is_cancelled_before_it_has_begun():
+    began = threading.Event()
+
+    def wait(ctx, call):
+        from formation.bridge import await_
+
+        began.set()
+        await_(asyncio.Event().wait())
+        return call(ctx)
+
+    with aio_running([], [wait]) as caller:
+
+        async def use():
+            call = caller.channel.unary_stream("/test.Service/Many")(b"a")
+            await asyncio.to_thread(began.wait, SECONDS)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call.read()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+
+        caller.run(use())
+        assert not caller.seen.calls
+
+
+def test_one_who_waits_for_a_stream_of_requests_is_cancelled():
+    with aio_running([], [passing]) as caller:
+
+        async def use():
+            call = caller.channel.stream_unary("/test.Service/Collect")(iter([b"hold"]))
+
+            async def ask():
+                return await call
+
+            task = asyncio.create_task(ask())
+            await asyncio.to_thread(caller.seen.held.wait, SECONDS)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await call.code() is grpc.StatusCode.CANCELLED
+            assert await call.details() == "Locally cancelled by application!"
+            assert call.cancelled()
+            with pytest.raises(asyncio.InvalidStateError):
+                await caller.channel.stream_unary("/test.Service/Collect")(iter([b"a"])).write(b"b")
+
+        with pytest.raises(aio.UsageError):
+            caller.run(use())
+        assert caller.seen.gone.wait(SECONDS)
