@@ -15,7 +15,7 @@ PIP := -m pip install -qq --disable-pip-version-check
 # A new environment with a pip that knows dependency groups (PEP 735).
 NEW_VENV = $(PYTHON) -m venv --clear $(@D) && $(@D)/bin/python $(PIP) 'pip>=25.1'
 
-.PHONY: help demo test bench simulate docs lint wheel test-all test-here clean check-python $(VERSIONS:%=test-%)
+.PHONY: help demo test bench figures simulate docs lint wheel test-all test-here clean check-python $(VERSIONS:%=test-%)
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -35,6 +35,10 @@ lint: $(VENV)/.group-test ## ruff, mypy and the import arrows
 
 bench: $(VENV)/.group-bench ## time Formation beside its peers
 	$(BIN)/python -m bench $(ARGS)
+
+figures: $(VENV)/.group-bench ## time all of it on a quiet machine, and write docs/benchmarks and the README's table
+	$(BIN)/python -m bench --json
+	$(BIN)/python -m bench.page
 
 simulate: $(VENV)/.group-test $(VENV)/.group-simulate ## what retries, circuits and limits are worth, in minutes that stand for hours
 	$(BIN)/python -m simulate $(ARGS)

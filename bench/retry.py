@@ -44,13 +44,22 @@ def peers() -> dict[str, Callable[[Any], Any]]:
     return found
 
 
+def later_peers() -> dict[str, Callable[[Any], Any]]:
+    """Return those for async functions alone."""
+    if not find_spec("hyx"):
+        return {}
+    from hyx.retry import retry as again
+
+    return {"hyx retry": again(attempts=3)}
+
+
 def rows() -> list[Row]:
     """Time calls that succeed at once."""
     ways = {"bare": wrap(endpoint), "retry": wrap(endpoint, [retry()]), "free": wrap(endpoint, [retry(budget=None)])}
     later = {name: wrap(async_endpoint, [m]) for name, m in (("layer", layer), ("retry", retry()))}
-    decorators = peers()
+    decorators, later_decorators = peers(), peers() | later_peers()
     ways |= {name: decorate(endpoint) for name, decorate in decorators.items()}
-    later |= {name: decorate(async_endpoint) for name, decorate in decorators.items()}
+    later |= {name: decorate(async_endpoint) for name, decorate in later_decorators.items()}
     seconds = rounds({name: calls(chain, {"a": 1}) for name, chain in ways.items()})
     over = [ours - theirs for ours, theirs in zip(seconds["retry"], seconds["bare"], strict=True)]
     awaited = rounds({name: awaits(chain, {"a": 1}) for name, chain in later.items()})
@@ -59,5 +68,8 @@ def rows() -> list[Row]:
         Row("retry, the whole call", seconds["retry"], "no budget", seconds["free"]),
         *(Row("retry, the whole call", seconds["retry"], name, seconds[name], at_most=1) for name in decorators),
         Row("retry, async", awaited["retry"], "a layer that calls on", awaited["layer"]),
-        *(Row("retry, async", awaited["retry"], name, awaited[name], at_most=1) for name in decorators),
+        *(
+            Row("retry, async", awaited["retry"], name, awaited[name], at_most=1 if name in decorators else None)
+            for name in later_decorators
+        ),
     ]

@@ -30,9 +30,9 @@ def forward(origin):
     async def forward(ctx, call):
         came = ctx["fmtn.req.http"]
         path = came.target.split("/", 3)[3]
-        body = came.body if {"Content-Length", "Transfer-Encoding"} & set(map(str.title, came.headers)) else None
+        body = came.body if "Content-Length" in came.headers or "Transfer-Encoding" in came.headers else None
         if int(came.headers.get("Content-Length", SMALL)) < SMALL:
-            body = await body.aread()  # so that it can be sent again, where a kept connection turns out to be dead
+            body = await came.body.aread()  # so that it can be sent again, where a kept connection turns out to be dead
         asked = Request(came.method, f"{origin}/{path}", headers=passed_on(came.headers, ["host"]),
                         content=body, extensions={"stream": True})  # fmt: skip
         try:
@@ -61,8 +61,9 @@ def main():
         return
     host, _, port = given.listen.rpartition(":")
     app = FormationMiddleware(nothing, [cache(shared=True), forward(given.origin.rstrip("/"))])
-    uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", server_header=False, date_header=False,
-                proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=5, log_level="warning")  # fmt: skip
+    own = {"server_header": False, "date_header": False, "proxy_headers": False}  # the origin's are passed on
+    limits = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": 5}
+    uvicorn.run(app, host=host, port=int(port), http="h11", lifespan="off", log_level="warning", **own, **limits)
 
 
 if __name__ == "__main__":

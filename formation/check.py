@@ -89,7 +89,7 @@ def faults(stack: Any) -> list[str]:
     >>> faults([retry])
     ['retry has no timeout inside: one attempt may take all the time there is, and leave none for another']
     """
-    layers = _layers(stack)
+    layers = layers_of(stack)
     names = [name_of(layer) for layer in layers]
     found = [
         f"{outer} stands outside of {inner}: {why}"
@@ -118,9 +118,9 @@ def faults(stack: Any) -> list[str]:
     return found
 
 
-def _layers(stack: Any) -> list[Any]:
+def layers_of(stack: Any) -> list[Any]:
     """Take the stack, and what is composed in it, apart."""
-    said = _settings(stack)
+    said = settings_of(stack)
     middleware = getattr(said, "middleware", said)
     if isinstance(middleware, str) or not isinstance(middleware, Iterable):
         message = f"expected a list of middleware, or what has one, got {stack!r}"
@@ -128,14 +128,14 @@ def _layers(stack: Any) -> list[Any]:
     layers: list[Any] = []
     for at, layer in enumerate((*middleware, *(getattr(said, "per_hop", None) or ()))):
         if hasattr(layer, "middleware"):
-            layers += _layers(layer)
+            layers += layers_of(layer)
         else:
             refuse(layer, at)
             layers.append(layer)
     return layers
 
 
-def _settings(stack: Any) -> Any:
+def settings_of(stack: Any) -> Any:
     """Return the settings of a client, or of what it sends with; of anything else, itself."""
     for each in (stack, getattr(stack, "request", None)):
         if hasattr(found := getattr(each, "settings", None), "middleware"):
@@ -145,7 +145,7 @@ def _settings(stack: Any) -> Any:
 
 def _own_timeout(stack: Any) -> float | None:
     """Return the seconds that a client itself gives each wait for bytes."""
-    said = getattr(_settings(stack), "timeout", None)
+    said = getattr(settings_of(stack), "timeout", None)
     whole = said[1] if isinstance(said, tuple) else said
     return whole if isinstance(whole, (int, float)) else None
 

@@ -94,7 +94,7 @@ class FormationMiddleware:
         kind = scope["type"]
         if kind == "http" and self.middleware:
             exchange = Exchange(self.app, scope, receive, send, self.max_body)
-            ctx = _context(scope, "http", AsgiRequest(scope, exchange.upload, self.max_body))
+            ctx = _context(scope, "http", AsgiRequest(scope, exchange.upload, self.max_body, self.app))
             await exchange.run(self._http, ctx)
         elif kind == "websocket" and (self.middleware or self._messages):
             ctx = _context(scope, "websocket", AsgiRequest(scope, None, None))

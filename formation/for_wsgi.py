@@ -28,6 +28,7 @@ twice what it iterates over.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.ambient import current, publish, restore
@@ -36,6 +37,7 @@ from formation.http.response import BODILESS, Response
 from formation.introspection import is_coroutine_callable, name_of
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
+from formation.resilience.forks import ASIDE
 from formation.server.request import MAX_BODY, check_max_body
 from formation.server.wsgi_request import Came, WsgiRequest, trace_of, write_back
 from formation.server.wsgi_response import Call, WsgiResponse, head_of, is_bodiless
@@ -141,6 +143,8 @@ class FormationMiddleware:
             exchange, request = ctx[NATIVE][_EXCHANGE], ctx[REQ_HTTP]
         except (TypeError, LookupError):
             raise TypeError(f"{self!r}: expected call(ctx) with the context that came, got {ctx!r}") from None
+        if STATE in ctx and ASIDE in ctx[STATE]:
+            exchange = exchange.aside()
         ctx[RES_HTTP] = exchange.call(ctx, request)
         return ctx
 
@@ -178,6 +182,10 @@ class _Exchange(Came):
         if call.template is not None:
             ctx[TEMPLATE] = request.template = call.template
         return WsgiResponse(call, request, self.edge.max_body)
+
+    def aside(self) -> _Exchange:
+        """Make an exchange for a call that is no part of this one: nobody waits for it, and it has no body."""
+        return _Exchange(self.edge, {**self.environ, "wsgi.input": io.BytesIO()}, None)
 
     def send(self, ctx: Any) -> Iterable[bytes]:
         """Send the head of the response, and return what the server is to iterate over."""

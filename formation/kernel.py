@@ -184,6 +184,12 @@ class BaseChain(partial[R]):
         places = self._places(name)
         return self._edited([layer for at, layer in enumerate(self.middleware) if at not in places])
 
+    def explain(self) -> str:
+        """Return the layers with their settings, file and line, and what `formation.check` says, as text to print."""
+        from formation.explain import explain
+
+        return explain(self)
+
     def _places(self, name: str) -> list[int]:
         names = [name_of(layer) for layer in self.middleware]
         if name not in names:
@@ -372,10 +378,10 @@ def lift(fn: Any = None, /, middleware: Iterable[Any] = ()) -> Any:
 
     endpoint = enter_async if is_coroutine_callable(fn) else enter
     endpoint.__name__ = endpoint.__qualname__ = name_of(fn)
-    return _enclosed(fn, wrap(endpoint, middleware))
+    return enclosed(fn, wrap(endpoint, middleware))
 
 
-def _enclosed(fn: Any, chain: Any) -> Any:
+def enclosed(fn: Any, chain: Any) -> Any:
     """Make of the chain around ``fn`` a function like ``fn``."""
 
     def enclose(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ctx:

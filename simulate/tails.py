@@ -12,7 +12,7 @@ from formation.clock import monotonic
 from formation.errors import AttemptTimeout, DeadlineExceeded, FormationError
 from formation.keys import DEADLINE
 from formation.middleware import deadline, hedge, retry, timeout
-from simulate.lines import Line, millis, percent
+from simulate.lines import Line, least, millis, percent
 from simulate.virtual import SILENT, arrivals, run
 
 if TYPE_CHECKING:
@@ -106,30 +106,34 @@ def drip(total: float = 0.3, chunk: float = 0.1) -> dict[str, float]:
     from formation import for_aiohttp, for_httpx, for_requests
     from tests.servers import Server
 
-    found: dict[str, float] = {}
     with Server() as server:
         path = f"/drip?count=100&delay={chunk}"
         settings: Any = {"base_uri": server.url, "middleware": [deadline(total, logger=SILENT)]}
-        for name, build in (("requests", for_requests.build), ("httpx2", for_httpx.build)):
+
+        def now(build: Any) -> float:
             with build(**settings) as api:
                 started = time.perf_counter()
                 try:
                     api.get(path)
                 except FormationError:
-                    found[name] = time.perf_counter() - started
+                    return time.perf_counter() - started
+            return float("inf")
 
-        async def later(build: Any) -> float | None:
+        async def later(build: Any) -> float:
             async with build(**settings) as api:
                 started = time.perf_counter()
                 try:
                     await api.get(path)
                 except FormationError:
                     return time.perf_counter() - started
-            return None
+            return float("inf")
 
-        for name, build in (("httpx2, async", for_httpx.async_build), ("aiohttp", for_aiohttp.build)):
-            found[name] = asyncio.run(later(build)) or float("inf")
-    return found
+        return {
+            "requests": least(lambda: now(for_requests.build)),
+            "httpx2": least(lambda: now(for_httpx.build)),
+            "httpx2, async": least(lambda: asyncio.run(later(for_httpx.async_build))),
+            "aiohttp": least(lambda: asyncio.run(later(for_aiohttp.build))),
+        }
 
 
 def c13(size: float = 1) -> list[Line]:

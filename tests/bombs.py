@@ -24,9 +24,9 @@ def gzipped() -> bytes:
 @cache
 def zstd() -> bytes:
     """A third of a MiB."""
-    from formation.http.codings import _zstd
+    from formation.http.codings import zstd_library
 
-    return _whole(_zstd().ZstdCompressor())
+    return _whole(zstd_library().ZstdCompressor())
 
 
 @cache

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from formation.caching import dates
 from formation.client.pages import links
 from formation.client.unpacking import is_ours
 from formation.http import Headers, Request, Response, cookies, negotiation, redirects, url, validators
@@ -89,7 +90,7 @@ PARSERS = {
     "URL": lambda value: (url.same_origin(value, "https://h/"), url.redact(value), url.to_ascii(value)),
     "User-Agent": products,
     "Vary": lambda value: negotiation.vary_on(line("Vary", value), "Accept"),
-    "a date": validators.parse_date,
+    "a date": lambda value: dates.parse(value, 0.0),
     "a list": negotiation.members,
     "a member": negotiation.parameters,
     "a problem": lambda value: problem_of(value.encode("latin-1", "replace")),

@@ -70,10 +70,10 @@ def asked(port, method, path, body=None, headers=()):
 
 def test_what_is_fresh_is_asked_for_once(proxy, server):
     with server.watch() as seen:
-        for state in ("fwd=uri-miss; stored", "hit; ttl=59"):
+        for state in ("fwd=uri-miss; stored", "hit; ttl="):
             with asked(proxy, "GET", "/respond?Cache-Control=max-age=60&once") as response:
                 assert response.status == 200
-                assert response.getheader("Cache-Status") == f"formation; {state}"
+                assert response.getheader("Cache-Status").startswith(f"formation; {state}")
     assert len(seen.requests) == 1
 
 

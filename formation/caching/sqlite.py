@@ -6,8 +6,9 @@ The file is in WAL mode: who reads never waits for who writes. Who writes waits 
 then gives up, for a cache that makes its callers wait is none. Each thing that is done is one statement or one short
 transaction, so a process that is killed leaves the one before or the one after.
 
-A lookup takes some 20 us and a write some 50 on a local disk, less than handing either to a thread and back, which is
-some 100; so both are done where they stand, in an event loop too. For a file on a network there are better stores.
+A lookup takes some 25 us and a write some 50 on a local disk, which is what handing either to a thread and back would
+take as well; so both are done where they stand, in an event loop too. Now and then SQLite moves its log into the file,
+which takes some milliseconds. For a file on a network there are better stores.
 
 Threads take turns on one connection. A child process after a fork opens its own, and does not touch its parent's, not
 even to close it: closing would take the parent's locks away.

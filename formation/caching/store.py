@@ -99,7 +99,9 @@ def _is_line(name: Any, value: Any) -> bool:
     """Tell whether it is a header that breaks no message."""
     if type(name) is not str or type(value) is not str:
         return False
-    return name.isascii() and name.isprintable() and not {"\r", "\n", "\0"} & set(value)
+    if not (name.isascii() and name.isprintable()) or {"\r", "\n", "\0"} & set(value):
+        return False
+    return value.isascii() or max(value) <= "\xff"
 
 
 def _is_number(value: Any) -> bool:

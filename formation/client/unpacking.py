@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formation.errors import ProtocolError
-from formation.http.codings import LIMITS, Limits, Undecodable, can_unpack, codings_of, unpacker_of, within_ratio
+from formation.http.codings import codings_of
+from formation.http.unpackers import LIMITS, Limits, Undecodable, can_unpack, unpacker_of, within_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,7 @@ def keeps_limits(request: Request) -> Limits | None:
 def unpacking(headers: Mapping[str, str], request: Request | None = None) -> Callable[[bytes], Iterator[bytes]]:
     """Return what undoes the content encoding, if it is one that is known here.
 
-    It makes of a chunk pieces that are no larger than about `formation.http.codings.PIECE`, however much they unpack
+    It makes of a chunk pieces that are no larger than about `formation.http.unpackers.PIECE`, however much they unpack
     to; of ``b""``, the end. It raises a `ProtocolError` for what is no such encoding, or ends before its time, and a
     `BodyTooLarge` for what unpacks to more than the `LIMITS` of the request let it.
     """

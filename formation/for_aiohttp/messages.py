@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from formation.for_aiohttp.direct import Answer
-    from formation.http.codings import Unpack
+    from formation.http.unpackers import Unpack
 
     Native: TypeAlias = aiohttp.ClientResponse | Answer
 

@@ -1,66 +1,39 @@
-"""Content codings (RFC 9110, 8.4.1): pack a body piece by piece, and unpack one in pieces that are never large.
+"""Content codings (RFC 9110, 8.4.1): which there are, and bodies packed by them piece by piece.
 
 gzip and deflate are the standard library's; ``br`` needs brotli, ``zstd`` Python 3.14 or backports.zstd:
 ``pip install 'formation[compression]'``. What is not installed is not there: see `available`.
 
 >>> packer = packer_of("gzip")
 >>> packed = packer.pack(b"hello ") + packer.flush() + packer.pack(b"world") + packer.finish()
->>> unpack = unpacker_of(["gzip"])
->>> b"".join([*unpack(packed), *unpack(b"")])
+>>> import gzip
+>>> gzip.decompress(packed)
 b'hello world'
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from formation.errors import BodyTooLarge
 from formation.http.negotiation import IDENTITY, members
 
-Unpack: TypeAlias = Callable[[bytes], Iterator[bytes]]
-"""Gives what comes of a chunk, in pieces; of ``b""``, the end."""
-
-LIMITS: Final = "unpack"
-"""Among the extensions of a request: the `Limits` that an edge is to keep to."""
-
-PIECE: Final = 64 * 1024
-"""Bytes that come out of an unpacker at a time, as `formation.http.body.CHUNK`. Brotli gives up to half more."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WINDOW: Final = 23
 """Base 2 logarithm of the largest window of zstd, 8 MiB: what RFC 9659 (3) allows on the web, and browsers unpack."""
 
-STACKED: Final = 5
-"""Codings on top of each other that are undone, as in urllib3. Nobody means more than two; each has its memory."""
-
 LEVELS: Final = {
     "zstd": (3, 1, 22),  # zstd's own: as small as gzip at 6 in an eighth of its time
-    "br": (
-        4,
-        0,
-        11,
-    ),  # as small as gzip at 6 in half its time; from 5 on it has twice the memory, at 9 ten times the time
+    "br": (4, 0, 11),  # as small as gzip at 6 in half its time; 5 takes twice the memory, 9 ten times the time
     "gzip": (6, 0, 9),  # zlib's own; 9 is a hundredth smaller for up to four times the time
     "deflate": (6, 0, 9),
 }
 """By coding: the level where nobody says, the least, and the most."""
 
-_FREE: Final = 1024 * 1024
-_BROTLI_WINDOW: Final = (
-    19  # 512 KiB, what nginx's module takes: a body for the web has few repeats that are farther off
-)
+_BROTLI_WINDOW: Final = 19  # 512 KiB, as nginx's module has it: a body for the web repeats what is near
 _NAMES: Final = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
-_ZSTD_FRAMES: Final = (b"\x28\xb5\x2f\xfd", *(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60)))
-
-
-class Undecodable(ValueError):
-    """A body is not what Content-Encoding says. ``is_cut_off``: as far as it goes, it is."""
-
-    def __init__(self, message: str, *, is_cut_off: bool = False) -> None:
-        self.is_cut_off = is_cut_off
-        super().__init__(message)
 
 
 class Packer(Protocol):
@@ -79,7 +52,7 @@ class Packer(Protocol):
 @cache
 def available() -> tuple[str, ...]:
     """Return the codings that can be packed and unpacked here, the best first."""
-    return (*(["zstd"] if _zstd() else []), *(["br"] if _brotli() else []), "gzip", "deflate")
+    return (*(["zstd"] if zstd_library() else []), *(["br"] if brotli_library() else []), "gzip", "deflate")
 
 
 def packer_of(coding: str, level: int | None = None) -> Packer:
@@ -103,187 +76,6 @@ def codings_of(value: str) -> list[str]:
     return [_NAMES.get(name, name) for name in named if name != IDENTITY]
 
 
-def can_unpack(codings: Sequence[str]) -> bool:
-    """Tell whether all of them can be undone here, and are not too many."""
-    return len(codings) <= STACKED and set(codings) <= set(available())
-
-
-def unpacker_of(codings: Sequence[str]) -> Unpack:
-    """Return what undoes ``codings``, as `codings_of` has them.
-
-    It makes of a chunk pieces that are no larger than about `PIECE`, however much they unpack to; of ``b""``, the end.
-    It raises `Undecodable` for what is no such coding, or ends before its time; a body without a byte is none at all.
-    Memory is bounded: a window of each, and a piece.
-    """
-    unpack: Unpack = lambda chunk: iter((chunk,) if chunk else ())  # noqa: E731
-    for coding in reversed(codings):
-        unpack = _stacked(unpack, _UNPACKERS[coding]())
-    return unpack
-
-
-class Limits:
-    """What an unpacker is to keep to: an edge that does says so, by ``are_kept``.
-
-    Args:
-        max_ratio: how many times as large as it came a body may become; ``None``: any.
-    """
-
-    def __init__(self, max_ratio: float | None) -> None:
-        self.max_ratio = max_ratio
-        self.are_kept = False
-
-
-def within_ratio(unpack: Unpack, max_ratio: float | None) -> Unpack:
-    """Return an unpacker that raises `BodyTooLarge` once it gives more than ``max_ratio`` times what it has taken.
-
-    The first MiB is free: what is small does no harm, and a page of blanks may be a thousandth of itself.
-    """
-    came = gave = 0
-
-    def guarded(chunk: bytes) -> Iterator[bytes]:
-        nonlocal came, gave
-        came += len(chunk)
-        for piece in unpack(chunk):
-            gave += len(piece)
-            if max_ratio is not None and gave > max(_FREE, max_ratio * came):
-                raise BodyTooLarge(limit=int(max(_FREE, max_ratio * came)), got=gave, ratio=max_ratio)
-            yield piece
-
-    return guarded
-
-
-def _stacked(outer: Unpack, inner: _Unpacker) -> Unpack:
-    def unpack(chunk: bytes) -> Iterator[bytes]:
-        for piece in outer(chunk):
-            yield from inner.unpack(piece)
-        if not chunk:
-            inner.end()
-
-    return unpack
-
-
-class _Unpacker:
-    """One coding, undone."""
-
-    begun = False
-    over = False  # its end has come; what is behind it is padding
-
-    def unpack(self, data: bytes) -> Iterator[bytes]:
-        """Give what comes of ``data``, which is not empty."""
-        self.begun = True
-        try:
-            for at in range(0, len(data), PIECE):  # what is left of a larger one would be copied for each piece
-                yield from self.pieces(data[at : at + PIECE])
-        except self.errors as error:
-            raise Undecodable(f"the body is not what Content-Encoding says: {error}") from error
-
-    def end(self) -> None:
-        """See that the end has come."""
-        if self.begun and not self.over:
-            raise Undecodable(
-                "the body ends before what Content-Encoding says does: it has been cut off", is_cut_off=True
-            )
-
-    errors: tuple[type[Exception], ...]
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Give what comes of ``data``."""
-        raise NotImplementedError
-
-
-class _Inflate(_Unpacker):
-    """gzip (RFC 1952) of any number of members; zlib (RFC 1950), and what servers send as deflate that is none."""
-
-    errors = (zlib.error,)
-
-    def __init__(self, *, bare: bool) -> None:
-        self.bare = bare  # deflate (RFC 1951) without a wrapper is taken, too
-        self.inflate: Any = None
-        self.padded = False
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        while data and not self.padded:
-            if self.inflate is None:
-                self.inflate = zlib.decompressobj(self.format_of(data[0]))
-            elif self.inflate.eof:  # another member (RFC 1952, 2.2), or padding
-                if data[0] != 0x1F:
-                    self.padded = True
-                    return
-                self.inflate = zlib.decompressobj(32 + zlib.MAX_WBITS)
-            if piece := self.inflate.decompress(data, PIECE):
-                yield piece
-            data = self.inflate.unconsumed_tail or self.inflate.unused_data
-            self.over = self.inflate.eof
-        if self.inflate.unconsumed_tail == b"" and not self.over:  # what zlib has taken in, and has more of
-            while piece := self.inflate.decompress(b"", PIECE):
-                yield piece
-            self.over = self.inflate.eof
-
-    def format_of(self, first: int) -> int:
-        """Tell by the first byte: in one of zlib its low half is 8, in bare deflate of any packer it is not."""
-        is_wrapped = first == 0x1F or first & 0x8F == 0x08
-        return 32 + zlib.MAX_WBITS if is_wrapped or not self.bare else -zlib.MAX_WBITS
-
-
-class _Unzstd(_Unpacker):
-    """zstd (RFC 8878) of any number of frames, with windows as in RFC 9659."""
-
-    def __init__(self) -> None:
-        self.zstd = _zstd()
-        self.errors = (self.zstd.ZstdError,)
-        self.frame: Any = None
-        self.ahead = b""  # of a frame, the first bytes, until there are enough to tell it from padding
-
-    def end(self) -> None:
-        """See that the end has come, and that nothing has begun after it."""
-        if self.ahead and any(magic.startswith(self.ahead) for magic in _ZSTD_FRAMES):
-            self.over = False
-        super().end()
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self.frame is None:
-                data = self.ahead + data
-                if len(data) < 4:
-                    self.ahead = data
-                    return
-                self.ahead = b""
-                if self.over and not data.startswith(_ZSTD_FRAMES):
-                    return
-                options = {self.zstd.DecompressionParameter.window_log_max: WINDOW}
-                self.frame, self.over = self.zstd.ZstdDecompressor(options=options), False
-            frame = self.frame
-            if piece := frame.decompress(data, PIECE):
-                yield piece
-            data = b""
-            while not frame.needs_input and not frame.eof and (piece := frame.decompress(b"", PIECE)):
-                yield piece
-            if frame.eof:
-                data, self.frame, self.over = frame.unused_data, None, True
-
-
-class _Unbrotli(_Unpacker):
-    """br (RFC 7932)."""
-
-    def __init__(self) -> None:
-        brotli = _brotli()
-        self.errors = (brotli.error,)
-        self.stream = brotli.Decompressor()
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        stream = self.stream
-        if self.over:
-            return
-        piece = stream.process(data, output_buffer_limit=PIECE)
-        while piece or not stream.can_accept_more_data():  # it may be able to, and have more to give all the same
-            if piece:
-                yield piece
-            if stream.is_finished():
-                break
-            piece = stream.process(b"", output_buffer_limit=PIECE)
-        self.over = stream.is_finished()
-
-
 class _Deflate:
     def __init__(self, level: int, bits: int) -> None:
         stream = zlib.compressobj(level, zlib.DEFLATED, bits)
@@ -296,13 +88,13 @@ class _Deflate:
 
 class _Brotli:
     def __init__(self, level: int) -> None:
-        stream = _brotli().Compressor(quality=level, lgwin=_BROTLI_WINDOW)
+        stream = brotli_library().Compressor(quality=level, lgwin=_BROTLI_WINDOW)
         self.pack, self.flush, self.finish = stream.process, stream.flush, stream.finish
 
 
 class _Zstd:
     def __init__(self, level: int) -> None:
-        zstd = _zstd()
+        zstd = zstd_library()
         named = zstd.CompressionParameter
         # From 20 on, the levels of zstd have windows that no browser unpacks.
         options = {named.compression_level: level, **({named.window_log: WINDOW} if level >= 20 else {})}
@@ -320,16 +112,11 @@ _PACKERS: Final[dict[str, Callable[[int], Packer]]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
-_UNPACKERS: Final[dict[str, Callable[[], _Unpacker]]] = {
-    "gzip": lambda: _Inflate(bare=False),
-    "deflate": lambda: _Inflate(bare=True),
-    "br": _Unbrotli,
-    "zstd": _Unzstd,
-}
 
 
 @cache
-def _zstd() -> Any:
+def zstd_library() -> Any:
+    """Return the module for zstd, or ``None``."""
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # Python 3.14
     except ImportError:
@@ -341,7 +128,8 @@ def _zstd() -> Any:
 
 
 @cache
-def _brotli() -> Any:
+def brotli_library() -> Any:
+    """Return the module for br, or ``None``."""
     try:
         import brotli  # type: ignore[import-untyped,unused-ignore]
     except ImportError:

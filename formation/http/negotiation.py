@@ -137,9 +137,11 @@ def vary_on(headers: Headers, name: str) -> None:
     >>> vary_on(headers, "Accept-Encoding"), vary_on(headers, "cookie"), headers["Vary"]
     (None, None, 'Cookie, Accept-Encoding')
     """
-    said = headers.get("Vary", "")
-    if not {"*", name.lower()} & {member.lower() for member in members(said)}:
-        headers["Vary"] = f"{said}, {name}" if said else name
+    said = headers.get("Vary")
+    if not said:
+        headers["Vary"] = name
+    elif not {"*", name.lower()} & {member.lower() for member in members(said)}:
+        headers["Vary"] = f"{said}, {name}"
 
 
 def _plain(member: str) -> list[str]:

@@ -18,7 +18,7 @@ from formation.http.body import Body
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from formation.http.codings import Unpack
+    from formation.http.unpackers import Unpack
 
 
 def recoded(body: Body, make: Callable[[], Unpack]) -> Body:

@@ -1,4 +1,4 @@
-"""Validators and preconditions: entity tags, dates, and whether a request with conditions is to be answered in full.
+"""Validators and preconditions: entity tags, and whether a request with conditions is to be answered in full.
 
 All of it is pure, takes header values as text, whatever they are, raises nothing for them, and takes time in proportion
 to their length.
@@ -13,24 +13,16 @@ to their length.
 from __future__ import annotations
 
 import re
-from calendar import timegm
-from datetime import datetime
-from time import gmtime, time
-from typing import TYPE_CHECKING, Final
+from time import time
+from typing import TYPE_CHECKING
+
+from formation.caching import dates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_WEEK: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-
 _tag = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"').fullmatch  # RFC 9110, 8.8.3
 _listed = re.compile(r'(?:^|,)[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")[ \t]*+(?=,|\Z)').findall
-_digits = "([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_fixed = re.compile(rf"([a-z]{{3}}), ([0-9]{{2}}) ([a-z]{{3}}) ([0-9]{{4}}) {_digits} gmt").fullmatch
-_rfc850 = re.compile(rf"([a-z]{{6,9}}), ([0-9]{{2}})-([a-z]{{3}})-([0-9]{{2}}) {_digits} gmt").fullmatch
-_asctime = re.compile(rf"([a-z]{{3}}) ([a-z]{{3}}) ([ 0-9][0-9]) {_digits} ([0-9]{{4}})").fullmatch
 
 
 def is_tag(value: str) -> bool:
@@ -64,45 +56,6 @@ def weak_match(one: str, other: str) -> bool:
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
-def parse_date(value: str, now: float | None = None) -> int | None:
-    """Return the seconds since the epoch of a date (RFC 9110, 5.6.7), ``None`` if it is none.
-
-    The three formats, in any case; no other zone than GMT, and no number that is not as long as it should be. A year of
-    two digits is at most 50 years after ``now``, seconds since the epoch; ``None``: this moment.
-
-    >>> parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), parse_date("Sun, 6 Nov 1994 08:49:37 GMT")
-    (784111777, None)
-    """
-    if len(value) > 40:  # the longest, a Wednesday of RFC 850, has 33
-        return None
-    said = value.strip(" \t").lower()
-    if found := _fixed(said):
-        name, day, month, year, *clock = found.groups()
-        return _seconds(name in _WEEK, year, month, day, clock)
-    if found := _rfc850(said):
-        name, day, month, short, *clock = found.groups()
-        this = gmtime(time() if now is None else now).tm_year
-        full = this - this % 100 + int(short)
-        if full > this + 50:
-            full -= 100
-        return _seconds(name in _DAYS, str(full), month, day, clock)
-    if found := _asctime(said):
-        name, month, day, *clock, year = found.groups()
-        return _seconds(name in _WEEK, year, month, day.strip(), clock)
-    return None
-
-
-def format_date(seconds: float) -> str:
-    """Return a date as HTTP writes it.
-
-    >>> format_date(784111777)
-    'Sun, 06 Nov 1994 08:49:37 GMT'
-    """
-    year, month, day, hour, minute, second, weekday, *_ = gmtime(seconds)
-    name, of = _WEEK[weekday].title(), _MONTHS[month - 1].title()
-    return f"{name}, {day:02} {of} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
-
-
 def precondition(
     method: str, headers: Mapping[str, str], *, etag: str | None = None, last_modified: str | None = None,
     exists: bool = True,
@@ -121,13 +74,13 @@ def precondition(
     """
     if method in {"CONNECT", "OPTIONS", "TRACE"}:
         return None
-    modified = None if last_modified is None else parse_date(last_modified)
+    modified = _date(last_modified)
     wanted, since = headers.get("If-Match"), headers.get("If-Unmodified-Since")
     if wanted is not None:
         if not _is_listed(wanted, etag, exists=exists, strong=True):
             return 412
     elif since is not None and modified is not None:
-        limit = parse_date(since)
+        limit = _date(since)
         if limit is not None and modified > limit:
             return 412
 
@@ -137,7 +90,7 @@ def precondition(
         if _is_listed(known, etag, exists=exists, strong=False):
             return 304 if is_read else 412
     elif is_read and since is not None and modified is not None:
-        limit = parse_date(since)
+        limit = _date(since)
         if limit is not None and modified <= limit:
             return 304
     return None
@@ -153,8 +106,8 @@ def range_is_wanted(if_range: str | None, *, etag: str | None = None, last_modif
     if_range = if_range.strip(" \t")
     if is_tag(if_range):
         return etag is not None and strong_match(if_range, etag)
-    wanted = parse_date(if_range)
-    return wanted is not None and last_modified is not None and wanted == parse_date(last_modified)
+    wanted = _date(if_range)
+    return wanted is not None and wanted == _date(last_modified)
 
 
 def _is_listed(value: str, etag: str | None, *, exists: bool, strong: bool) -> bool:
@@ -165,14 +118,5 @@ def _is_listed(value: str, etag: str | None, *, exists: bool, strong: bool) -> b
     return exists and etag is not None and any(matches(each, etag) for each in given)
 
 
-def _seconds(is_day: bool, year: str, month: str, day: str, clock: list[str]) -> int | None:  # noqa: FBT001
-    if not is_day or month not in _MONTHS:
-        return None
-    hour, minute, second = map(int, clock)
-    if second == 60:  # a leap second, which no clock of ours has
-        second = 59
-    try:
-        moment = datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second)  # noqa: DTZ001  GMT
-    except ValueError:
-        return None
-    return timegm(moment.timetuple())
+def _date(value: str | None) -> float | None:
+    return None if value is None else dates.parse(value.strip(" \t"), time())

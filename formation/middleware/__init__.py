@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from formation.middleware.idempotency_key import idempotency_key
     from formation.middleware.load_shed import load_shed
     from formation.middleware.oauth2_client_credentials import oauth2_client_credentials
+    from formation.middleware.otel import otel
     from formation.middleware.problem_details import problem_details
+    from formation.middleware.prometheus import prometheus
     from formation.middleware.raise_for_status import raise_for_status
     from formation.middleware.rate_limit import client_ip, header, rate_limit
     from formation.middleware.request_duration import request_duration
@@ -95,7 +97,9 @@ __all__ = [
     "idempotency_key",
     "load_shed",
     "oauth2_client_credentials",
+    "otel",
     "problem_details",
+    "prometheus",
     "raise_for_status",
     "rate_limit",
     "request_duration",

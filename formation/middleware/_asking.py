@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
 from formation.bridge import in_async_chain
+from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
@@ -21,8 +22,10 @@ from formation.resilience.forks import fork, merge
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry
+    from formation.http.request import Request
     from formation.http.response import Response
-    from formation.middleware._caching import Caching, Look
+    from formation.middleware._caching import Caching
+    from formation.middleware._look import Look
     from formation.resilience.collapse import Outcome
 
 FAILURES: Final = (TransportError, AttemptTimeout, DeadlineExceeded, Rejected, TimeoutError, ConnectionError)
@@ -30,6 +33,8 @@ FAILURES: Final = (TransportError, AttemptTimeout, DeadlineExceeded, Rejected, T
 
 STALE: Final = "stale"
 """``ctx["degraded"]``, where a stale answer stands for an error."""
+
+_DEGRADED: Final = "degraded"
 
 _WHY: Final = {Verdict.MISS: "uri-miss", Verdict.RELOAD: "request"}
 
@@ -49,8 +54,9 @@ def refresh(caching: Caching, look: Look) -> None:
         out = _ask(caching, look, Verdict.REFRESH, covers=False)
         response = out.get(RES_HTTP) if isinstance(out, dict) else None
         if response is not None:
-            for _ in response.body:
-                pass
+            with closing(response):
+                for _ in response.body:
+                    pass
     except Exception as error:  # noqa: BLE001  nobody waits for it; who asks next tries again
         caching.note("cache.refresh_failed", look, error=type(error).__name__)
 
@@ -147,10 +153,12 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
             caching.shelf.put(look.key, evolve(changed, requested_at=at))
     why = _refusal(caching, look, out, response, headers)
     ctx = _merged(look, out)
-    said = f"fwd={_WHY.get(verdict, 'stale')}" + (f"; fwd-status={status}" if look.entry is not None else "")
+    fwd = "vary-miss" if look.entries and look.entry is None else _WHY.get(verdict, "stale")
+    said = f"fwd={fwd}" + (f"; fwd-status={status}" if look.entry is not None else "")
     if why is not None:
-        if look.entry is not None and verdict is not Verdict.RELOAD and status not in ERRORS:
-            caching.shelf.drop(look.key, at)  # there is a newer one, and it is nobody else's
+        is_newer = verdict is not Verdict.RELOAD and status not in ERRORS and why != _DEGRADED
+        if look.entry is not None and is_newer and "no-store" not in look.asked.directives:
+            caching.shelf.drop(look.key, at)
         caching.land(look, ALONE if status >= 500 else PASS)
         said += f'; detail="{why}"'
     else:
@@ -167,16 +175,32 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     if response.history:
         return "redirected"
     if out.get(DEGRADED) is not None:
-        return "degraded"
+        return _DEGRADED
     is_unsure = caching.is_unsure(look, out)
     if is_unsure and not look.policy.shared:
         return "authenticated inside of the cache"
     if look.policy.shared and (is_unsure or look.signs) and "authorization" not in asked.fields:
         asked = Asked(asked.method, asked.url, [*asked.headers, ("Authorization", "seen")])
     why = look.policy.refusal(asked, response.status_code, headers)
+    if why is None and _varies_inside(caching, look, out):
+        return "varies by what is added inside of the cache"
     if why is None and (length := _length(look, response)) is not None and length > caching.max_entry:
         return "too large"
     return why
+
+
+def _varies_inside(caching: Caching, look: Look, out: Any) -> bool:
+    """Tell whether the response depends on a header that the request had not yet when it was looked up."""
+    sent: Request = out.get(REQ_HTTP, look.request)
+    by_key = caching.tells_users(look)
+    for name in members(out[RES_HTTP].headers.get("Vary", "")):
+        if by_key and name in {"authorization", "cookie"}:
+            continue
+        if name == "cookie" and (sent.cookies or "jar" in sent.extensions):  # which become a header further in
+            return True
+        if sent.headers.get(name) != look.asked.fields.get(name):
+            return True
+    return False
 
 
 def _length(look: Look, response: Response) -> int | None:
@@ -209,10 +233,10 @@ def _copy(caching: Caching, look: Look, entry: Entry, response: Response) -> Non
 class _Keeping:
     """An entry whose body is on its way, and the trip that lands when it is there."""
 
-    __slots__ = ("_caching", "_entry", "_key", "_trip")
+    __slots__ = ("_caching", "_entry", "_key", "_lane", "_trip")
 
     def __init__(self, caching: Caching, look: Look, entry: Entry) -> None:
-        self._caching, self._key, self._entry = caching, look.key, entry
+        self._caching, self._key, self._lane, self._entry = caching, look.key, look.lane, entry
         self._trip, look.trip = look.trip, None
         if look.policy.decide(look.asked, entry, entry.received_at) is not Verdict.FRESH:
             self.land(PASS)  # the others need not wait for the end to hear that it is not for them
@@ -220,7 +244,7 @@ class _Keeping:
     def land(self, outcome: Outcome) -> None:
         """Let those go on who wait."""
         if self._trip is not None and (collapse := self._caching.collapse) is not None:
-            collapse.land(self._key, self._trip, outcome)
+            collapse.land(self._lane, self._trip, outcome)
 
     def done(self, content: bytes | None) -> None:
         """Keep it with ``content``; ``None``: there is no whole body."""

@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A request is a `Look`: who asks for what, and what there is. If an entry answers it, that is all. Else one asks: with
-conditions of ours, on a fork, if there is something to validate. What comes is an answer, a 304 that makes the entry
-fresh, or an error that the entry may cover up. A body that is to be kept is copied as it passes (`_copying.Copy`), and
-kept when it has come to its end.
+A request is a `_look.Look`: who asks for what, and what there is. If an entry answers it, that is all. Else one asks
+(`_asking`): with conditions of ours, on a fork, if there is something to validate. What comes is an answer, a 304 that
+makes the entry fresh, or an error that the entry may cover up. A body that is to be kept is copied as it passes
+(`_copying.Copy`), and kept when it has come to its end.
 
 Of those who miss the same at the same time, one asks (`formation.resilience.collapse`). Its trip lands when its copy is
 kept, or as soon as it turns out that there will be none.
@@ -29,18 +29,18 @@ from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, SIDE, STATE
 from formation.middleware import _asking
 from formation.middleware._background import in_background
 from formation.middleware._events import Events, called
+from formation.middleware._look import Look, has_body, is_decoded
 from formation.middleware._shelf import Shelf, stored_in
 from formation.middleware._whose import Whose, secrets
 from formation.resilience.collapse import ALONE, PATIENCE, STORED, Collapse
 from formation.resilience.forks import ASIDE, aside, fork
 
 if TYPE_CHECKING:
-    from formation.caching.entry import Entry
     from formation.caching.policy import Policy
     from formation.http.request import Request
     from formation.http.response import Response
     from formation.kernel import Call
-    from formation.resilience.collapse import Outcome, Trip
+    from formation.resilience.collapse import Outcome
 
 STATUS: Final = "cache"
 """In ``fmtn.state``: what the cache has done, in the words of Cache-Status (RFC 9211)."""
@@ -54,25 +54,6 @@ _HELD: Final = frozenset({"range", "if-none-match", "if-match", "if-modified-sin
 
 REFRESHING: Final = 32
 """Entries refreshed in the background at a time: a thread each, in a sync program. The next who asks tries again."""
-
-
-class Look:
-    """A request, and what there is for it."""
-
-    __slots__ = ("asked", "call", "ctx", "entries", "entry", "is_collapsed", "is_server", "key", "policy", "request",
-                 "requested_at", "secrets", "signs", "trip")  # fmt: skip
-
-    def __init__(self, policy: Policy, ctx: Any, call: Call[Any], asked: Asked, key: str) -> None:
-        request: Request = ctx[REQ_HTTP]
-        self.policy, self.ctx, self.call, self.request = policy, ctx, call, request
-        self.asked, self.key, self.is_server = asked, key, ctx.get(SIDE) == "server"
-        self.entries: list[Entry] = []
-        self.entry: Entry | None = None
-        self.trip: Trip | None = None
-        self.is_collapsed = False
-        self.requested_at = 0.0
-        self.secrets: dict[str, list[str]] = {}  # of the request, before what is inside adds its own
-        self.signs = request.auth is not None  # which the key knows of
 
 
 class Caching:
@@ -108,7 +89,7 @@ class Caching:
         asked = Asked(method, normal(request.target), headers)
         key = self._key_of(policy, ctx, request, asked.url, is_server=is_server)
         look = Look(policy, ctx, call, asked, key or "")
-        if key is None or method not in {"GET", "HEAD"} or _has_body(request, is_server=is_server):
+        if key is None or method not in {"GET", "HEAD"} or has_body(request, is_server=is_server):
             return self._pass(look, is_known=key is not None)
         verdict = self._find(look)
         while True:
@@ -130,7 +111,7 @@ class Caching:
     def _find(self, look: Look) -> Verdict:
         look.entries = self.shelf.get(look.key)
         look.entry = look.policy.select(look.asked, look.entries)
-        if not look.is_server and look.entry is not None and "range" in look.asked.fields and _is_decoded(look.entry):
+        if not look.is_server and look.entry is not None and "range" in look.asked.fields and is_decoded(look.entry):
             look.entries, look.entry = [], None  # bytes of the content are no bytes of what is encoded
         return look.policy.decide(look.asked, look.entry, self.now())
 
@@ -139,9 +120,9 @@ class Caching:
         collapse = self.collapse
         if collapse is None or look.is_collapsed or look.trip is not None or verdict is Verdict.RELOAD:
             return False
-        if look.request.extensions.get("stream") or not _HELD.isdisjoint(look.asked.fields):
-            return False
-        joined = collapse.join(look.key)
+        if look.asked.directives or look.request.extensions.get("stream") or not _HELD.isdisjoint(look.asked.fields):
+            return False  # it wants something else than the others, or the time it takes is its own
+        joined = collapse.join(look.lane)
         if joined is None:
             return False
         trip, leads = joined
@@ -152,7 +133,7 @@ class Caching:
         seconds = PATIENCE if until is None else min(PATIENCE, until - clock.monotonic())
         if not trip.wait(seconds):
             if seconds == PATIENCE:
-                collapse.land(look.key, trip, ALONE)
+                collapse.land(look.lane, trip, ALONE)
             return False
         look.is_collapsed = trip.outcome is not None
         return trip.outcome is None or trip.outcome is STORED
@@ -166,6 +147,10 @@ class Caching:
             return place
         who = self._whose(ctx, request)
         return None if who is None else f"{place} {who}" if who else place
+
+    def tells_users(self, look: Look) -> bool:
+        """Tell whether the key tells who asks."""
+        return self._key is None and not look.policy.shared
 
     def is_unsure(self, look: Look, ctx: Any) -> bool:
         """Tell whether the request that was sent says who asks, and the one that came did not."""
@@ -214,7 +199,7 @@ class Caching:
     def _refresh(self, look: Look) -> bool:
         """Ask in the background; tell whether that is, or has been, begun."""
         key, refreshing = look.key, self._refreshing
-        if (look.ctx.get(STATE) or {}).get(ASIDE):
+        if ASIDE in (look.ctx.get(STATE) or {}) or not getattr(look.request, "has_aside", True):
             return False
         if key in refreshing or len(refreshing) >= REFRESHING:
             return True
@@ -237,7 +222,7 @@ class Caching:
         """Let those go on who wait for this one, if it leads."""
         trip, look.trip = look.trip, None
         if trip is not None and self.collapse is not None:
-            self.collapse.land(look.key, trip, outcome)
+            self.collapse.land(look.lane, trip, outcome)
 
     # Answer
 
@@ -275,14 +260,3 @@ def _steady() -> Callable[[], float]:
     """Make a clock that nobody can set, which says what the wall's would if nobody had since."""
     offset = clock.time() - clock.monotonic()
     return lambda: offset + clock.monotonic()
-
-
-def _has_body(request: Request, *, is_server: bool) -> bool:
-    if is_server:
-        headers = request.headers
-        return "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip() != "0"
-    return request.in_memory != b""
-
-
-def _is_decoded(entry: Entry) -> bool:
-    return any(name.lower() == "content-encoding" for name, _ in entry.headers)

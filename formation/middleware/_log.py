@@ -55,7 +55,7 @@ def called(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     {'fn': 'len'}
     """
     if (request := ctx.get(REQ_HTTP)) is not None:
-        said = {"method": request.method, "url": redact(request.url, _hidden(ctx, secrets))}
+        said = {"method": request.method, "url": redact(request.url, hidden(ctx, secrets))}
         return said | {"template": ctx[TEMPLATE]} if ctx.get(SIDE) == "server" and ctx.get(TEMPLATE) else said
     if (request := ctx.get(REQ_RPC)) is not None:
         return {"method": request.name}
@@ -66,7 +66,7 @@ def asked(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what is asked for: on top of `called` the query parameters and the template."""
     said = called(ctx, secrets)
     if (request := ctx.get(REQ_HTTP)) is not None:
-        hidden = folded(_hidden(ctx, secrets))
+        hidden = folded(hidden(ctx, secrets))
         given: dict[str, list[Any]] = {}
         for name, value in request.params.items():
             if value is not None:
@@ -85,7 +85,7 @@ def answered(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     if response.request is not None:
         said["method"] = response.request.method
     if response.url:
-        said["url"] = redact(response.url, _hidden(ctx, secrets))
+        said["url"] = redact(response.url, hidden(ctx, secrets))
     announced = response.headers.get("Content-Length", "")
     size = int(announced) if announced.isdecimal() else response.body.length
     return {"status": response.status_code, **said, "elapsed": response.elapsed, "size": size}
@@ -97,10 +97,19 @@ def failed(ctx: Ctx, error: BaseException, secrets: Names = SECRETS) -> dict[str
     >>> failed({"fmtn.sensitive": {"key"}}, OSError("no route to http://me:pw@h/?key=1 (h)"))
     {'error': 'OSError', 'detail': 'no route to http://[redacted]@h/?key=[redacted] (h)'}
     """
-    names = _hidden(ctx, secrets)
-    said = {"error": type(error).__name__, "detail": _words.sub(lambda word: redact(word[0], names), str(error))}
+    said = {"error": type(error).__name__, "detail": without_secrets(ctx, str(error), secrets)}
     status = getattr(getattr(error, "response", None), "status_code", None)
     return said if status is None else {**said, "status": status}
+
+
+def without_secrets(ctx: Ctx, text: str, secrets: Names = SECRETS) -> str:
+    """Return a text in which the URLs have no secrets.
+
+    >>> without_secrets({}, "no route to http://me:pw@h/?token=1 (h)")
+    'no route to http://[redacted]@h/?token=[redacted] (h)'
+    """
+    names = hidden(ctx, secrets)
+    return _words.sub(lambda word: redact(word[0], names), text)
 
 
 def is_gone(ctx: Ctx, error: BaseException) -> bool:
@@ -157,11 +166,12 @@ def since(started: float) -> int:
 
 def shown(ctx: Ctx, headers: Headers, secrets: Names = SECRETS) -> dict[str, str]:
     """Return headers fit for a log. ``Location`` and ``Referer`` are URLs, so a value may contain a secret as well."""
-    names = _hidden(ctx, secrets)
+    names = hidden(ctx, secrets)
     return {name: redact(value, names) for name, value in headers.redacted(names).items()}
 
 
-def _hidden(ctx: Ctx, secrets: Names) -> frozenset[str]:
+def hidden(ctx: Ctx, secrets: Names) -> frozenset[str]:
+    """Return the names of secrets, with those that the call adds."""
     named = ctx.get(SENSITIVE)
     return _joined(frozenset(named), secrets) if named else secrets
 

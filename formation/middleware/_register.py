@@ -23,7 +23,10 @@ WORKERS: Final = "WEB_CONCURRENCY"
 """The environment variable by which servers are told how many processes to have."""
 
 OWED: Final = 10_000
-"""Outcomes that Redis is to be told: of an outage in which more work was done, the first ones are given up."""
+"""Claims of which Redis is to be told what came: of an outage with more of them, the first ones are given up."""
+
+PAID: Final = 10
+"""Of these at a time: a few milliseconds, which a request pays."""
 
 
 class Claim:
@@ -66,13 +69,15 @@ class Register:
             return found
         try:
             if self._owed:
-                self._pay()
+                self._pay(self._shared)
             found = self._shared.claim(*asked)
         except StorageUnavailable as error:
             self._warn(error, fail_open=self._fail_open)
             if self._fail_open:
                 return None
             self._local.release(claim.place, claim.token)
+            if error.__cause__ is not None:  # it was asked, and may have got it
+                self._owed.append(claim)
             raise
         except BaseException:  # cancelled: nobody knows whether Redis has got it
             self.release(claim)
@@ -81,16 +86,19 @@ class Register:
             self._local.release(claim.place, claim.token)
         return found
 
-    def _pay(self) -> None:
-        """Tell Redis of one that it does not know yet."""
+    def _pay(self, shared: RedisClaims) -> None:
+        """Tell Redis what came of claims of which it does not know yet."""
         with suppress(IndexError, ValueError, StorageUnavailable):  # another thread was faster; or not now
-            owed = self._owed[0]
-            found = self._local.claim(owed.place, owed.token, owed.fingerprint, self._lease)
-            if found is None:  # it is forgotten here, too
-                self._local.release(owed.place, owed.token)
-            elif found.outcome is not None and self._shared is not None:
-                self._shared.settle(owed.place, owed.token, owed.fingerprint, found.outcome, self._ttl)
-            self._owed.remove(owed)
+            for _ in range(PAID):
+                owed = self._owed[0]
+                found = self._local.claim(owed.place, owed.token, owed.fingerprint, self._lease)
+                if found is None:  # it was released, or is forgotten here, too
+                    self._local.release(owed.place, owed.token)
+                if found is None or found.outcome is None:
+                    shared.release(owed.place, owed.token)
+                else:
+                    shared.settle(owed.place, owed.token, found.fingerprint, found.outcome, self._ttl)
+                self._owed.remove(owed)
 
     def keep(self, claim: Claim, make: Callable[[], tuple[str, str]], about: dict[str, str]) -> None:
         """Keep the outcome that ``make`` returns with why it is empty; also if it raises, for the work was done."""
@@ -131,7 +139,11 @@ class Register:
         if self._shared is not None:
             try:
                 self._shared.release(claim.place, claim.token)
-            except StorageUnavailable as error:  # the lease frees it
+            except StorageUnavailable as error:
                 self._warn(error, fail_open=self._fail_open)
-            except RuntimeError:  # the chain is closed, so that nothing can be waited for any more: as above
-                pass
+                self._owed.append(claim)
+            except RuntimeError:  # the chain is closed, so that nothing can be waited for any more
+                self._owed.append(claim)
+            except BaseException:  # cancelled once more
+                self._owed.append(claim)
+                raise

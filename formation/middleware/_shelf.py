@@ -10,14 +10,17 @@ away while something changed would come back with what it was before.
 from __future__ import annotations
 
 from collections import OrderedDict
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
+from formation.caching.entry import Entry
 from formation.caching.memory import MemoryStore
 from formation.errors import StorageUnavailable
 from formation.middleware._storage import Outages
 
 if TYPE_CHECKING:
-    from formation.caching.entry import Entry
+    from collections.abc import Callable
+
     from formation.caching.store import Store
     from formation.middleware._events import Events
 
@@ -66,6 +69,13 @@ class Shelf:
 
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
+        self._drop: Callable[[str, float], object] = store.drop
+        try:
+            signature(store.drop).bind("", 0.0)
+        except TypeError:  # a store of somebody's, which does not remember drops
+            self._drop = lambda key, _: store.drop(key)  # type: ignore[call-arg]
+        except ValueError:  # it cannot be looked into, so it is taken to be as it should
+            pass
         self._outages = Outages("cache", events)
         self._owed: OrderedDict[str, float] = OrderedDict()
 
@@ -73,9 +83,9 @@ class Shelf:
         """Return the entries of ``key``; none if the store fails."""
         try:
             if self._owed and (at := self._owed.get(key)) is not None:
-                self.store.drop(key, at)
+                self._drop(key, at)
                 self._owed.pop(key, None)
-            return self.store.get(key)
+            return [each for each in self.store.get(key) if isinstance(each, Entry) and type(each.body) is bytes]
         except Exception as error:  # noqa: BLE001  whatever is wrong with a store, it is the store's
             self._tell(error)
             return []
@@ -92,7 +102,7 @@ class Shelf:
     def drop(self, key: str, at: float) -> None:
         """Forget the entries of ``key``, and what was asked for until ``at``."""
         try:
-            self.store.drop(key, at)
+            self._drop(key, at)
         except Exception as error:  # noqa: BLE001  as above
             self._owed[key] = at
             if len(self._owed) > OWED:

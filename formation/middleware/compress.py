@@ -103,7 +103,7 @@ class _Packing:
         self.offered = [name for name in names if name in available()]
         self.min_size, self.effort = min_size, effort
         self.fits = matching(types)
-        self.liked = lru_cache(maxsize=128)(lambda accept: coding(accept, self.offered))  # browsers are few
+        self.liked = lru_cache(maxsize=128)(self.judge)  # browsers are few
 
     def apply(self, response: Response, accept: str | None, known: str | None) -> None:
         """Pack a response to a request with ``accept`` as Accept-Encoding and ``known`` as If-None-Match."""
@@ -114,18 +114,19 @@ class _Packing:
             return
         if length == 0:
             return
-        if is_text and (length is None or length >= self.min_size):
-            vary_on(headers, "Accept-Encoding")  # packed or not
-        elif accept is None or coding(accept, ()) is not None:
+        encoding, may_be_plain = (self.judge if accept is not None and len(accept) > 100 else self.liked)(accept)
+        is_worth_it = is_text and (length is None or length >= self.min_size)
+        if may_be_plain and not is_worth_it:
             return
-        encoding = self.choose(accept)
-        if encoding is not None and encoding != IDENTITY:
-            vary_on(headers, "Accept-Encoding")
-            _pack(response, encoding, self.effort[encoding], length)
+        is_packed = encoding is not None and encoding != IDENTITY
+        if is_worth_it or is_packed:
+            vary_on(headers, "Accept-Encoding")  # packed or not: the next client may like something else
+        if is_packed:
+            _pack(response, encoding, self.effort[encoding], length)  # type: ignore[arg-type,index]
 
-    def choose(self, accept: str | None) -> str | None:
-        """Return the encoding for ``accept``; what is long is not kept."""
-        return self.liked(accept) if accept is None or len(accept) < 100 else coding(accept, self.offered)
+    def judge(self, accept: str | None) -> tuple[str | None, bool]:
+        """Return the encoding for ``accept``, and whether the client takes what is not packed, too."""
+        return coding(accept, self.offered), coding(accept, ()) is not None
 
 
 def _is_whole_and_plain(response: Response) -> bool:

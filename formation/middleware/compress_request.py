@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from formation.http.codings import LEVELS, Unpack, available, packer_of
+from formation.http.codings import LEVELS, available, packer_of
 from formation.http.recoded import recoded
 from formation.http.request import Request
+from formation.http.unpackers import Unpack
 from formation.kernel import Call, Middleware
 from formation.keys import REQ_HTTP, SIDE
 from formation.middleware._types import TYPES, matching

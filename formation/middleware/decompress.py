@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
-from formation.errors import BodyTooLarge, DecodeError, FormationError
+from formation.errors import BodyTooLarge, DecodeError
 from formation.exchange import reply
-from formation.http.codings import (
-    LIMITS,
-    Limits,
-    Undecodable,
-    Unpack,
-    available,
-    can_unpack,
-    codings_of,
-    unpacker_of,
-    within_ratio,
-)
+from formation.http.codings import available, codings_of
 from formation.http.recoded import recoded
 from formation.http.request import Request
 from formation.http.response import Response
+from formation.http.unpackers import LIMITS, Limits, Undecodable, Unpack, can_unpack, unpacker_of, within_ratio
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, RES_HTTP, SIDE
 
@@ -92,12 +84,8 @@ def _asked(ctx: Any, call: Call[Any], max_ratio: float | None, max_body: int | N
     body = response.body
     if not can_unpack(codings) or (not codings and (body.is_bytes or body.ended)):
         return ctx
-
-    def failed(problem: str) -> FormationError:
-        return response.undecodable(problem) if body.is_bytes else _undecodable(response, request, problem)
-
     limit = body.limit if max_body is None else max_body
-    plain = recoded(body, _unpacking(codings, None if limits.are_kept else max_ratio, limit, failed))
+    plain = recoded(body, _unpacking(codings, None if limits.are_kept else max_ratio, limit, ref(response)))
     response.body = plain.read() if body.is_bytes else plain
     if codings:
         del response.headers["Content-Encoding"]
@@ -112,13 +100,9 @@ def _served(ctx: Any, call: Call[Any], max_ratio: float | None, max_body: int | 
     if not can_unpack(codings):
         known = {"Accept-Encoding": ", ".join(available()), "Content-Type": "text/plain"}
         return reply(ctx, 415, known, b"Unsupported Content-Encoding")
-    errors: list[FormationError] = []
-
-    def failed(problem: str) -> FormationError:
-        return _undecodable(None, request, problem)
-
+    failures: list[int] = []
     limit, said = request.body.limit if max_body is None else max_body, request.headers.getlist("Content-Type")
-    request.body = recoded(request.body, _unpacking(codings, max_ratio, limit, failed, errors))
+    request.body = recoded(request.body, _unpacking(codings, max_ratio, limit, ref(request), failures))
     for line in said:  # which goes with a body that is replaced, and this is the same one
         request.headers["Content-Type"] = line
     request.headers.popall("Content-Length", None)
@@ -126,12 +110,12 @@ def _served(ctx: Any, call: Call[Any], max_ratio: float | None, max_body: int | 
     try:
         ctx = call(ctx)
     except Exception:
-        if not errors:
+        if not failures:
             raise
-    if not errors:
+    if not failures:
         return ctx
     # Whatever the app has made of it: over ASGI it looks to the app as if the client had gone.
-    if isinstance(errors[0], BodyTooLarge):
+    if failures[0] == 413:
         return reply(ctx, 413, {"Content-Type": "text/plain"}, b"Content Too Large")
     return reply(ctx, 400, {"Content-Type": "text/plain"}, b"The body is not what Content-Encoding says")
 
@@ -140,10 +124,10 @@ def _unpacking(
     codings: list[str],
     max_ratio: float | None,
     limit: int | None,
-    failed: Callable[[str], FormationError],
-    errors: list[FormationError] | None = None,
+    message: ref[Any],
+    failures: list[int] | None = None,
 ) -> Callable[[], Unpack]:
-    """Return what makes an unpacker that keeps to the limits, raises our errors, and tells ``errors`` of them."""
+    """Return what makes an unpacker that keeps to the limits, raises our errors, and tells ``failures`` of them."""
 
     def make() -> Unpack:
         unpack, gave = within_ratio(unpacker_of(codings), max_ratio), 0
@@ -156,24 +140,26 @@ def _unpacking(
                     if limit is not None and gave > limit:
                         raise BodyTooLarge(limit=limit, got=gave)  # noqa: TRY301
                     yield piece
-            except (Undecodable, BodyTooLarge) as problem:
-                error = problem if isinstance(problem, BodyTooLarge) else failed(str(problem))
-                if errors is not None:
-                    errors.append(error)
-                raise error from None
+            except BodyTooLarge:
+                if failures is not None:
+                    failures.append(413)
+                raise
+            except Undecodable as problem:
+                if failures is not None:
+                    failures.append(400)
+                raise _undecodable(message(), str(problem)) from None
 
         return unpacked
 
     return make
 
 
-def _undecodable(response: Response | None, request: Request, problem: str) -> DecodeError:
-    message = request if response is None else response
-    error = DecodeError(
-        status_code=None if response is None else response.status_code,
-        content_type=message.headers.get("Content-Type", ""),
-        head=b"",
-        problems=(problem,),
-    )
-    error.request, error.response = request, response
+def _undecodable(message: Any, problem: str) -> DecodeError:
+    if isinstance(message, Response) and message.body.is_bytes:
+        return message.undecodable(problem)
+    said = "" if message is None else message.headers.get("Content-Type", "")
+    status = message.status_code if isinstance(message, Response) else None
+    error = DecodeError(status_code=status, content_type=said, head=b"", problems=(problem,))
+    if isinstance(message, Response):  # and no more: its body keeps the error, so that nobody would let go of either
+        error.request = message.request
     return error

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from formation import clock as clock_
 from formation.kernel import Call, Middleware
-from formation.keys import REQ_HTTP, REQ_RPC, SIDE
+from formation.keys import ATTEMPTS, REQ_HTTP, REQ_RPC, SIDE
 from formation.middleware._events import Events, called
 from formation.middleware._keys import by_origin
 from formation.resilience.budget import Budget
@@ -105,7 +105,10 @@ def hedge(
             if race is None or pause is None:
                 outcome = Outcome(1, call(ctx), None, 0)
             else:
-                outcome = race(Attempts(ctx, call, extra, pays, failed), pause)
+                attempts = Attempts(ctx, call, extra, pays, failed, clock=clock)
+                outcome = race(attempts, pause)
+                if isinstance(outcome.ctx, dict):
+                    outcome.ctx[ATTEMPTS] = attempts.ledger
             ok = outcome.error is None and not policy.failed(outcome, http=True)
             if ok:
                 recent.append(clock() - started)

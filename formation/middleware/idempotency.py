@@ -60,7 +60,7 @@ CREDENTIALS: Final = ("Authorization", "X-API-Key", "Cookie")
 
 
 def by_caller(ctx: Any) -> Hashable:
-    """Say who asks: ``uid`` of the session, if somebody inside of the edge has found out; else by `CREDENTIALS`."""
+    """Say who asks: ``uid`` of the session, if somebody outside of here has found out; else by `CREDENTIALS`."""
     uid = (ctx.get(SESSION) or {}).get(UID)
     if uid is not None:
         return "uid", str(uid)

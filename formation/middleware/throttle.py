@@ -107,6 +107,7 @@ def throttle(
                 raise
         return call(ctx)
 
+    throttle.rate, throttle.per, throttle.burst = rate, per, burst  # type: ignore[attr-defined]  # for who wants to look
     return throttle
 
 

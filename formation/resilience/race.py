@@ -21,9 +21,10 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from formation import bridge
+from formation.clock import monotonic
 from formation.keys import ATTEMPT
 from formation.resilience.forks import fork
-from formation.resilience.policy import Outcome
+from formation.resilience.policy import Attempt, Outcome
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +40,7 @@ class Attempts:
         extra: attempts besides the first.
         pays: is told the number of each of those, and tells whether it may be made.
         failed: whether another attempt may do better than this outcome.
+        clock: monotonic seconds, for the ledger.
     """
 
     def __init__(
@@ -48,12 +50,17 @@ class Attempts:
         extra: int,
         pays: Callable[[int], bool],
         failed: Callable[[Outcome], bool],
+        *,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.call, self._pays, self._failed = call, pays, failed
         # All are forked here: the first may already change what it has in a thread while the second is forked.
         self._forks = [fork(ctx) for _ in range(extra + 1)]
         self.number = 0
         self.running = 0
+        self._clock = clock
+        self._started: list[float] = []
+        self._ended: dict[int, Attempt] = {}
         self._first: Outcome | None = None
 
     def next(self) -> tuple[int, Any] | None:
@@ -64,6 +71,7 @@ class Attempts:
         ctx = self._forks[self.number]
         self.number += 1
         self.running += 1
+        self._started.append(self._clock())
         if isinstance(ctx, dict):
             ctx[ATTEMPT] = self.number
         return self.number, ctx
@@ -76,6 +84,7 @@ class Attempts:
     def judge(self, outcome: Outcome) -> Outcome | None:
         """Return the outcome of the call, if that is known after this one of an attempt."""
         self.running -= 1
+        self._ended[outcome.number] = self._attempt(outcome.number, outcome.status, outcome.failure)
         failed = self._failed(outcome)
         if outcome.number == 1:
             self._first = outcome
@@ -87,6 +96,15 @@ class Attempts:
         else:
             _close(outcome)
         return None if self.running or self.is_more else self._first
+
+    @property
+    def ledger(self) -> list[Attempt]:
+        """The attempts so far; one that was given up has the error ``Overtaken``."""
+        numbers = range(1, self.number + 1)
+        return [self._ended.get(number) or self._attempt(number, None, "Overtaken") for number in numbers]
+
+    def _attempt(self, number: int, status: int | None, error: str | None) -> Attempt:
+        return Attempt(number, status, error, 0.0, self._clock() - self._started[number - 1])
 
     def first(self) -> Outcome | None:
         """Return the outcome of the first, once nothing more is to come."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from formation.http.request import Request
     from formation.http.response import Response
-    from formation.server.asgi import Attempt
+    from formation.server.asgi import App, Attempt
     from formation.server.asgi_bodies import Upload
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
@@ -31,15 +31,17 @@ _PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and w
 
 
 class AsgiRequest(ServerRequest):
-    """The request of a scope; ``native`` is the scope."""
+    """The request of a scope; ``native`` is the scope, ``app`` is whose it is."""
 
-    __slots__ = ("_limit", "_upload")
+    __slots__ = ("_limit", "_upload", "app")
+    has_aside = True
 
-    def __init__(self, scope: Scope, upload: Upload | None, limit: int | None) -> None:
+    def __init__(self, scope: Scope, upload: Upload | None, limit: int | None, app: App | None = None) -> None:
         client = scope.get("client")
         super().__init__(scope, scope.get("method", "GET"), client[0] if client else None)
         self._upload = upload
         self._limit = limit
+        self.app = app
 
     def read_url(self) -> str:
         """Return the URL, from the path as the client has sent it where the server tells."""

@@ -73,6 +73,9 @@ class ServerRequest(Request):
 
     __slots__ = ("_came", "native")
 
+    has_aside = False
+    """Whether the edge can call the app once more, apart from this exchange, see `formation.resilience.forks.aside`."""
+
     def __init__(self, native: Any, method: str, peer: str | None) -> None:
         self.native = native
         self._came: dict[str, Any] = {}  # what there was, of what somebody has read

@@ -61,6 +61,7 @@ class WsgiRequest(ServerRequest):
     """A request in an environ."""
 
     __slots__ = ()
+    has_aside = True
     native: Came
 
     def __init__(self, came: Came) -> None:

@@ -1,4 +1,4 @@
-"""Redis for middlewares: written once, it blocks in a sync chain and awaits in an async one, and is never waited for.
+"""Redis for middlewares: written once, it blocks in a sync chain and awaits in an async one; a dead one costs little.
 
 Theory of operation
 -------------------
@@ -38,7 +38,11 @@ TIMEOUT: Final = 0.5
 longer for leave to begin would have been better off without asking."""
 
 PAUSE: Final = 1.0
-"""Seconds for which nobody asks after a failure: soon back when Redis is, and half a call in flight on average."""
+"""Seconds for which nobody asks after a failure: few, to be back soon after Redis is; more than one timeout."""
+
+PROTOCOL: Final = 2
+"""Of Redis. With 3 redis-py 8 no longer sees whether a connection that lay idle was closed, so each of these would be a
+failure of its own after a restart; and a Redis 5 does not know it."""
 
 CONNECTIONS: Final = 50
 """At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
@@ -109,6 +113,7 @@ class Redis:
             self._client = self._library.Redis(
                 connection_pool=self._library.BlockingConnectionPool.from_url(
                     self._url,
+                    protocol=PROTOCOL,
                     timeout=timeout,
                     socket_timeout=timeout,
                     socket_connect_timeout=timeout,
@@ -174,10 +179,10 @@ class Redis:
         return f"Redis({self._name!r})"
 
     def _ask(self, args: tuple[Any, ...], script: Script | None) -> Any:
-        if self._silent_until:
+        if silent_until := self._silent_until:
             now = self._clock()
-            if now < self._silent_until:
-                raise StorageUnavailable(self._name, "it was not a moment ago", retry_after=self._silent_until - now)
+            if now < silent_until:
+                raise StorageUnavailable(self._name, "it was not a moment ago", retry_after=silent_until - now)
             self._silent_until = now + self._pause  # this call tries, the others need not wait for it
         try:
             answer = await_(self._awaited(args, script)) if in_async_chain() else self._blocking(args, script)
@@ -226,6 +231,7 @@ class Redis:
         library = self._library
         pool = library.asyncio.ConnectionPool.from_url(
             url,
+            protocol=PROTOCOL,
             socket_timeout=None,
             socket_connect_timeout=self._timeout,
             retry=library.asyncio.retry.Retry(library.backoff.NoBackoff(), 0),

@@ -3,8 +3,13 @@
 import threading
 
 import pytest
+from attrs import evolve, fields
+from hypothesis import given
+from hypothesis import strategies as st
 
+from formation.caching.entry import Entry
 from formation.caching.memory import MemoryStore
+from formation.caching.policy import Policy, Request
 from formation.caching.redis import RedisStore
 from formation.caching.sqlite import SQLiteStore
 from formation.caching.store import REMEMBERED, VARIANTS, packed, unpacked
@@ -134,6 +139,34 @@ def test_what_is_foreign_or_cut_off_makes_no_entry(data):
     ],
 )
 def test_an_entry_that_says_what_none_would_is_none(wrong):
-    from attrs import evolve
-
     assert unpacked(packed(evolve(entry(), **wrong))) is None
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.binary(max_size=20))
+def test_nothing_that_may_lie_in_a_store_raises(data, at, more):
+    whole = packed(entry())
+    for found in (data, b"fmc1" + data, whole[:at] + more, whole[:at] + more + whole[at + len(more) :]):
+        assert unpacked(found) == (entry() if found == whole else None)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([each.name for each in fields(Entry) if each.name not in {"body", "length"}]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(()),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_fields_an_entry_is_packed_with_what_comes_back_is_sound_or_nothing(wrong):
+    try:
+        made = evolve(entry(), **wrong)
+        data = packed(made)
+    except (TypeError, ValueError, UnicodeEncodeError):
+        return
+    found = unpacked(data)
+    if found is not None:
+        policy = Policy(shared=True)
+        request = Request("GET", "https://h/a", [])
+        policy.decide(request, found, 200.0)
+        policy.answer(request, found, 200.0)
+        policy.conditional(request, found, [found])

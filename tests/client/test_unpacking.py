@@ -11,7 +11,8 @@ from formation.client import wire
 from formation.client.unpacking import is_ours, keeps_limits, unpacking
 from formation.errors import BodyTooLarge, ProtocolError
 from formation.http import Request
-from formation.http.codings import LIMITS, Limits, packer_of
+from formation.http.codings import packer_of
+from formation.http.unpackers import LIMITS, Limits
 
 GZIP = {"Content-Encoding": "gzip"}
 

@@ -2,10 +2,12 @@
 
 import gzip
 import random
+import sys
 import tracemalloc
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -13,17 +15,8 @@ from hypothesis import strategies as st
 
 from formation.errors import BodyTooLarge
 from formation.http import codings
-from formation.http.codings import (
-    LEVELS,
-    STACKED,
-    Undecodable,
-    available,
-    can_unpack,
-    codings_of,
-    packer_of,
-    unpacker_of,
-    within_ratio,
-)
+from formation.http.codings import LEVELS, available, codings_of, packer_of
+from formation.http.unpackers import STACKED, Undecodable, can_unpack, unpacker_of, within_ratio
 from tests.bombs import BOMBS
 
 EVERY = pytest.mark.parametrize("coding", available())
@@ -118,6 +111,15 @@ def test_members_come_out_whole_and_padding_does_not(coding, members, size, padd
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_members_that_only_keep_us_busy_are_refused(coding):
+    empty, block = packed(coding, b""), packed(coding, random.Random(4).randbytes(600))
+    assert unpacked([coding], cut(empty * 900, 1000)) == []
+    with pytest.raises(Undecodable, match="the body has 1001 members or more, of under 512 bytes each"):
+        unpacked([coding], cut(empty * 2000, 1000))
+    assert len(b"".join(unpacked([coding], cut(block * 2000, 1000)))) == 600 * 2000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("left", [1, 2, 3, 5, 8])
 def test_a_second_member_that_is_cut_off_is_not_taken_for_padding(coding, left):
     one = packed(coding, b"hello")
@@ -141,6 +143,17 @@ def test_deflate_is_zlib_and_what_old_servers_take_for_it(size):
         assert b"".join(unpacked(["deflate"], cut(body, size))) == content
 
 
+@pytest.mark.parametrize("size", range(65_530, 66_100, 3))
+def test_what_zlib_has_taken_in_and_not_given_yet_is_not_forgotten(size):
+    bare = zlib.compressobj(wbits=-15)
+    assert b"".join(unpacked(["deflate"], [bare.compress(bytes(size)) + bare.flush()])) == bytes(size)
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip", "zstd"])
+def test_what_comes_after_the_end_is_not_looked_at(coding):
+    assert unpacked([coding], [packed(coding, b"hello"), b"\0\0\0\0", b"more"]) == [b"hello"]
+
+
 def test_gzip_with_all_its_optional_fields_is_undone():
     file = BytesIO()
     with gzip.GzipFile("name.txt", "wb", fileobj=file, mtime=1) as out:
@@ -149,7 +162,7 @@ def test_gzip_with_all_its_optional_fields_is_undone():
 
 
 def test_a_window_over_8_mib_is_refused():
-    zstd = codings._zstd()
+    zstd = codings.zstd_library()
     options = {zstd.CompressionParameter.window_log: 24}
     packer = zstd.ZstdCompressor(options=options)
     body = packer.compress(b"hello", packer.FLUSH_BLOCK) + packer.flush()
@@ -232,7 +245,20 @@ def test_no_ratio_is_no_limit(content):
     assert b"".join(within_ratio(unpacker_of(["gzip"]), None)(packed("gzip", content))) == content
 
 
+def test_libraries_are_there_or_they_are_not(monkeypatch):
+    assert codings.zstd_library()
+    assert codings.brotli_library()
+    for name in ("compression", "backports", "brotli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert codings.zstd_library.__wrapped__() is codings.brotli_library.__wrapped__() is None
+
+
+def test_a_brotli_that_cannot_be_stopped_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "brotli", SimpleNamespace(Decompressor=object))
+    assert codings.brotli_library.__wrapped__() is None
+
+
 def test_what_is_not_installed_is_not_there(monkeypatch):
-    monkeypatch.setattr(codings, "_zstd", lambda: None)
-    monkeypatch.setattr(codings, "_brotli", lambda: None)
+    monkeypatch.setattr(codings, "zstd_library", lambda: None)
+    monkeypatch.setattr(codings, "brotli_library", lambda: None)
     assert available.__wrapped__() == ("gzip", "deflate")

@@ -12,16 +12,31 @@ from structlog.testing import capture_logs
 
 from formation import wrap
 from formation.caching.memory import MemoryStore
+from formation.client.follow import authorize
 from formation.clock import Virtual, virtual
-from formation.errors import ConnectError, DeadlineExceeded, ReadTimeout
+from formation.errors import BodyConsumed, ConnectError, DeadlineExceeded, ReadTimeout
 from formation.exchange import reply
 from formation.http import Request
-from formation.middleware import basic, bearer, cache, circuit_breaker, raise_for_status, retry
+from formation.middleware import (
+    _background,
+    accept,
+    basic,
+    bearer,
+    cache,
+    circuit_breaker,
+    fallback,
+    raise_for_status,
+    retry,
+)
 from formation.middleware._shelf import stored_in
 from formation.resilience.collapse import PATIENCE
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 URL = "https://h/tea"
+
+
+def plain(ctx, call):
+    return call(ctx)
 
 
 class Clock:
@@ -225,9 +240,11 @@ def test_variants_are_kept_side_by_side_and_one_is_never_given_for_another(now):
         return reply(ctx, 200, {"Cache-Control": "max-age=60", "Vary": "Accept-Language"}, language.encode())
 
     call = wrap(origin, [cache(now=now)])
-    for state in ("fwd=uri-miss; stored", "hit; ttl=60"):
-        for language in ("fr", "de"):
-            assert told(call(get(headers={"Accept-Language": language}))) == (200, language.encode(), state)
+    states = [told(call(get(headers={"Accept-Language": language})))[1:] for _ in range(2) for language in ("fr", "de")]
+    assert states == [
+        (b"fr", "fwd=uri-miss; stored"), (b"de", "fwd=vary-miss; stored"),
+        (b"fr", "hit; ttl=60"), (b"de", "hit; ttl=60"),
+    ]  # fmt: skip
 
 
 def test_set_cookie_lines_stay_apart(now):
@@ -238,6 +255,87 @@ def test_set_cookie_lines_stay_apart(now):
     call = wrap(origin, [cache(now=now)])
     call(get())
     assert call(get())["fmtn.res.http"].headers.getlist("Set-Cookie") == ["a=1", "b=2"]
+
+
+def test_a_304_about_something_else_is_asked_again_without_conditions(now):
+    origin = Origin(fresh(ETag='"1"'), (304, {"ETag": '"9"'}, b""), fresh(b"coffee", ETag='"9"'))
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"coffee"
+    assert "If-None-Match" not in origin.asked[2][1]
+
+
+def test_a_304_after_a_redirect_is_not_about_what_is_kept(now):
+    answers = iter([fresh(ETag='"1"'), (304, {"ETag": '"1"'}, b""), fresh(b"coffee")])
+
+    def origin(ctx):
+        status, headers, body = next(answers)
+        ctx = reply(ctx, status, headers, body)
+        if status == 304:
+            ctx["fmtn.res.http"].history = (ctx["fmtn.res.http"],)
+        return ctx
+
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"coffee"
+
+
+def test_a_304_may_forbid_to_keep_what_it_makes_fresh(now):
+    origin = Origin(fresh(ETag='"1"'), (304, {"Cache-Control": "no-store"}, b""), fresh(b"coffee"))
+    middleware = cache(now=now)
+    call = wrap(origin, [middleware])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"tea"
+    assert len(middleware.store) == 0
+
+
+def test_a_head_that_says_otherwise_makes_what_is_kept_outdated_and_one_that_does_not_makes_it_fresh(now):
+    same = (200, {"Cache-Control": "max-age=60", "ETag": '"1"', "Content-Length": "3"}, b"")
+    other = (200, {"Cache-Control": "max-age=60", "ETag": '"2"', "Content-Length": "3"}, b"")
+    for answer, then in ((same, b"tea"), (other, b"new")):
+        origin = Origin(fresh(ETag='"1"'), answer, fresh(b"new"))
+        call = wrap(origin, [cache(now=now)])
+        call(get())
+        now.at += 61
+        call(get(method="HEAD"))
+        assert told(call(get()))[1] == then
+
+
+@every_world
+def test_a_chain_that_returns_no_response_is_left_alone(world, now):
+    middleware = cache(now=now)
+    for method in ("GET", "PUT"):
+        assert "fmtn.res.http" not in world(middleware, get(method=method), lambda ctx: ctx)
+    assert told(world(middleware, get(), Origin(fresh())))[1] == b"tea"
+
+
+def test_what_has_no_body_is_kept_at_once(now):
+    origin = Origin((204, {"Cache-Control": "max-age=60"}, b""))
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    assert told(call(get())) == (204, b"", "hit; ttl=60")
+
+
+def test_what_is_announced_as_too_large_is_not_even_copied(now):
+    origin = Origin(fresh(lambda: iter([b"x" * 100]), Content_Length="100"))
+    out = wrap(origin, [cache(now=now, max_entry=50)])(get())
+    assert told(out)[2] == 'fwd=uri-miss; detail="too large"'
+
+
+def test_a_body_that_somebody_inside_has_begun_to_read_is_an_error_of_theirs_and_nobody_waits_for_it(now):
+    def begins(ctx, call):
+        ctx = call(ctx)
+        next(iter(ctx["fmtn.res.http"].body))
+        return ctx
+
+    middleware = cache(now=now)
+    origin = Origin(fresh(lambda: iter([b"te", b"a"])))
+    for _ in range(2):
+        with pytest.raises(BodyConsumed):
+            wrap(origin, [middleware, begins])(get())
 
 
 # Users
@@ -285,6 +383,53 @@ def test_a_shared_cache_keeps_nothing_that_is_asked_for_with_credentials_it_cann
     call = wrap(public, [cache(now=now, shared=True), bearer("ann")])
     call(get())
     assert call(get())["fmtn.state"]["cache"] == "hit; ttl=60"
+
+
+@pytest.mark.parametrize(
+    ("inside", "asked", "vary"),
+    [
+        (bearer("s3cret"), {}, "Authorization"),
+        (accept("text/html"), {}, "Accept"),
+        (plain, {"cookies": {"s": "a"}}, "Cookie"),
+        (plain, {"extensions": {"jar": {}}}, "Cookie"),
+        (plain, {"auth": ("ann", "x")}, "X-A, Authorization"),
+    ],
+)
+def test_what_varies_by_a_header_that_is_added_inside_of_a_shared_cache_is_not_kept(now, inside, asked, vary):
+    def authorized(ctx, call):
+        authorize(ctx["fmtn.req.http"])
+        return call(ctx)
+
+    origin = Origin(fresh(Cache_Control="public, max-age=60", Vary=vary))
+    call = wrap(origin, [cache(now=now, shared=True), inside, authorized])
+    for _ in range(2):
+        assert told(call(get(**asked)))[2] == 'fwd=uri-miss; detail="varies by what is added inside of the cache"'
+
+
+def test_a_304_that_is_the_callers_own_is_no_entry(now):
+    origin = Origin((304, {"Cache-Control": "max-age=60", "ETag": '"1"'}, b""), fresh())
+    call = wrap(origin, [cache(now=now)])
+    assert told(call(get(headers={"If-None-Match": '"1"'})))[0] == 304
+    assert told(call(get()))[:2] == (200, b"tea")
+
+
+def test_what_a_fallback_inside_has_answered_is_not_kept(now):
+    origin = Origin(ConnectError("no"), fresh())
+    sorry = fallback(lambda ctx: reply(ctx, *fresh(b"sorry")))
+    call = wrap(origin, [cache(now=now), sorry])
+    assert told(call(get()))[1:] == (b"sorry", 'fwd=uri-miss; detail="degraded"')
+    assert told(call(get()))[1] == b"tea"
+
+
+def test_a_newer_answer_that_may_not_be_kept_takes_the_older_one_away(now):
+    origin = Origin(fresh(Cache_Control="max-age=60, stale-if-error=600"), (200, {"Cache-Control": "no-store"}, b"new"),
+                    ConnectError("no"))  # fmt: skip
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"new"
+    with pytest.raises(ConnectError):
+        call(get())
 
 
 def test_who_cannot_be_named_for_other_processes_is_not_kept_in_a_store_of_theirs(now, tmp_path):
@@ -412,6 +557,13 @@ def test_ten_threads_that_miss_at_the_same_time_make_one_call(now):
     assert len(calls) == 1
 
 
+def test_a_head_is_nothing_that_a_get_waits_for(now):
+    origin = Slow(fresh())
+    outs = together(origin, get(method="HEAD"), get(), get(), get(method="HEAD"), middleware=cache(now=now))
+    assert sorted(method for method, _ in origin.asked) == ["GET", "HEAD"]
+    assert [told(out)[1] for out in outs[1:3]] == [b"tea", b"tea"]
+
+
 def test_ten_who_find_it_stale_validate_it_once(now):
     origin = Slow(fresh(ETag='"1"'), (304, {"Cache-Control": "max-age=60"}, b""))
     middleware = cache(now=now)
@@ -439,6 +591,14 @@ def test_nobody_waits_for_what_is_not_to_be_shared(now):
         assert [told(out)[1] for out in outs] == [b"mine"] * 10
     assert max(most) == 10
     assert len(most) == 20
+
+
+def test_a_request_that_is_not_to_be_kept_says_nothing_about_others(now):
+    origin = Slow(fresh())
+    middleware = cache(now=now)
+    together(origin, get(headers={"Cache-Control": "no-store"}), middleware=middleware)
+    together(origin, *(get() for _ in range(5)), middleware=middleware)
+    assert len(origin.asked) == 2
 
 
 def test_without_single_flight_everybody_asks(now):
@@ -494,6 +654,12 @@ def test_who_waits_for_a_body_that_does_not_end_goes_for_himself_after_a_while()
 # In the background
 
 
+async def settled():
+    """Wait until nothing is done in the background."""
+    if _background._tasks:
+        await asyncio.wait(_background._tasks)
+
+
 def refreshed(world_is_async, now, answer):
     origin = Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60", ETag='"1"'), answer)
     done = threading.Event()
@@ -512,10 +678,8 @@ def refreshed(world_is_async, now, answer):
         now.at += 61
         out = told(call({**get(), "fmtn.deadline": time.monotonic() + 60}))
         assert done.wait(5)
-        for _ in range(500):
-            if told(call(get()))[2] == "hit; ttl=60":
-                break
-            time.sleep(0.01)
+        for thread in [each for each in threading.enumerate() if each.name == "formation.cache"]:
+            thread.join()
         return out, told(call(get())), origin
 
     async def endpoint(ctx):
@@ -527,8 +691,7 @@ def refreshed(world_is_async, now, answer):
         await call(get())
         now.at += 61
         out = told(await call({**get(), "fmtn.deadline": time.monotonic() + 60}))
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await settled()
         return out, told(await call(get())), origin
 
     return asyncio.run(main())
@@ -560,7 +723,7 @@ def test_one_refresh_is_made_for_many_who_ask_and_no_deadline_or_cancellation_re
         await asyncio.gather(*tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.sleep(0.05)
+        await settled()
         return told(await call(get()))[2]
 
     assert asyncio.run(main()) == "hit; ttl=60"
@@ -596,11 +759,34 @@ def test_a_refresh_that_fails_is_no_error_and_is_tried_again(now):
         now.at += 61
         for _ in range(3):
             states.append(told(await call(get()))[1:])
-            for _ in range(50):
-                await asyncio.sleep(0)
+            await settled()
         return states
 
     assert asyncio.run(main()) == [(b"tea", "hit; ttl=-1"), (b"tea", "hit; ttl=-1"), (b"new", "hit; ttl=60")]
+
+
+def test_an_event_loop_that_is_just_closed_takes_its_refresh_with_it(now):
+    async def origin(ctx):
+        await asyncio.sleep(60 if now.at > 1e9 else 0)
+        return reply(ctx, *fresh(Cache_Control="max-age=60, stale-while-revalidate=60"))
+
+    call = wrap(origin, [cache(now=now)])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(call(get()))
+    now.at += 61
+    loop.run_until_complete(call(get()))
+    loop.close()
+    assert len(_background._tasks) == 1
+
+    async def main():
+        ended = []
+        assert _background.in_background(lambda: None, lambda: ended.append(1), "other")
+        await settled()
+        return ended
+
+    assert asyncio.run(main()) == [1]
+    gc.collect()
+    assert not _background._tasks
 
 
 def test_on_trio_what_may_be_stale_is_validated_first(now):
@@ -665,6 +851,44 @@ def test_what_a_store_could_not_drop_is_dropped_before_it_is_used_again(now):
     assert call(get())["fmtn.res.http"].content == b"new"
 
 
+def test_what_a_store_gives_that_is_no_entry_is_a_miss_and_one_may_forget_drops(now):
+    class Odd:
+        def __init__(self):
+            self.found = []
+
+        def get(self, key):
+            return self.found
+
+        def put(self, key, entry):
+            self.found = [entry]
+
+        def drop(self, key):
+            self.found = []
+
+    store = Odd()
+    origin = Origin(fresh())
+    call = wrap(origin, [cache(store, now=now)])
+    call(get())
+    assert told(call(get()))[2] == "hit; ttl=60"
+    call(get(method="PUT"))
+    assert store.found == []
+    for found in (None, 7, [None], [b"x"], ["entry"], {"a": 1}):
+        store.found = found
+        assert told(call(get()))[:2] == (200, b"tea")
+
+
+def test_only_so_many_drops_are_owed(now, monkeypatch):
+    monkeypatch.setattr("formation.middleware._shelf.OWED", 2)
+    store = Broken()
+    call = wrap(Origin(fresh()), [cache(store, now=now)])
+    for number in range(3):
+        call(get(f"{URL}/{number}", method="PUT"))
+    store.is_broken, store.calls = False, []
+    for number in range(3):
+        call(get(f"{URL}/{number}"))
+    assert store.calls.count("drop") == 2
+
+
 def test_a_store_is_named_or_given(tmp_path):
     assert isinstance(stored_in(None), MemoryStore)
     assert isinstance(stored_in("memory"), MemoryStore)
@@ -724,10 +948,7 @@ def test_a_stream_in_an_event_loop_is_put_into_redis_without_standing_in_the_way
         call = wrap(origin, [cache(redis_server.url, now=now)])
         first = (await call(get()))["fmtn.res.http"]
         assert b"".join([chunk async for chunk in first.body]) == b"tea"
-        for _ in range(200):
-            await asyncio.sleep(0.005)
-            if redis_server.client.keys("*"):
-                break
+        await settled()
         return told(await call(get()))
 
     assert asyncio.run(main()) == (200, b"tea", "hit; ttl=60")

@@ -3,6 +3,8 @@
 import asyncio
 import random
 import sys
+import threading
+import tracemalloc
 import zlib
 from wsgiref.util import FileWrapper
 
@@ -18,10 +20,12 @@ from formation import for_asgi, for_wsgi, reply, wrap
 from formation.for_aiohttp import build as async_build
 from formation.for_requests import build
 from formation.http import Request, codings
-from formation.http.codings import codings_of, unpacker_of
+from formation.http.codings import codings_of
+from formation.http.unpackers import unpacker_of
 from formation.middleware import compress
 from tests.middleware.hosts import Reply, answered, every_host, pieces
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.server.asgi_servers import hypercorn, running, uvicorn
 
 TEXT = b"a text that repeats itself. " * 200
 LENGTH = str(len(TEXT))
@@ -110,6 +114,16 @@ def test_what_has_been_read_on_the_way_is_packed_too(world):
         return ctx
 
     assert unpacked(answer(world, endpoint=read).content, "gzip") == TEXT
+
+
+@every_world
+def test_a_body_that_somebody_has_closed_is_left_alone(world):
+    def closed(ctx):
+        ctx = page()(ctx)
+        ctx["fmtn.res.http"].body.close()
+        return ctx
+
+    assert "Content-Encoding" not in answer(world, endpoint=closed).headers
 
 
 @every_world
@@ -379,6 +393,77 @@ def test_events_of_starlette_arrive_one_by_one(tmp_path):
             return result.headers["Content-Encoding"], [chunk async for chunk in result.body]
 
     assert asyncio.run(main()) == ("gzip", [TEXT] * 3)
+
+
+@pytest.mark.parametrize("kind", [uvicorn, hypercorn], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_over_the_wire_an_event_arrives_before_the_next_one_is_made(kind, encoding):
+    """The app makes the second one when the client has had the first: who waits for more hangs here."""
+    had = threading.Event()
+
+    async def events(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"data: one\n\n", "more_body": True})
+        await asyncio.to_thread(had.wait, 30)
+        await send({"type": "http.response.body", "body": b"data: two\n\n"})
+
+    wrapped = for_asgi.FormationMiddleware(events, middleware=[compress()])
+    with (
+        running(kind, wrapped) as port,
+        build(base_uri=f"http://127.0.0.1:{port}") as api,
+        api.get("/", stream=True, headers={"Accept-Encoding": encoding}) as result,
+    ):
+        chunks = iter(result.body)
+        assert next(chunks) == b"data: one\n\n"
+        had.set()
+        assert b"".join(chunks) == b"data: two\n\n"
+        assert result.headers["Content-Encoding"] == encoding
+
+
+def test_a_client_that_leaves_in_the_middle_ends_the_app():
+    closed = []
+
+    def chunks():
+        try:
+            while True:
+                yield TEXT
+        finally:
+            closed.append(True)
+
+    def endless(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return chunks()
+
+    wrapped = for_wsgi.FormationMiddleware(endless, middleware=[compress()])
+    with build(base_uri="http://h", endpoint=for_wsgi.endpoint(wrapped)) as api:
+        with api.get("/", stream=True, headers=GZIP) as result:
+            assert next(iter(result.body)) == TEXT
+        assert closed == [True]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+@pytest.mark.parametrize("has_length", [True, False])
+def test_32_mib_pass_in_constant_memory(encoding, has_length):
+    piece, count = random.Random(3).randbytes(32_768) * 2, 512
+
+    def large(environ, start_response):
+        length = [("Content-Length", str(count * len(piece)))] if has_length else []
+        start_response("200 OK", [("Content-Type", "text/plain"), *length])
+        return (piece for _ in range(count))
+
+    wrapped = for_wsgi.FormationMiddleware(large, middleware=[compress([encoding], levels={"gzip": 1, "br": 1})])
+    with build(base_uri="http://h", endpoint=for_wsgi.endpoint(wrapped)) as api:
+        tracemalloc.start()
+        try:
+            with api.get("/", stream=True, headers={"Accept-Encoding": encoding}) as result:
+                assert sum(map(len, result.body)) == count * len(piece)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 3_000_000
 
 
 @given(

@@ -9,7 +9,8 @@ import pytest
 
 from formation import for_aiohttp, for_httpx, for_requests, wrap
 from formation.http import Request
-from formation.http.codings import codings_of, unpacker_of
+from formation.http.codings import codings_of
+from formation.http.unpackers import unpacker_of
 from formation.middleware import compress_request, retry
 from tests.middleware.worlds import every_lift, every_world, on_server
 

@@ -8,13 +8,14 @@ from structlog.testing import capture_logs
 
 from formation import reply, wrap
 from formation.bridge import await_
-from formation.errors import ThrottleRejected
+from formation.errors import BodyAbandoned, StorageUnavailable, ThrottleRejected
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
 from formation.middleware._events import Events
 from formation.middleware._register import Claim, Register
 from formation.resilience.claims import MemoryClaims
+from formation.resilience.shared_claims import RedisClaims
 from formation.storage import Redis
 from tests.middleware.worlds import app as answers
 from tests.middleware.worlds import every_world, on_server
@@ -399,6 +400,24 @@ def test_an_answer_that_is_too_long_goes_out_whole_and_the_work_is_not_done_twic
         assert shop.orders == 1
 
 
+@every_world
+@pytest.mark.parametrize("taken", [0, 1, 4])
+def test_where_nobody_wants_the_rest_of_an_answer_that_is_too_long_the_app_hears_of_it(world, taken):
+    ended = []
+
+    def endpoint(ctx):
+        ctx = answers(201, body=iter([b"abcd"] * 5))(ctx)
+        ctx["fmtn.res.http"].on_close(lambda count, error: ended.append((count, type(error))))
+        return ctx
+
+    out = world(idempotency(max_body=10, logger=SILENT), on_server("POST", headers={"Idempotency-Key": "1"}), endpoint)
+    chunks = iter(out["fmtn.res.http"].body)
+    assert [next(chunks) for _ in range(taken)] == [b"abcd"] * taken
+    assert ended == []
+    out["fmtn.res.http"].close()
+    assert ended == [(max(taken, 3) * 4, BodyAbandoned)]
+
+
 @every_host
 def test_an_answer_as_long_as_may_be_is_kept(host):
     shop = Shop(Reply(200, [], iter([b"12345", b"67890"])))
@@ -443,6 +462,7 @@ def test_an_answer_that_breaks_off_is_not_kept_and_the_work_is_not_done_twice(ho
     shop = Shop(Reply(200, [], broken()))
     _, again = served(host, shop, order(), order())
     assert again.status == 409
+    assert again.json()["detail"] == "what this Idempotency-Key asks for was done; its answer was not kept"
     assert shop.orders == 1
 
 
@@ -580,8 +600,89 @@ def test_a_claim_in_a_chain_that_is_dropped_is_free_here_at_once(redis_server):
         chain = wrap(endpoint, [layer])({})
         chain.send(None)
         chain.close()
-        assert register.claim(Claim("place", "print")).outcome is None  # in Redis, until the lease is over
-        assert register.claim(Claim("another", "print")) is None
+        with closing(Redis(redis_server.url)) as other:
+            elsewhere = Register(other, 100, 60, Events(SILENT), fail_open=True)
+            assert elsewhere.claim(Claim("place", "print")).outcome is None
+        assert register.claim(Claim("place", "print")) is None  # Redis has been told meanwhile
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_a_claim_that_redis_could_not_be_told_is_free_is_free_when_it_is_back(redis_server, fail_open):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=fail_open)
+        claims = [Claim(str(number), "print") for number in range(3)]
+        for claim in claims:
+            assert register.claim(claim) is None
+        register._shared.redis = nowhere
+        for claim in claims:
+            register.release(claim)
+        register._shared.redis = redis
+        assert register.claim(Claim("2", "print")) is None
+        assert len(redis_server.keys()) == 1
+
+
+def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redis_is_back(redis_server):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=False)
+        claim = Claim("place", "print")
+        register._shared.claim(claim.place, claim.token, claim.fingerprint, 60)
+        register._shared.redis = nowhere
+        with pytest.raises(StorageUnavailable):
+            register.claim(claim)
+        register._shared.redis = redis
+        assert register.claim(Claim("place", "print")) is None
+
+
+def test_what_redis_was_not_asked_for_it_need_not_be_told():
+    with closing(Redis("redis://127.0.0.1:1", pause=60)) as nowhere:
+        register = Register(nowhere, 100, 60, Events(SILENT), fail_open=False)
+        for place in "abc":
+            with pytest.raises(StorageUnavailable):
+                register.claim(Claim(place, "print"))
+        assert [owed.place for owed in register._owed] == ["a"]
+
+
+def test_a_release_that_is_cancelled_as_well_is_told_when_redis_is_back(fresh_redis_server):
+    async def endpoint(ctx):
+        return ctx
+
+    async def main():
+        register = Register(redis, 100, 60, Events(SILENT), fail_open=True)
+        claim = Claim("place", "print")
+
+        def claims(ctx, call):
+            assert register.claim(claim) is None
+            return call(ctx)
+
+        def releases(ctx, call):
+            register.release(claim)
+            return call(ctx)
+
+        await wrap(endpoint, [claims])({})
+        fresh_redis_server.pause()
+        task = asyncio.create_task(wrap(endpoint, [releases])({}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        fresh_redis_server.go_on()
+        return [owed.place for owed in register._owed]
+
+    with closing(Redis(fresh_redis_server.url, timeout=60)) as redis:
+        assert asyncio.run(main()) == ["place"]
+
+
+def test_redis_is_told_of_the_request_that_was_done_and_not_of_one_with_its_key_that_failed(redis_server):
+    with closing(Redis(redis_server.url)) as redis, closing(Redis("redis://127.0.0.1:1")) as nowhere:
+        register = Register(nowhere, 100, 60, Events(SILENT), fail_open=True)
+        failed, done = Claim("place", "one body"), Claim("place", "another")
+        assert register.claim(failed) is None
+        register.release(failed)
+        assert register.claim(done) is None
+        register.keep(done, lambda: ("done", ""), {})
+        register._shared.redis = redis
+        assert register.claim(Claim("elsewhere", "print")) is None
+        assert RedisClaims(redis).claim("place", "a token", "another", 60) == ("another", "done")
 
 
 def test_what_the_memory_has_forgotten_by_then_redis_is_not_told(fresh_redis_server, lone):

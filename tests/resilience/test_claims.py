@@ -112,6 +112,14 @@ def test_who_comes_back_late_and_finds_nobody_settles_all_the_same(store, claims
     assert claims.claim("k", "b", "print", 60) == Found("print", "late")
 
 
+def test_what_is_settled_is_not_released_by_who_has_settled_it(claims):
+    claims.claim("k", "a", "print", 60)
+    claims.settle("k", "a", "print", "brewed", 100)
+    claims.release("k", "a")
+    assert not claims.settle("k", "a", "print", "again", 100)
+    assert claims.claim("k", "b", "print", 60) == Found("print", "brewed")
+
+
 def test_an_empty_outcome_is_one(claims):
     claims.claim("k", "a", "print", 60)
     claims.settle("k", "a", "print", "", 100)

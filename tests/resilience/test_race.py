@@ -2,7 +2,7 @@ import pytest
 
 from formation import reply
 from formation.http import Request
-from formation.resilience.policy import Outcome
+from formation.resilience.policy import Attempt, Outcome
 from formation.resilience.race import Arrivals, Attempts, in_threads
 
 
@@ -43,6 +43,14 @@ def test_a_failure_says_nothing_while_another_one_may_do_better_and_if_all_fail_
     assert race.judge(first) is None
     assert race.first() is None
     assert race.judge(outcome(2, OSError())) is first
+
+
+def test_the_ledger_has_each_attempt_and_says_which_was_given_up():
+    now = iter([0.0, 1.0, 5.0, 7.0])
+    race = Attempts({}, dict, 1, lambda number: True, lambda outcome: False, clock=lambda: next(now))
+    race.next(), race.next()
+    race.judge(outcome(2))
+    assert race.ledger == [Attempt(1, None, "Overtaken", 0.0, 7.0), Attempt(2, None, None, 0.0, 4.0)]
 
 
 def test_what_arrives_after_the_end_or_beside_the_winner_is_closed():

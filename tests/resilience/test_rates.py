@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formation.resilience.counters import Parts, Times
 from formation.resilience.rates import MemoryRates, limits_of
 from tests.resilience.stress import in_threads
 
@@ -65,7 +66,7 @@ def test_in_no_window_go_more_than_the_limit_and_the_burst(strategy, written, bu
     start=st.floats(0, 1e7),
     pauses=st.lists(st.one_of(st.just(0.0), st.floats(0, 5)), max_size=60),
 )
-def test_who_comes_back_after_exactly_the_time_told_is_let_in(strategy, written, start, pauses):
+def test_who_comes_back_after_exactly_the_time_told_is_let_in_and_nobody_before(strategy, written, start, pauses):
     clock = Clock(start)
     rates = made(written, clock, strategy)
     for pause in pauses:
@@ -73,8 +74,33 @@ def test_who_comes_back_after_exactly_the_time_told_is_let_in(strategy, written,
         verdict = rates.hit("a")
         if not verdict.is_let_in:
             wait = max(standing.wait for standing in verdict.standings)
-            clock.now += max(ceil(wait), 1)
+            if wait > 0.002:
+                clock.now += wait - 0.001
+                assert not let_in(rates.hit("a"))
+                clock.now += 0.001
+            clock.now += max(ceil(wait), 1) - wait
             assert let_in(rates.hit("a"))
+
+
+@given(amount=st.integers(1, 30), pauses=st.lists(st.integers(0, 300), max_size=100))
+def test_who_is_counted_by_parts_waits_a_tenth_of_the_window_longer_at_most(amount, pauses):
+    parts, times, now = Parts(amount, 1000), Times(amount, 1000), 0
+    for pause in pauses:
+        now += pause
+        assert times.wait(now) <= parts.wait(now) <= max(times.wait(now), 0) + 100
+        assert parts.left(now) <= times.left(now)
+        if parts.wait(now) <= 0:
+            parts.take(now)
+            times.take(now)
+            assert len(parts.parts) <= 11
+
+
+def test_a_part_counts_until_its_last_request_is_out_of_the_window():
+    clock = Clock(0.0)
+    rates = made("2/10s", clock, "sliding-window-counter")
+    for now, goes in ((0, True), (0.9, True), (10.05, False), (10.89, False), (10.91, True)):
+        clock.now = now
+        assert let_in(rates.hit("a")) == goes
 
 
 @given(

@@ -86,6 +86,16 @@ def test_a_slot_that_is_given_back_goes_to_the_next(redis_server):
     assert [round(store.reserve("a", quota, None)[0], 4) for _ in range(2)] == [2, 4]
 
 
+def test_a_slot_that_was_given_back_and_that_nobody_took_in_time_is_gone(redis_server):
+    clock = Clock()
+    store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)
+    slots = [store.reserve("a", quota, None)[1] for _ in range(6)]
+    store.give_back("a", quota, slots[1])
+    store.give_back("a", quota, slots[2])
+    clock.now += 2.5
+    assert store.reserve("a", quota, None)[0] == pytest.approx(3.5, abs=1e-5)
+
+
 def test_a_clock_that_is_set_back_makes_nobody_wait_and_lets_nobody_through_at_once(redis_server):
     clock = Clock()
     store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)

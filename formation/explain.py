@@ -1,0 +1,315 @@
+"""Explain a chain: its layers from the outside in, their settings, where they stand, and what `check` says of them.
+
+The settings of a middleware are found without its help: it is an inner function, the settings are the arguments of the
+outer one, and what the inner one uses of them is in its closure, under the same name. Where Formation's own keep them
+in an object, they are looked for in there.
+
+No secret is shown. Text is shown of Formation's own settings only, where it is known which one is a secret; of others
+there are numbers, functions and types.
+
+>>> from formation import wrap
+>>> from formation.middleware import api_key, bulkhead
+>>> def fetch(ctx):
+...     return ctx
+>>> print(explain(wrap(fetch, [api_key("s3cret"), bulkhead(5)])))  # doctest: +ELLIPSIS
+sync chain, 2 layers, outermost first
+<BLANKLINE>
+api_key (plain, ...api_key.py:...)
+    key=[redacted], name='X-API-Key', place='header'
+└ bulkhead (plain, ...bulkhead.py:...)
+      limit=5, queue=0, max_wait=0
+  └ fetch (endpoint, sync, ...)
+<BLANKLINE>
+check finds nothing to say
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from inspect import Parameter, signature, unwrap
+from textwrap import wrap as folded
+from types import FunctionType, MethodType
+from typing import Any, Final
+
+from formation.check import faults, layers_of, settings_of
+from formation.http.secrets import SECRETS
+from formation.http.url import redact
+from formation.introspection import code_of, is_coroutine_callable, name_of
+
+REDACTED: Final = "[redacted]"
+
+OURS: Final = "formation."
+
+HIDDEN: Final = SECRETS | {"api_key.key", "user", "username"}
+"""Settings whose text is not shown: what secrets are called, and whose they are; with a dot, of that middleware."""
+
+WIDTH: Final = 100
+"""Characters of a line of settings."""
+
+DEPTH: Final = 3
+"""How far settings are looked for: an object in the closure, one in it, and one in that."""
+
+TEXT: Final = 80
+"""Characters of a setting that are shown."""
+
+ITEMS: Final = 8
+"""Items of a list of settings that are shown."""
+
+
+def explain(thing: Any) -> str:
+    """Return what ``thing`` is made of, as text to print.
+
+    Args:
+        thing: a chain, a function that `lift` has made, a client or its class, a ``FormationMiddleware``, what
+            `compose` returns, or a list of middleware.
+
+    Raises:
+        TypeError: it is no such thing, or has something in it that is no middleware.
+    """
+    thing = getattr(thing, "chain", thing) if hasattr(thing, "__wrapped__") else thing
+    layers = layers_of(thing)
+    colour = _colour(thing)
+    lines = [_headline(thing, colour, len(layers)), ""]
+    for depth, layer in enumerate(layers):
+        is_async = is_coroutine_callable(layer)
+        how = "async" if is_async else "plain, on the bridge" if colour == "async" else "plain"
+        lines += _told(depth, name_of(layer), how, layer, settings(layer))
+    lines += _endpoint(thing, len(layers), colour)
+    lines.append("")
+    found = faults(thing)
+    lines += ["check says:", *(f"- {fault}" for fault in found)] if found else ["check finds nothing to say"]
+    return "\n".join(lines)
+
+
+def _headline(thing: Any, colour: str, count: int) -> str:
+    layers = f"{count} layer{'' if count == 1 else 's'}, outermost first"
+    if (sender := _sender(thing)) is not None:
+        said = settings_of(thing)
+        shown = {name: getattr(said, name, None) for name in ("base_uri", "max_redirects", "max_body")}
+        given = ", ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None)
+        called = name_of(thing) if isinstance(thing, type) else sender.name
+        return f"{colour} client {called}, {layers}" + (f": {given}" if given else "")
+    kind = "server" if hasattr(thing, "app") else "chain" if hasattr(thing, "endpoint") else "stack"
+    return f"{colour} {kind}, {layers}".lstrip()
+
+
+def _sender(thing: Any) -> Any:
+    """Return what a client sends with, or the class of that; of anything else, nothing."""
+    if isinstance(thing, type):
+        return getattr(thing, "_sender", None)
+    return next((each for each in (thing, getattr(thing, "request", None)) if hasattr(each, "settings")), None)
+
+
+def _colour(thing: Any) -> str:
+    """Return ``sync`` or ``async``, or nothing where that depends on what it is put around."""
+    if hasattr(thing, "app"):
+        return "async" if is_coroutine_callable(thing) else "sync"
+    known = _sender(thing) or thing
+    if getattr(known, "is_async", False):
+        return "async"
+    return "sync" if known is not thing or hasattr(thing, "endpoint") or hasattr(thing, "settings") else ""
+
+
+def _endpoint(thing: Any, depth: int, colour: str) -> list[str]:
+    endpoint = getattr(thing, "app", getattr(settings_of(thing), "endpoint", None))
+    if endpoint is None:
+        return [] if _sender(thing) is None else _told(depth, "what sends", f"endpoint, {colour}", None, {})
+    how = "async" if is_coroutine_callable(endpoint) or (colour == "async" and hasattr(thing, "app")) else "sync"
+    return _told(depth, name_of(endpoint), f"endpoint, {how}", endpoint, {})
+
+
+def _told(depth: int, name: str, how: str, fn: Any, given: Mapping[str, str]) -> list[str]:
+    indent = "  " * depth
+    mark = "" if depth == 0 else f"{indent[2:]}└ "
+    facts = ", ".join(filter(None, (how, place(fn))))
+    said = ", ".join(f"{key}={value}" for key, value in given.items())
+    lines = folded(said, max(WIDTH - len(indent), 40), break_long_words=False, break_on_hyphens=False)
+    return [f"{mark}{name} ({facts})", *(f"{indent}    {line}" for line in lines)]
+
+
+def place(fn: Any) -> str:
+    """Return the file and line of a function: the file as it is imported, where that is shorter than its whole path."""
+    code = None if fn is None else code_of(fn)
+    if code is None:
+        return ""
+    file = code.co_filename
+    roots = sorted((each.rstrip("/\\") for each in sys.path if each), key=len, reverse=True)
+    root = next((each for each in roots if file.startswith((f"{each}/", f"{each}\\"))), "")
+    file = file[len(root) :].lstrip("/\\") if root else file
+    return f"{file}:{code.co_firstlineno}"
+
+
+def settings(layer: Any) -> dict[str, str]:
+    """Return the settings of a middleware that can be found, as text to show; no secrets.
+
+    Left out is what is not set, and what is a function of the default.
+
+    >>> def add(number=1):
+    ...     def add(ctx, call):
+    ...         return call(ctx + number)
+    ...
+    ...     return add
+    >>> settings(add(2))
+    {'number': '2'}
+    """
+    given: dict[str, Any] = {}
+    while isinstance(layer, partial):
+        given = {**layer.keywords, **given}
+        layer = layer.func
+    ours = (getattr(layer, "__module__", None) or type(layer).__module__ or "").startswith(OURS)
+    names, found = _arguments(layer)
+    for name, default in names.items():
+        value = found(name)
+        if value is not _MISSING and not _is_plain_default(value, default):
+            given.setdefault(name, value)
+    whose = name_of(layer)
+    return {name: _shown(value, ours=ours, secret=is_secret(name, whose)) for name, value in given.items()}
+
+
+_MISSING: Final = object()
+
+
+def _is_plain_default(value: Any, default: Any) -> bool:
+    """Tell whether it says nothing: it is off, or it is a function that nobody has set."""
+    if value is None or value is False or (isinstance(value, (str, bytes, Mapping, tuple, list, set)) and not value):
+        return value == default or default is _MISSING or default is None
+    return callable(value) and value is default
+
+
+def _arguments(layer: Any) -> tuple[dict[str, Any], Any]:
+    """Return the names and defaults of the settings of a layer, and what finds the value of one."""
+    try:
+        layer = unwrap(layer)
+    except ValueError:  # an object that has any attribute one asks for
+        return {}, None
+    if isinstance(layer, MethodType):
+        layer = layer.__self__
+    if not isinstance(layer, FunctionType):
+        made = None if isinstance(layer, type) else type(layer).__init__
+        names = _parameters(made) if isinstance(made, FunctionType) else {}
+        return names, lambda name: _attribute(layer, name)
+    cells = _cells(layer)
+    factory = _factory(layer)
+    if factory is not None:
+        return _parameters(factory), lambda name: _found(name, layer, cells)
+    return dict.fromkeys(sorted(cells), _MISSING), lambda name: _number(cells[name])
+
+
+def _parameters(made: Any) -> dict[str, Any]:
+    many = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    known = signature(made).parameters.values()
+    return {
+        each.name: _MISSING if each.default is Parameter.empty else each.default
+        for each in known
+        if each.kind not in many and each.name != "self"
+    }
+
+
+def _factory(fn: FunctionType) -> Any:
+    """Return the function that has made ``fn``, if it stands at the top of its module."""
+    outer, _, inner = fn.__qualname__.partition(".<locals>.")
+    made = None if not inner or "<locals>" in inner else getattr(sys.modules.get(fn.__module__), outer, None)
+    return made if isinstance(made, FunctionType) else None
+
+
+def _cells(fn: FunctionType) -> dict[str, Any]:
+    """Return the variables of ``fn`` that are of functions around it."""
+    found = {}
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found
+
+
+def _number(value: Any) -> Any:
+    """Of a function whose factory nobody knows, any variable may be anything: numbers are safe to be settings."""
+    return value if isinstance(value, (int, float)) else _MISSING
+
+
+def _found(name: str, layer: FunctionType, cells: dict[str, Any]) -> Any:
+    """Look for a setting at the layer and in its closure, then in Formation's own objects and functions in there."""
+    for near in (vars(layer), cells):
+        if name in near:
+            return near[name]
+    seen: set[int] = set()
+    queue = deque((value, 1) for value in cells.values())
+    while queue:
+        value, depth = queue.popleft()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        inside = _inside(value)
+        if (found := inside.get(name, inside.get(f"_{name}", _MISSING))) is not _MISSING:
+            return found
+        if depth < DEPTH:
+            queue.extend((each, depth + 1) for each in inside.values())
+    return _MISSING
+
+
+def _inside(value: Any) -> dict[str, Any]:
+    """Return what a function or an object of Formation's own holds; of anything else, nothing."""
+    if isinstance(value, MethodType):
+        value = value.__self__
+    made = value.__module__ if isinstance(value, FunctionType) else type(value).__module__
+    if isinstance(value, type) or not (made or "").startswith(OURS):
+        return {}
+    if not isinstance(value, FunctionType):
+        return _attributes(value)
+    cells = _cells(value)
+    groups = [each for each in cells.values() if type(each) is dict and all(isinstance(key, str) for key in each)]
+    return {**{key: each for group in groups for key, each in group.items()}, **cells}
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    found = dict(getattr(value, "__dict__", {}))
+    for each in type(value).__mro__:
+        slots = each.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """Return an attribute that is kept, under its name or with a line before it; nothing that is worked out."""
+    kept = _attributes(value)
+    return kept.get(name, kept.get(f"_{name}", _MISSING))
+
+
+def is_secret(name: str, whose: str = "") -> bool:
+    """Tell whether a setting of that name is not to be shown."""
+    return name.casefold() in HIDDEN or f"{whose}.{name}" in HIDDEN
+
+
+def _shown(value: Any, *, ours: bool = True, secret: bool = False) -> str:
+    """Write a setting so that it gives no secret away."""
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if callable(value):
+        return name_of(value)
+    if secret:
+        return REDACTED
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value) if ours else "'…'"
+    if isinstance(value, Mapping):
+        return f"{{{_listed([str(key) if ours else '…' for key in value])}}}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return f"[{_listed([_shown(each, ours=ours) for each in items])}]"
+    return f"<{type(value).__name__}>"
+
+
+def _listed(items: list[str]) -> str:
+    return ", ".join(items[:ITEMS]) + (", …" if len(items) > ITEMS else "")
+
+
+def _text(value: str) -> str:
+    said = repr(redact(value))
+    return said if len(said) <= TEXT else f"{said[: TEXT - 2]}…'"
