@@ -145,7 +145,7 @@ def place(fn: Any) -> str:
 def settings(layer: Any) -> dict[str, str]:
     """Return the settings of a middleware that can be found, as text to show; no secrets.
 
-    Left out is what is not set, and what is a function of the default.
+    Left out is what is not set, what is a function of the default, and who is told of events.
 
     >>> def add(number=1):
     ...     def add(ctx, call):
@@ -163,7 +163,7 @@ def settings(layer: Any) -> dict[str, str]:
     names, found = _arguments(layer)
     for name, default in names.items():
         value = found(name)
-        if value is not _MISSING and not _is_plain_default(value, default):
+        if name != "logger" and value is not _MISSING and not _is_plain_default(value, default):
             given.setdefault(name, value)
     whose = name_of(layer)
     return {name: _shown(value, ours=ours, secret=is_secret(name, whose)) for name, value in given.items()}

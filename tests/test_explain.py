@@ -121,7 +121,7 @@ def test_long_settings_go_on_in_the_next_line():
         (add(4), {"number": "4"}),
         (add(), {"number": "1"}),
         (add(prefix="/api"), {"number": "1", "prefix": "'…'"}),
-        (add(logger=logging.getLogger("x")), {"number": "1", "logger": "<Logger>"}),
+        (add(2, logger=logging.getLogger("x")), {"number": "2"}),
         (Quota(5), {"limit": "5", "name": "'…'"}),
         (Quota(5, token=SECRET), {"limit": "5", "name": "'…'", "token": "[redacted]"}),
         (log, {}),

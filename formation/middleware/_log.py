@@ -66,11 +66,11 @@ def asked(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
     """Say what is asked for: on top of `called` the query parameters and the template."""
     said = called(ctx, secrets)
     if (request := ctx.get(REQ_HTTP)) is not None:
-        hidden = folded(hidden(ctx, secrets))
+        concealed = folded(hidden(ctx, secrets))
         given: dict[str, list[Any]] = {}
         for name, value in request.params.items():
             if value is not None:
-                given.setdefault(str(name), []).append(REDACTED if name.casefold() in hidden else value)
+                given.setdefault(str(name), []).append(REDACTED if name.casefold() in concealed else value)
         said["params"] = {name: values if len(values) > 1 else values[0] for name, values in given.items()}
     return said | {"template": ctx[TEMPLATE]} if ctx.get(TEMPLATE) else said
 

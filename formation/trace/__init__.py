@@ -141,9 +141,12 @@ def _client_class(cls: Any, record: _Record) -> Any:
 
 
 def _settings(middleware: Any, per_hop: Any, record: _Record, *, is_async: bool) -> tuple[Recorder, dict[str, Any]]:
-    outer, inner = compose(*middleware).middleware, compose(*per_hop).middleware
-    outer = outer or (passing_async if is_async else passing,)
-    told, layers = _probed((*outer, *inner), record, Layer("(sent)", is_endpoint=True))
+    """Return the recorder, and the settings of what is traced; each hop of a redirect is a pass of its own."""
+    through = passing_async if is_async else passing
+    outer = [bare(each) for each in compose(*middleware).middleware or (through,)]
+    inner = [bare(each) for each in compose(*per_hop).middleware if bare(each) is not through]
+    told = record([*outer, *inner], Layer("(sent)", is_endpoint=True))
+    layers = probes([*outer, *inner, through], told, over=False)
     return told, {"middleware": layers[: len(outer)], "per_hop": layers[len(outer) :]}
 
 

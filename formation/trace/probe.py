@@ -54,9 +54,9 @@ _words = re.compile(r"[^\s'\"()<>]+")  # a URL in a sentence is one of them
 _log: Final[ContextVar[Log | None]] = ContextVar("formation.trace", default=None)
 
 
-def probes(layers: Sequence[Any], recorder: Recorder) -> list[Any]:
-    """Return a probe for each layer; the last one notes what is below it, too."""
-    last = len(layers) - 1
+def probes(layers: Sequence[Any], recorder: Recorder, *, over: bool = True) -> list[Any]:
+    """Return a probe for each layer; with ``over`` the last one notes what is below it, too."""
+    last = len(layers) - 1 if over else None
     return [_probe(layer, at, recorder, is_last=at == last) for at, layer in enumerate(layers)]
 
 

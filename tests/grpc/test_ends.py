@@ -190,7 +190,7 @@ def test_a_client_that_cancels_while_the_server_waits_for_requests(running):
 
             caller.run(cancel())
         assert caller.seen.gone.wait(SECONDS)
-        assert server.was_left() in GONE
+        assert server.was_left() in {*GONE, "OK"}  # gRPC may tell the handler first that there are no more requests
         assert client.was_left() in {"CANCELLED", asyncio.CancelledError}
     nothing_is_left()
 

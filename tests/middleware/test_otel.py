@@ -188,7 +188,7 @@ def test_every_name_is_one_of_the_conventions(told):
         for each in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
             known |= {value for value in vars(importlib.import_module(each.name)).values() if isinstance(value, str)}
     direct = told.otel()
-    direct(get(method="BREW", **{"attempt": 2}), answer(404))
+    direct(get(method="BREW", attempt=2), answer(404))
     out = direct(on_server(url="https://shop/?a=1", headers={"user-agent": "x"}), app(500, template="/"))
     out["fmtn.res.http"].close()
     direct({"fmtn.fn": len}, lambda ctx: ctx)
@@ -461,12 +461,14 @@ def test_a_stream_of_an_async_client_ends_its_span_in_whatever_task_reads_it(tol
             pass
 
     async def ask():
-        async with for_aiohttp.build(base_uri=server.url, middleware=[told.otel()]) as client:
-            async with client.get("/chunks/10", stream=True) as result:
-                assert not told.spans
-                assert not trace.get_current_span().is_recording()
-                await asyncio.create_task(read(result.body))
-                assert told.spans
+        async with (
+            for_aiohttp.build(base_uri=server.url, middleware=[told.otel()]) as client,
+            client.get("/chunks/10", stream=True) as result,
+        ):
+            assert not told.spans
+            assert not trace.get_current_span().is_recording()
+            await asyncio.create_task(read(result.body))
+            assert told.spans
 
     asyncio.run(ask())
     assert told.span.attributes["http.response.status_code"] == 200

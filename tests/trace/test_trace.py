@@ -747,6 +747,27 @@ def test_a_client_without_middleware_is_traced():
     assert drawn(traced.traces[-1]) == ("passing", ("(sent)",))
 
 
+def test_each_hop_of_a_redirect_is_sent():
+    def moved(environ, start_response):
+        if environ["PATH_INFO"] == "/":
+            return shop(environ, start_response)
+        start_response("302 Found", [("Location", "/")])
+        return [b""]
+
+    with build(base_uri="http://app", endpoint=for_wsgi.endpoint(moved), middleware=[log]) as api:
+        traced = trace(trace(api))
+        traced.get("/old")
+    assert drawn(traced.traces[-1]) == ("log", ("(sent)",), ("(sent)",))
+
+
+def test_the_middleware_and_without_of_a_call_hold_for_a_traced_client():
+    with build(base_uri="http://app", endpoint=for_wsgi.endpoint(shop), middleware=[log, auth]) as api:
+        traced = trace(api)
+        traced.get("/", without=["log"], middleware=[log])
+        traced.get("/", without=["auth"])
+    assert [[each.layer.name for each in last] for last in traced.traces] == [["auth", "(sent)"], ["log", "(sent)"]]
+
+
 def test_a_client_class_is_traced_and_so_are_its_instances():
     class Shop(Client):
         """Sells."""
