@@ -49,7 +49,6 @@ def soon(condition):
 def nothing_is_left():
     soon(lambda: not [each for each in threading.enumerate() if each.name == "formation-grpc"])
     assert not aio_calls._running
-    gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Aside and each.is_paused]
 
 
