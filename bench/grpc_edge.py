@@ -2,8 +2,8 @@
 
 All of them do the same: for each call they look at a field of the metadata, for each message of a stream they count it.
 *No network*: what the interceptors of a server take by themselves. The others go over loopback, through a server and a
-channel in this process; a time is that of one call, or of one message of a stream. Then 1 000 000 messages go both ways
-through five middlewares of a server; they must not take memory.
+channel in this process; a time is that of one call, or of a stream of 200 messages. Then 1 000 000 messages go both
+ways through five middlewares of a server; they must not take memory.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ ROUNDS = 40  # each of some calls over loopback, so that a row takes a few secon
 MESSAGES = 200  # of a stream that is timed
 MANY = 1_000_000
 SPARE = 16  # MiB that the process may grow by while a million messages go through it
+WHAT = {"unary": "a call", "stream": f"{MESSAGES} messages"}
 METADATA = (("x-request-id", "7f3a"), ("user-agent", "bench"))
 
 
@@ -208,12 +209,12 @@ class Sync:
         return perf_counter() - started
 
     def stream(self, count: int) -> float:
-        """Time messages."""
+        """Time streams."""
         method = self.channel.unary_stream("/bench.Service/Many")
         started = perf_counter()
         for _ in method(b"%d" % (count * MESSAGES)):
             pass
-        return (perf_counter() - started) / MESSAGES
+        return perf_counter() - started
 
 
 class Aio:
@@ -249,14 +250,14 @@ class Aio:
         return float(self.loop.run_until_complete(ask()))
 
     def stream(self, count: int) -> float:
-        """Time messages."""
+        """Time streams."""
 
         async def ask() -> float:
             method = self.channel.unary_stream("/bench.Service/Many")
             started = perf_counter()
             async for _ in method(b"%d" % (count * MESSAGES)):
                 pass
-            return (perf_counter() - started) / MESSAGES
+            return perf_counter() - started
 
         return float(self.loop.run_until_complete(ask()))
 
@@ -400,7 +401,7 @@ def _timed(loop: Any, world: str, side: str, count: int) -> list[Row]:
         made = []
         for what in ("unary", "stream"):
             seconds = rounds({name: getattr(host, what) for name, host in hosts.items()}, ROUNDS)
-            said = f"{world} {side}, {count} layer{'s' * (count > 1)}, {'a call' if what == 'unary' else 'a message'}"
+            said = f"{world} {side}, {count} layer{'s' * (count > 1)}, {WHAT[what]}"
             bar = 1.3 if count == 1 else None
             made.append(Row(said, seconds["Formation"], "by hand", seconds["by hand"], at_most=bar))
         return made
