@@ -1,6 +1,5 @@
 """Messages of a stream: one at a time, in order, through the message middleware, and none before it is asked for."""
 
-import gc
 import tracemalloc
 
 import grpc
@@ -301,7 +300,6 @@ def test_a_long_stream_holds_no_more_than_a_short_one(running):
             yield from range(caller.run(counted()))
 
         sum(1 for _ in drained(50))
-        gc.collect()
         few = peak(200)
         many = peak(2000)
     assert many - few < 400_000  # of 1.8 MB more that went each way
