@@ -49,7 +49,7 @@ docs: $(VENV)/.group-docs ## the site, in build/docs; a warning is an error
 # What an editable install hides shows here: the tests run where formation/ is found nowhere but in site-packages.
 wheel: $(WHEEL_VENV)/.wheel ## the tests against the built wheel
 	rm -rf build/wheel && mkdir -p build/wheel
-	cp -R pyproject.toml conftest.py tests docs examples bench simulate *.md build/wheel
+	cp -R pyproject.toml conftest.py tests docs examples bench simulate *.md llms.txt build/wheel
 	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python -c 'import formation; print(formation.__file__)' | grep site-packages
 	diff -r -x __pycache__ formation $(WHEEL_VENV)/lib/python*/site-packages/formation
 	cd build/wheel && $(abspath $(WHEEL_VENV))/bin/python $(CHECKED) --quiet $(WHEEL_TESTS)

@@ -1,4 +1,4 @@
-"""Make every Python example a test: the fenced blocks of README.md and docs/, the doctests of formation/.
+"""Make every Python example a test: the fenced blocks of README.md, llms.txt and docs/, the doctests of formation/.
 
 A page is one namespace, run from top to bottom; a module's examples see the module's own names. A block that cannot
 run says why in the line above it: `<!-- skip: next "needs a server of one's own" -->`.
@@ -15,7 +15,7 @@ FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 
 PAGES = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()],
-    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    patterns=["README.md", "llms.txt", "docs/*.md", "docs/*/*.md"],
     fixtures=[],  # names of pytest fixtures that every block finds in its namespace
 )
 DOCSTRINGS = Sybil(

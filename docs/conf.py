@@ -1,6 +1,7 @@
-"""Settings of the documentation site: MyST pages, the furo theme, and headings that become tabs."""
+"""Settings of the documentation site: MyST pages, the furo theme, docstrings, and headings that become tabs."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,24 @@ from typing import Any
 project = "Formation"
 author = "Formation contributors"
 copyright = f"2026, {author}"
-with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+ROOT = Path(__file__).parents[1]
+with (ROOT / "pyproject.toml").open("rb") as file:
     release = tomllib.load(file)["project"]["version"]
 
-extensions = ["myst_parser", "sphinx_design"]
+extensions = ["myst_parser", "sphinx_design", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]  # as `tabs` writes them
 myst_heading_anchors = 3  # [text](page.md#a-heading) works down to ###
 
+sys.path.insert(0, str(ROOT))  # the docstrings are those of this tree, whatever is installed
+default_role = "py:obj"  # `retry` in a docstring leads to retry, where it is in the reference
+napoleon_custom_sections = ["Order"]
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written
+add_module_names = False
+python_maximum_signature_line_length = 100  # characters: what is longer has a line for each argument
+
 html_theme = "furo"
+html_extra_path = ["../llms.txt"]
 html_title = f"{project} {release}"
 
 
@@ -29,6 +40,23 @@ def tabs(app: Any, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"(?ms)^<!-- tabs -->$(.*?)^<!-- end of tabs -->$", tab_set, source[0])
 
 
+def what_it_does(app: Any, what: str, *more: Any) -> None:
+    """Leave out of a module's docstring how it works: that is for who reads the module."""
+    lines: list[str] = more[-1]
+    if what == "module" and "Theory of operation" in lines:
+        del lines[lines.index("Theory of operation") :]
+
+
+def all_in_one(app: Any, error: Exception | None) -> None:
+    """Put llms.txt and all pages into one file, for who reads with a machine."""
+    if error is None and app.builder.format == "html":
+        pages = [app.env.doc2path(name) for name in sorted(app.env.found_docs)]
+        texts = [Path(page).read_text(encoding="utf-8") for page in [ROOT / "llms.txt", *pages]]
+        (Path(app.outdir) / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
+
+
 def setup(app: Any) -> None:
-    """Let Sphinx do that to each page."""
+    """Let Sphinx do these to each page, to each docstring, and at the end."""
     app.connect("source-read", tabs)
+    app.connect("autodoc-process-docstring", what_it_does)
+    app.connect("build-finished", all_in_one)

@@ -25,6 +25,7 @@ OUTSIDE: Final = (
     ("retry", "fallback", "the answer in place of a failure looks like a success, and there is no second attempt"),
     ("retry", "idempotency_key", "retry sees no key, so a POST has one attempt; others have a key for each"),
     ("retry", "request_id", "each attempt has an id of its own, and no id ties the attempts together"),
+    ("otel", "retry", "all attempts are one span, and the pauses between them look like a slow server"),
     ("retry", "coalesce", "those who shared a failure pause for different times, and then each calls by itself"),
     ("circuit_breaker", "fallback", "the answer in place of a failure looks like a success, and it never opens"),
     ("throttle", "circuit_breaker", "calls that the open circuit turns away use up turns"),

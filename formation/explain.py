@@ -91,7 +91,8 @@ def _headline(thing: Any, colour: str, count: int) -> str:
         shown = {name: getattr(said, name, None) for name in ("base_uri", "max_redirects", "max_body")}
         given = ", ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None)
         called = name_of(thing) if isinstance(thing, type) else sender.name
-        return f"{colour} client {called}, {layers}" + (f": {given}" if given else "")
+        client = "client" if called == "client" else f"client {called}"  # which is what build() calls its own
+        return f"{colour} {client}, {layers}" + (f": {given}" if given else "")
     kind = "server" if hasattr(thing, "app") else "chain" if hasattr(thing, "endpoint") else "stack"
     return f"{colour} {kind}, {layers}".lstrip()
 

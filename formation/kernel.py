@@ -60,7 +60,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial, wraps
 from itertools import takewhile
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from weakref import ref
 
 from formation.bridge import run, waiting
 from formation.introspection import (
@@ -297,11 +298,28 @@ def wrap(
     )
     chain.endpoint, chain.middleware = call, tuple(layers)
     chain.is_async, chain.asked = awaited, is_async
+    _alive.add(ref(chain, _alive.discard))
     if check:
         from formation.check import check as warn_of
 
         warn_of(chain, stacklevel=2)
     return chain
+
+
+_alive: Final[set[ref[BaseChain[Any]]]] = set()
+"""Changed by one step at a time, which threads and the collector may take whenever they like."""
+
+
+def chains() -> list[BaseChain[Any]]:
+    """Return the chains that `wrap` has made in this process and that somebody still holds, in no order.
+
+    They are known by weak references, so a chain is gone when its last user is. To call one costs nothing by it.
+
+    >>> chain = wrap(print)
+    >>> chain in chains()
+    True
+    """
+    return [chain for each in _alive.copy() if (chain := each()) is not None]
 
 
 def compose(*middleware: AnyMiddleware) -> Composed:

@@ -25,6 +25,7 @@ from formation.middleware import (
     retry,
     throttle,
     timeout,
+    watched,
 )
 from formation.storage import Redis  # noqa: TC001  as above
 
@@ -80,6 +81,7 @@ def resilient(
         raise ValueError(f"expected no once on a client, got {once!r}: it sends keys, and its server knows them")
 
     return [
+        watched(),  # counts what the caller gets, once there is a dashboard to show it
         request_id(),  # one id for the call, whatever it takes
         context(),  # which bears it, for every line below
         request_logger(logger),  # one line at the end, with the outcome and the number of attempts
@@ -99,6 +101,7 @@ def _server(
 ) -> list[Middleware[Any]]:
     storage = None if once is True else once
     return [
+        watched(),  # counts what goes out, once there is a dashboard to show it
         request_id(),  # one id for the request, that of who asks if it has one
         context(),  # which bears it, for every line below
         request_logger(logger),  # one line at the end, with the status that goes out

@@ -124,6 +124,17 @@ def test_the_readme_tells_of_each_part_of_the_package() -> None:
     assert not [part for part in parts if not re.search(rf"`(formation[./])?{part}(\.py|/)?`", text(README))]
 
 
+# --- llms.txt ---
+
+
+def test_llms_txt_lists_each_key_middleware_and_edge_as_the_code_has_it() -> None:
+    llms = importlib.import_module("docs.llms")
+    said = text(llms.FILE)
+    assert said == llms.written(said), "run `python -m docs.llms`"
+    names = {line.split("(")[0].strip("- `:").split("`")[0] for line in llms.middlewares() + llms.edges()}
+    assert names == {*public_names("formation.middleware"), *EDGES}
+
+
 # --- the pages ---
 
 
@@ -194,15 +205,15 @@ def test_every_dependency_is_told_of_with_the_month_of_its_release() -> None:
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:
-    index = DOCS / "index.md"
-    entries = [
-        line.strip()
-        for block in re.findall(r"(?ms)^```\{toctree\}\n(.*?)^```$", text(index))
+    listed = {
+        found
+        for page in DOCS.rglob("*.md")
+        for block in re.findall(r"(?ms)^```\{toctree\}\n(.*?)^```$", text(page))
         for line in block.splitlines()
         if line.strip() and not line.startswith(":")
-    ]
-    listed = {page for entry in entries for page in DOCS.glob(f"{entry}.md")}
-    assert listed == {page for page in DOCS.rglob("*.md") if page != index}
+        for found in page.parent.glob(f"{line.strip()}.md")
+    }
+    assert listed == {page for page in DOCS.rglob("*.md") if page != DOCS / "index.md"}
 
 
 def heading_anchors(page: Path) -> set[str]:

@@ -142,6 +142,54 @@ def test_the_settings_of_a_partial_are_its_arguments():
     assert settings(partial(give, times=3, token=SECRET)) == {"times": "3", "token": "[redacted]"}
 
 
+def test_the_settings_of_a_method_are_those_of_its_object():
+    class Shop:
+        def __init__(self, limit, *more, **named):
+            self.limit = limit
+
+        def log(self, ctx, call):
+            return call(ctx)
+
+    assert settings(Shop(5).log) == {"limit": "5"}
+
+
+def test_what_has_any_attribute_has_no_settings():
+    class Wide:
+        def __getattr__(self, name):
+            return self
+
+        def __call__(self, ctx, call):
+            return call(ctx)
+
+    assert settings(Wide()) == {}
+
+
+def test_a_variable_that_is_not_there_yet_is_none_of_the_settings():
+    def early(number):
+        def give(ctx, call):
+            return call(ctx) + number + later_on
+
+        found = settings(give)
+        later_on = 5
+        return found, settings(give), later_on
+
+    assert early(3)[:2] == ({"number": "3"}, {"later_on": "5", "number": "3"})
+
+
+def test_sets_and_mappings_are_shown_by_their_items_and_keys():
+    def give(ctx, call, **_):
+        return call(ctx)
+
+    told = settings(partial(give, numbers={3, 1, 2}, words=["a"], pairs={"a": 1}, many=range(3), list=list(range(20))))
+    assert told == {
+        "numbers": "[1, 2, 3]",
+        "words": "['…']",
+        "pairs": "{…}",
+        "many": "<range>",
+        "list": "[0, 1, 2, 3, 4, 5, 6, 7, …]",
+    }
+
+
 def test_of_a_factory_that_nobody_can_look_up_only_numbers_are_shown():
     def inner(times, word):
         def give(ctx, call):
@@ -249,7 +297,7 @@ def test_a_sender_is_explained():
     with build(base_uri="http://app/", endpoint=for_wsgi.endpoint(shop), middleware=[log]) as api:
         assert "└ wsgi (endpoint, sync, " in explain(api)
     told = explain(build_aiohttp(base_uri="http://app/", middleware=[log]))
-    assert told.startswith("async client ")
+    assert told.startswith("async client, 1 layer, ")
     assert "log (plain, on the bridge" in told
 
 

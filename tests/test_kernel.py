@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import inspect
 import pickle
 import sys
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 import formation.middleware
 from formation import compose, in_async_chain, wrap
-from formation.kernel import AsyncChain, Chain, layer_of, name_of
+from formation.kernel import AsyncChain, Chain, chains, layer_of, name_of
 
 HERE = Path(__file__).name
 
@@ -1030,3 +1031,12 @@ def test_the_package_hands_out_the_kernel_and_nothing_else():
     }  # fmt: skip
     with pytest.raises(AttributeError, match="module 'formation' has no attribute 'middlewares'"):
         formation.middlewares  # noqa: B018
+
+
+def test_chains_are_known_as_long_as_somebody_holds_them():
+    chain = wrap(lambda ctx: ctx, [lambda ctx, call: call(ctx)])
+    assert chain in chains()
+    number = len(chains())
+    del chain
+    gc.collect()
+    assert len(chains()) < number

@@ -37,6 +37,7 @@ from tests.server.edges import Reply, Sent
 
 SILENT = logging.getLogger("tests.silent")
 CLIENT = [
+    "watched",
     "request_id",
     "context",
     "request_logger",
@@ -50,6 +51,7 @@ CLIENT = [
     "timeout",
 ]
 SERVER = [
+    "watched",
     "request_id",
     "context",
     "request_logger",
@@ -101,7 +103,7 @@ def test_it_is_a_plain_list_of_ones_own():
     stack = resilient()
     assert type(stack) is list
     stack.clear()
-    assert len(resilient()) == 9
+    assert len(resilient()) == 10
 
 
 def test_each_line_of_the_stacks_says_its_reason():

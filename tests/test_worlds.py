@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 import formation.middleware as package
@@ -43,7 +44,9 @@ from formation.middleware import (
     idempotency_key,
     load_shed,
     oauth2_client_credentials,
+    otel,
     problem_details,
+    prometheus,
     raise_for_status,
     rate_limit,
     request_duration,
@@ -55,6 +58,7 @@ from formation.middleware import (
     timeout,
     trigger_breaker_if,
     ua,
+    watched,
 )
 from tests.middleware.worlds import WORLDS
 
@@ -101,7 +105,9 @@ CASES = {
         [TOKEN, 401, TOKEN, 200, 200, 401, 400],
         [],
     ),
+    "otel": (lambda: [otel()], [200, 404, ConnectError("no")], []),  # nobody listens
     "problem_details": (lambda: [problem_details()], [200, 404, ConnectError("no")], []),
+    "prometheus": (lambda: [prometheus(CollectorRegistry())], [200, 404, ConnectError("no")], []),
     "raise_for_status": (lambda: [raise_for_status()], [200, 404, 503], []),
     "rate_limit": (lambda: [rate_limit("1/hour")], [200, ConnectError("no")], []),  # it is for servers
     "request_duration": (lambda: [request_duration(iter(range(9)).__next__)], [200, ConnectError("no")], []),
@@ -125,6 +131,7 @@ CASES = {
         ["breaker.opened", "breaker.rejected"],
     ),
     "ua": (lambda: [ua("shop/1.0")], [200], []),
+    "watched": (lambda: [watched()], [200, 503, ConnectError("no")], []),
 }
 
 

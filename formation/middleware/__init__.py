@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from formation.middleware.timeout import timeout
     from formation.middleware.trigger_breaker_if import trigger_breaker_if
     from formation.middleware.ua import ua
+    from formation.middleware.watched import watched
 
 __all__ = [
     "BreakerTriggerException",
@@ -111,6 +112,7 @@ __all__ = [
     "timeout",
     "trigger_breaker_if",
     "ua",
+    "watched",
 ]
 
 _HOMES: Final = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,16 +10,12 @@ from uuid import uuid4
 
 from formation.errors import StorageUnavailable
 from formation.middleware._events import Events
-from formation.middleware._storage import Outages
+from formation.middleware._storage import Outages, processes
 from formation.resilience.claims import Claims, Found, MemoryClaims
 from formation.resilience.shared_claims import RedisClaims
 from formation.storage import redis
 
-Storage: TypeAlias = redis.Redis | str | Claims | None
-
-
-WORKERS: Final = "WEB_CONCURRENCY"
-"""The environment variable by which servers are told how many processes to have."""
+Storage: TypeAlias = redis.Storage | Claims | None
 
 OWED: Final = 10_000
 """Claims of which Redis is to be told what came: of an outage with more of them, the first ones are given up."""
@@ -48,15 +43,14 @@ class Register:
     """
 
     def __init__(self, storage: Storage, ttl: float, lease: float, events: Events, *, fail_open: bool) -> None:
-        self._shared = RedisClaims(redis.of(storage)) if isinstance(storage, (str, redis.Redis)) else None
-        if self._shared is not None or storage is None:
-            self._local: Claims = MemoryClaims()
-        elif all(callable(getattr(storage, name, None)) for name in ("claim", "settle", "release")):
+        self._shared: RedisClaims | None = None
+        self._local: Claims = MemoryClaims()
+        if callable(getattr(storage, "claim", None)):
             self._local = cast("Claims", storage)
-        else:
-            raise TypeError(f"expected storage as a Redis, its URL, claims, or None, got {storage!r}")
-        if storage is None and (processes := os.environ.get(WORKERS, "")).isdecimal() and int(processes) > 1:
-            events("warning", "idempotency.per_process", processes=int(processes))
+        elif storage is not None:
+            self._shared = RedisClaims(redis.of(cast("redis.Storage", storage)))
+        elif (many := processes()) > 1:
+            events("warning", "idempotency.per_process", processes=many)
         self._ttl, self._lease, self._events, self._fail_open = ttl, lease, events, fail_open
         self._warn = Outages("idempotency", events)
         self._owed: deque[Claim] = deque(maxlen=OWED)

@@ -125,7 +125,7 @@ class Telling:
         self._span = span = tools.tracer.start_span(self._name, parent, kind, attributes)
         around = trace.set_span_in_context(span, parent)
         self._around: Any = around
-        if self._of[5:] == "client":
+        if self._of.endswith("client"):
             tools.propagator.inject((ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers, around)
         elif self._of:
             sent: dict[str, str] = {}

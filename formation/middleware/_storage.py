@@ -1,7 +1,8 @@
-"""What middlewares that share something between processes say when the storage does not answer: not each time."""
+"""What middlewares that share something between processes ask and say: how many there are; that Redis is gone."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -11,6 +12,15 @@ from formation.middleware._events import Events
 
 EVERY: Final = 60.0
 """Seconds between two warnings: an outage is to be seen, and not to fill the disk."""
+
+WORKERS: Final = "WEB_CONCURRENCY"
+"""The environment variable by which servers are told how many processes to have."""
+
+
+def processes() -> int:
+    """Return how many processes of the server there are, as far as the environment says so."""
+    said = os.environ.get(WORKERS, "")
+    return int(said) if said.isdecimal() else 1
 
 
 class Outages:

@@ -46,8 +46,8 @@ def clean_request(
     - User-Agent says what calls, without versions, systems and comments, by which holes are looked for.
     - Referer goes where the request leaves its origin, or https; elsewhere it loses user, password and fragment (RFC
       9110, 10.1.3).
-    - X-Forwarded-*, Forwarded, Via, X-Real-IP, From and their like go: they tell of the network inside, and a server
-      may believe them. Who passes a request of its own on has them to lose.
+    - ``X-Forwarded-*``, Forwarded, Via, X-Real-IP, From and their like go: they tell of the network inside, and a
+      server may believe them. Who passes a request of its own on has them to lose.
     - To a foreign origin no cookies go, nor, if you like, the headers of tracing.
 
     Foreign is a URL that leads away from the ``base_uri`` of the client, by an absolute path or a redirect; where there

@@ -119,6 +119,7 @@ def hedge(
         outcome.unwrap()
         return merged
 
+    hedge.budget = account  # type: ignore[attr-defined]  # for whoever wants to look
     return hedge
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import ceil
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from formation import clock as clock_
 from formation.errors import StorageUnavailable
@@ -17,15 +16,12 @@ from formation.middleware._clients import IPV6, client_ip, header, who
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key
 from formation.middleware._shed import HEALTH, SHED, Exempt, passing
-from formation.middleware._storage import Outages
+from formation.middleware._storage import Outages, processes
 from formation.resilience.rates import Limit, MemoryRates, Rates, Strategy, limits_of
 from formation.resilience.shared_rates import RedisRates
 from formation.storage.redis import Storage, of
 
 __all__ = ["client_ip", "header", "rate_limit"]
-
-WORKERS: Final = "WEB_CONCURRENCY"
-"""The environment variable by which servers are told how many processes to have."""
 
 
 def rate_limit(
@@ -95,8 +91,8 @@ def rate_limit(
     all_limits, events, passes = limits_of(limits), Events(logger), passing(exempt, websockets=False)
     client, rates = who(key, trusted_proxies, ipv6_prefix), _rates(storage, all_limits, strategy, burst, clock)
     judged = _judging(all_limits, rates, events, Outages("rate_limit", events, clock), fail_open=fail_open)
-    if storage is None and (processes := os.environ.get(WORKERS, "")).isdecimal() and int(processes) > 1:
-        events("warning", "rate_limit.per_process", processes=int(processes), limits=ratelimit.policy(all_limits))
+    if storage is None and (many := processes()) > 1:
+        events("warning", "rate_limit.per_process", processes=many, limits=ratelimit.policy(all_limits))
 
     def rate_limit(ctx: Any, call: Call[Any]) -> Any:
         if not _is_asked(ctx) or passes(ctx):

@@ -154,6 +154,7 @@ def retry(
         run = Run(shared, ctx, before, call, ledger)
         return run.end(run.finish(run.note(first, started)))
 
+    retry.budget = account  # type: ignore[attr-defined]  # for whoever wants to look
     return retry
 
 

@@ -108,6 +108,7 @@ def throttle(
         return call(ctx)
 
     throttle.rate, throttle.per, throttle.burst = rate, per, burst  # type: ignore[attr-defined]  # for who wants to look
+    throttle.turns = turns  # type: ignore[attr-defined]
     return throttle
 
 

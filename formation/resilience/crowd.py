@@ -77,5 +77,9 @@ class Crowd(Generic[T]):
             self._shared[place] = made
         return made
 
+    def values(self) -> list[T]:
+        """Return what there is; that is no asking for it."""
+        return [*self._own.values(), *self._shared.values()]
+
     def __len__(self) -> int:
         return len(self._own) + len(self._shared)

@@ -155,6 +155,11 @@ class Gate:
         """``"closed"``, ``"open"`` or ``"half-open"``."""
         return self._storage.state
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether to ask for the state is to look into the memory of this process, which takes no time."""
+        return type(self._storage) is pybreaker.CircuitMemoryStorage
+
     def open(self) -> None:
         """Open it, for `reset_timeout` from now."""
         with self._lock:

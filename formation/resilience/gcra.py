@@ -118,6 +118,17 @@ class MemoryStore:
             while line.free and line.next - line.free[-1] < near:
                 line.next = line.free.pop()
 
+    def booked(self) -> float:
+        """Return for how many seconds from now slots are taken, for the key that has most.
+
+        >>> store = MemoryStore(lambda: 0.0)
+        >>> store.reserve("a", Quota(4)), store.reserve("a", Quota(4)), store.booked()
+        ((0.0, 0.0), (0.25, 0.25), 0.5)
+        """
+        with self._lock:
+            now = self._clock()
+            return max(0.0, max((line.next for line in self._lines.values()), default=now) - now)
+
     def __len__(self) -> int:
         return len(self._lines)
 

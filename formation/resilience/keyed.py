@@ -58,5 +58,15 @@ class Keyed(Generic[T]):
         with self._lock:
             return iter(list(self._kept))
 
+    def items(self) -> list[tuple[Hashable, T]]:
+        """Return what there is; that is no asking for it.
+
+        >>> lists = Keyed(lambda key: [key])
+        >>> lists["a"], lists.items()
+        (['a'], [('a', ['a'])])
+        """
+        with self._lock:
+            return list(self._kept.items())
+
     def __len__(self) -> int:
         return len(self._kept)

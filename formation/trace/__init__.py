@@ -62,7 +62,7 @@ def trace(
         now: seconds since 1970, for when a call has ended.
 
     Returns:
-        What ``thing`` is. A list becomes what `compose` returns. ``traces`` is a `collections.deque`.
+        What ``thing`` is. ``traces`` is a `collections.deque`.
 
     Raises:
         TypeError: it is no such thing, or a function is none.

@@ -51,7 +51,8 @@ _CODES: Final[set[Any]] = set()
 
 _words = re.compile(r"[^\s'\"()<>]+")  # a URL in a sentence is one of them
 
-_log: Final[ContextVar[Log | None]] = ContextVar("formation.trace", default=None)
+_NOBODYS: Final[Any] = (None,)
+_log: Final[ContextVar[Log]] = ContextVar("formation.trace", default=_NOBODYS)
 
 
 def probes(layers: Sequence[Any], recorder: Recorder, *, over: bool = True) -> list[Any]:
@@ -102,7 +103,7 @@ def _plain_probe(layer: Any, at: int, recorder: Recorder) -> Any:
 
     def probe(ctx: Any, call: Callable[[Any], Any]) -> Any:
         log = get()
-        if log is None or log[0] is not recorder:
+        if log[0] is not recorder:
             return outermost(ctx, call)
         if (above := log[1])[1] != above_at:
             log = _apart(log, at)
@@ -123,7 +124,7 @@ def _plain_probe(layer: Any, at: int, recorder: Recorder) -> Any:
         return out
 
     def outermost(ctx: Any, call: Callable[[Any], Any]) -> Any:
-        before, out, spans = get(), None, []  # type: tuple[Log | None, Any, list[Span]]
+        before, out, spans = get(), None, []  # type: tuple[Log, Any, list[Span]]
         _log.set([recorder, (None, above_at), spans.append])
         try:
             out = probe(ctx, call)
@@ -141,7 +142,7 @@ def _async_probe(layer: Any, at: int, recorder: Recorder) -> Any:
 
     async def probe(ctx: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
         log = get()
-        if log is None or log[0] is not recorder:
+        if log[0] is not recorder:
             return await outermost(ctx, call)
         if (above := log[1])[1] != above_at:
             log = _apart(log, at)
@@ -162,7 +163,7 @@ def _async_probe(layer: Any, at: int, recorder: Recorder) -> Any:
         return out
 
     async def outermost(ctx: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        before, out, spans = get(), None, []  # type: tuple[Log | None, Any, list[Span]]
+        before, out, spans = get(), None, []  # type: tuple[Log, Any, list[Span]]
         _log.set([recorder, (None, above_at), spans.append])
         try:
             out = await probe(ctx, call)

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from formation.trace.probe import Span
 
 KEPT: Final = 100
-"""Traces of each traced thing: some hundred spans of 100 bytes each, so 10 MB at the very most for calls of a hundred
-layers and passes."""
+"""Traces of each traced thing: with ten passes of 200 bytes in each of them, that is 200 KB."""
 
 
 class Recorder:
@@ -46,19 +45,25 @@ class Recorder:
         self.traces.append(trace)
         known = ctx if out is None else out
         if isinstance(known, dict) and known:
-            if ATTEMPTS in known:
-                trace.attempts = tuple(known[ATTEMPTS])
-            if (request := known.get(REQ_HTTP) or known.get(REQ_RPC)) is not None:
-                trace.name = request.name
-            elif FN in known:
-                trace.name = name_of(known[FN])
-            if out is not None and (response := known.get(RES_HTTP)) is not None:
-                trace.status = response.status_code
-                if not (response.body.is_bytes or response.body.ended):
-                    self._await_body(trace, response.body)
-                    return
-        if self._on_trace is not None:
+            try:
+                self._look_into(trace, known, has_ended=out is None)
+            except Exception:  # a context may hold anything under these keys, and the call is none the worse for it
+                getLogger("formation").exception("a context of which there is no trace: %r", list(known))
+        if self._on_trace is not None and not trace.streams:
             self._tell(trace)
+
+    def _look_into(self, trace: Trace, ctx: dict[Any, Any], *, has_ended: bool) -> None:
+        """Take what is no secret: the attempts, the name of the call, the status, and when the body ends."""
+        if ATTEMPTS in ctx:
+            trace.attempts = tuple(ctx[ATTEMPTS])
+        if (request := ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)) is not None:
+            trace.name = request.name
+        elif FN in ctx:
+            trace.name = name_of(ctx[FN])
+        if not has_ended and (response := ctx.get(RES_HTTP)) is not None:
+            trace.status = response.status_code
+            if not (response.body.is_bytes or response.body.ended):
+                self._await_body(trace, response.body)
 
     def _await_body(self, trace: Trace, body: Body) -> None:
         """Note when ``body`` ends, and tell only then."""

@@ -758,6 +758,12 @@ def test_a_setting_of_another_type_is_refused(name):
         idempotency(**{name: 42})
 
 
+def test_a_client_of_redis_py_is_a_storage_as_with_the_other_middlewares(redis_server):
+    (answer,) = served(EDGES[0], Shop(), order(), storage=redis_server.client)
+    assert answer.status == 201
+    assert len(redis_server.keys()) == 1
+
+
 @every_host
 def test_no_mark_where_none_is_wanted(host):
     _, again = served(host, Shop(), order(), order(), replay_header=None)

@@ -4,6 +4,8 @@ import logging
 import pkgutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -607,6 +609,93 @@ def test_an_error_of_an_app_ends_its_span(told, caplog):
     with asgi(for_asgi.FormationMiddleware(broken, [told.otel()])) as url, for_requests.build(base_uri=url) as client:
         assert client.get("/").status_code == 500
     assert told.span.attributes["error.type"] == "OSError"
+
+
+# gRPC
+
+
+@pytest.fixture
+def shop(told):
+    """A channel to a server, both told of."""
+    grpc = pytest.importorskip("grpc")
+    for_grpc = pytest.importorskip("formation.for_grpc")
+    seen = []
+
+    def get(request, context):
+        seen.append(trace.get_current_span().get_span_context().span_id)
+        if request == b"9":
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such user")
+        return request
+
+    def watch(request, context):
+        for number in range(3):
+            seen.append(trace.get_current_span().get_span_context().span_id)
+            yield b"%d" % number
+
+    handlers = {
+        "Get": grpc.unary_unary_rpc_method_handler(get),
+        "Watch": grpc.unary_stream_rpc_method_handler(watch),
+    }
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[for_grpc.server_interceptor([told.otel()])])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("shop.Users", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as bare:
+        channel = grpc.intercept_channel(bare, for_grpc.client_interceptor([told.otel()]))
+        yield channel, seen
+    server.stop(None).wait()
+
+
+def ended(told, count):
+    """The spans, once there are so many: a server ends its own after it has answered."""
+    until = time.monotonic() + 20
+    while len(told.spans) < count:
+        assert time.monotonic() < until
+    return sorted(told.spans, key=lambda span: span.start_time)
+
+
+def test_a_remote_call_has_a_span_on_both_sides(told, shop):
+    channel, seen = shop
+    assert channel.unary_unary("/shop.Users/Get")(b"7") == b"7"
+    client, server = ended(told, 2)
+    assert (client.name, client.kind, server.name, server.kind) == (
+        "shop.Users/Get",
+        SpanKind.CLIENT,
+        "shop.Users/Get",
+        SpanKind.SERVER,
+    )
+    said = {"rpc.system.name": "grpc", "rpc.method": "shop.Users/Get", "rpc.response.status_code": "OK"}
+    assert client.attributes == said
+    assert server.attributes == {**said, "client.address": "127.0.0.1", "network.peer.address": "127.0.0.1"}
+    assert server.parent.span_id == client.context.span_id
+    assert seen == [server.context.span_id]
+    assert {name: [attributes for attributes, _ in points] for name, points in told.metrics.items()} == {
+        "rpc.client.call.duration": [said],
+        "rpc.server.call.duration": [said],
+    }
+
+
+def test_a_code_may_be_the_callers_fault(told, shop):
+    channel, _ = shop
+    with pytest.raises(Exception, match="no such user"):
+        channel.unary_unary("/shop.Users/Get")(b"9")
+    client, server = ended(told, 2)
+    assert (client.status.status_code, client.attributes["error.type"]) == (ERROR, "NOT_FOUND")
+    assert server.attributes["rpc.response.status_code"] == "NOT_FOUND"
+    assert (server.status.status_code, "error.type" in server.attributes) == (UNSET, False)
+
+
+def test_a_stream_of_messages_is_one_span_and_the_callers_own_stay_theirs(told, shop):
+    channel, seen = shop
+    tracer = told.tracers.get_tracer("caller")
+    call = channel.unary_stream("/shop.Users/Watch")(b"")
+    with tracer.start_as_current_span("loop") as loop:
+        for _ in call:
+            assert trace.get_current_span() is loop
+    spans = {(span.name, span.kind): span for span in ended(told, 3)}
+    server = spans["shop.Users/Watch", SpanKind.SERVER]
+    assert seen == [server.context.span_id] * 3
+    assert server.parent.span_id == spans["shop.Users/Watch", SpanKind.CLIENT].context.span_id
 
 
 # Off

@@ -34,7 +34,7 @@ def serve_wsgi(url: str, settings: dict[str, Any]) -> None:
     """Serve by threads."""
     from formation.for_wsgi import FormationMiddleware
 
-    own, shared = redis.Redis.from_url(url), Redis(url)
+    own, shared = redis.Redis.from_url(url), Redis(url, timeout=PATIENCE)
 
     def run() -> int:
         number = own.incr("runs")
@@ -79,7 +79,7 @@ def serve_asgi(url: str, settings: dict[str, Any]) -> None:
 
     from formation.for_asgi import FormationMiddleware
 
-    own, shared = redis.asyncio.Redis.from_url(url), Redis(url)
+    own, shared = redis.asyncio.Redis.from_url(url), Redis(url, timeout=PATIENCE)
 
     async def run() -> int:
         number = await own.incr("runs")

@@ -5,7 +5,9 @@ import inspect
 import logging
 import pickle
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count
 
@@ -374,6 +376,44 @@ def test_a_second_attempt_of_a_retry_is_no_part_of_the_first_one_that_still_runs
     assert not any(each.is_open for each in last)
 
 
+@pytest.mark.parametrize("error", [OSError("gave up"), None])
+def test_a_layer_may_leave_before_the_call_that_it_has_begun(error):
+    left, gone = [], asyncio.Event()
+
+    async def leave(ctx, call):
+        if left:
+            return await call(ctx)
+        left.append(asyncio.create_task(call(ctx)))
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+        return ctx
+
+    async def twice(ctx, call):
+        with suppress(OSError):
+            await call(ctx)
+        return await call(ctx)
+
+    async def wait(ctx):
+        if asyncio.current_task() in left:
+            await gone.wait()
+        return ctx
+
+    traced = trace(wrap(wait, [twice, leave, later]))
+
+    async def main():
+        await traced({})
+        last = traced.traces[-1]
+        assert drawn(last) == ("twice", *[("leave", ("later", ("wait",)))] * 2)
+        assert [each.is_open for each in last if each.layer.name == "wait"] == [True, False]
+        gone.set()
+        await left[0]
+        assert drawn(last) == ("twice", *[("leave", ("later", ("wait",)))] * 2)
+        assert not any(each.is_open for each in last)
+
+    asyncio.run(main())
+
+
 def test_what_goes_on_when_the_call_is_over_is_added_to_its_trace():
     tasks = []
 
@@ -424,6 +464,9 @@ def test_a_traced_chain_can_be_edited_and_wrapped():
     assert names(traced) == ["auth", "request_id", "endpoint"]
     traced.without("request_id")({})
     assert names(traced) == ["log", "auth"]
+    traced = trace(wrap(fetch, [log, later, auth]))
+    asyncio.run(traced.without("log")({}))
+    assert names(traced) == ["later", "auth", "fetch"]
 
 
 def test_the_chain_itself_is_left_alone():
@@ -657,6 +700,14 @@ def test_a_chain_that_is_said_to_be_async_is_traced():
     assert names(traced) == ["log", "fetch_hidden"]
 
 
+def test_a_context_may_hold_anything_under_any_key(caplog):
+    ctx = {"fmtn.attempts": 5, "fmtn.req.http": 3, "fmtn.res.http": "none"}
+    traced = trace(wrap(endpoint, [log]))
+    assert traced(ctx) is ctx
+    assert "a context of which there is no trace" in caplog.text
+    assert names(traced) == ["log", "endpoint"]
+
+
 def test_a_context_need_not_be_a_dict():
     traced = trace(wrap(lambda n: n + 1, [lambda n, call: call(n * 2)]))
     assert traced(4) == 9
@@ -678,8 +729,6 @@ def test_no_context_is_left_behind():
 def test_a_trace_holds_no_context_and_makes_no_cycle():
     class Ctx(dict):
         pass
-
-    import weakref
 
     def refuse(ctx):
         raise ValueError("no")
