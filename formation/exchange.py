@@ -20,8 +20,9 @@ from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
-from formation.rpc.calls import PUSHBACK, Call, Result
+from formation.rpc.calls import Call
 from formation.rpc.codes import Code
+from formation.rpc.results import PUSHBACK, Result
 
 if TYPE_CHECKING:
     from formation.http.headers import HeadersLike

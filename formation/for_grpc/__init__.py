@@ -25,9 +25,9 @@ on one by one meanwhile, through the message middleware if there is any.
 server /shop.Door/Hello OK
 b'hello ann'
 
-What decides stands in ``formation/rpc``, and knows nothing of gRPC. Here: ``server.py`` and ``client.py`` with
-``spanned.py`` and ``outcome.py`` for what they give back; ``aio_server.py`` with ``in_thread.py`` for plain handlers;
-``aio_client.py`` with ``aio_calls.py``.
+What decides stands in ``formation/rpc``, and knows nothing of gRPC. Here: ``server.py`` with ``context.py``;
+``client.py`` with ``spanned.py`` and ``outcome.py`` for what it gives back; ``aio_server.py`` with ``in_thread.py`` for
+plain handlers; ``aio_client.py`` with ``aio_calls.py``.
 """
 
 from __future__ import annotations

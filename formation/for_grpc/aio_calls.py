@@ -9,8 +9,8 @@ from grpc import StatusCode, aio
 from grpc.aio import _base_call as base
 
 from formation.for_grpc.common import STATUS, result_of
-from formation.rpc.calls import Result
 from formation.rpc.codes import Code, code_for
+from formation.rpc.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Generator

@@ -18,15 +18,15 @@ from formation.for_grpc.common import client_context, exchange_of, result_of, se
 from formation.introspection import name_of
 from formation.kernel import wrap
 from formation.keys import REQ_RPC, RES_RPC
-from formation.rpc.calls import Call, Result
 from formation.rpc.codes import Code
 from formation.rpc.passing import MessageChains, Pulled
+from formation.rpc.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
-    from formation.rpc.calls import Arity
+    from formation.rpc.calls import Arity, Call
 
 
 class Interceptors:

@@ -16,7 +16,7 @@ from grpc import aio
 
 from formation.ambient import publish, restore
 from formation.errors import ClientGone, DeadlineExceeded
-from formation.for_grpc import server
+from formation.for_grpc import context as context_
 from formation.for_grpc.common import (
     STATUS,
     Wrapped,
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
-    from formation.rpc.calls import Call, Result
+    from formation.rpc.calls import Call
     from formation.rpc.passing import APassing, Passing
+    from formation.rpc.results import Result
 
 
 class AioServerInterceptor(aio.ServerInterceptor):
@@ -198,7 +199,7 @@ class Exchange:
         raise error
 
 
-class Context(server.Context):
+class Context(context_.Context):
     """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
 
     __slots__ = ("exchange", "way_in", "way_out")

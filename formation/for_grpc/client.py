@@ -22,15 +22,15 @@ from formation.for_grpc.spanned import Link, Spanned
 from formation.introspection import name_of
 from formation.kernel import wrap
 from formation.keys import REQ_RPC, RES_RPC
-from formation.rpc.calls import Call, Result
 from formation.rpc.codes import Code
 from formation.rpc.passing import MessageChains, pulled
+from formation.rpc.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import Ctx, Middleware
-    from formation.rpc.calls import Arity
+    from formation.rpc.calls import Arity, Call
 
 
 class ClientInterceptor(
@@ -62,7 +62,7 @@ class ClientInterceptor(
         return self._spanned("stream_stream", continuation, client_call_details, request_iterator)
 
     def _one(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
-        if ".future." in continuation.__qualname__:  # all that tells whether the caller waits
+        if ".future." in getattr(continuation, "__qualname__", ""):  # all that tells whether the caller waits
             return self._spanned(arity, continuation, details, argument)
         exchange = Exchange(self, continuation, details)
         ctx = client_context(details, arity, argument, exchange)

@@ -11,8 +11,9 @@ from formation.clock import monotonic
 from formation.errors import ClientGone, DeadlineExceeded
 from formation.http.request import UNSET
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_RPC, RES_RPC, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
-from formation.rpc.calls import Call, Result, trace_of
+from formation.rpc.calls import Call, trace_of
 from formation.rpc.codes import Code
+from formation.rpc.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

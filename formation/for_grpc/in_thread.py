@@ -12,7 +12,7 @@ from contextvars import copy_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from formation.for_grpc.server import Aborted
+from formation.for_grpc.context import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterator

@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 
 from formation.for_grpc.common import STATUS
-from formation.rpc.calls import Result
 from formation.rpc.codes import code_for
+from formation.rpc.results import Result
 
 
 class Outcome(grpc.RpcError, grpc.Call, grpc.Future):

@@ -10,8 +10,8 @@ import grpc
 
 from formation.for_grpc.common import result_of
 from formation.for_grpc.outcome import Outcome, failure_of
-from formation.rpc.calls import Result
 from formation.rpc.codes import Code
+from formation.rpc.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
