@@ -87,9 +87,9 @@ def figures(part: str, title: str, rows: list[Any]) -> dict[str, Any]:
 
 
 def _ratio(row: Any) -> float | None:
-    if hasattr(row, "ratio"):
-        return None if row.ratio is None else round(row.ratio, 4)
-    return round(row.ours / row.theirs, 4) if row.theirs else None
+    """Return ours by theirs, if there is such a number: what a difference is too small to tell may be below 0."""
+    found = row.ratio if hasattr(row, "ratio") else row.theirs and row.ours / row.theirs
+    return round(found, 4) if found and found > 0 else None
 
 
 def markdown(found: dict[str, Any]) -> str:

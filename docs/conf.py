@@ -27,6 +27,8 @@ python_maximum_signature_line_length = 100  # characters: what is longer has a l
 
 html_theme = "furo"
 html_extra_path = ["../llms.txt"]
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"{project} {release}"
 
 

@@ -56,13 +56,14 @@ def resilient(
         instead: what `fallback` answers where all of it fails; ``None``: the failure. Only a client has one.
         limit: requests of each address, as ``"100/minute"``, in the memory of the process; ``None``: as many as there
             are. Behind a proxy, or for several processes, put a `rate_limit` of your own in. Only a server has it.
-        once: whether a POST with an ``Idempotency-Key`` is done once: a `formation.storage.Redis`, or its URL, where
-            there are several processes; true: by what the memory of this one knows. Only a server has it.
+        once: whether a POST with an ``Idempotency-Key`` is done once. On a server by a `formation.storage.Redis`, or
+            its URL, where there are several processes; true: by what the memory of this one knows. On a client true:
+            its server is such a one, so each POST gets a key, and is tried again; any other would do it twice.
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
 
     Raises:
-        ValueError: another ``side``; a server has no ``rate`` and no ``instead``, a client no ``limit`` and no
-            ``once``; a number or a limit that cannot be.
+        ValueError: another ``side``; a server has no ``rate`` and no ``instead``, a client no ``limit``; a
+            number or a limit that cannot be.
         TypeError: ``logger`` or ``once`` is none.
 
     >>> from formation.introspection import name_of
@@ -77,8 +78,8 @@ def resilient(
         raise ValueError(f"expected side as 'client' or 'server', got {side!r}")
     if limit is not None:
         raise ValueError(f"expected no limit on a client, got {limit!r}: rate= is how often it calls")
-    if once:
-        raise ValueError(f"expected no once on a client, got {once!r}: it sends keys, and its server knows them")
+    if not isinstance(once, bool):
+        raise TypeError(f"expected once on a client as True or False, got {once!r}: the storage is its server's")
 
     return [
         watched(),  # counts what the caller gets, once there is a dashboard to show it
@@ -87,7 +88,7 @@ def resilient(
         request_logger(logger),  # one line at the end, with the outcome and the number of attempts
         *([] if instead is None else [fallback(instead, logger=logger)]),  # answers for whatever fails below
         deadline(total, logger=logger),  # bounds the attempts, the pauses and the waits
-        idempotency_key(),  # the same key for each attempt, so that a POST can have a second one
+        *([idempotency_key()] if once else []),  # the same key for each attempt, so that a POST can have a second one
         retry(logger=logger),  # with a budget; whatever is below happens at each attempt
         circuit_breaker(logger),  # sees each attempt; an open circuit costs nothing that comes below
         *([] if rate is None else [throttle(rate, logger=logger)]),  # each attempt waits for its turn

@@ -78,21 +78,21 @@ def hasty(stack):
 
 
 def test_the_order_is_the_recommended_one():
-    assert names(resilient(rate=10, instead="none")) == CLIENT
-    assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "throttle"}]
+    assert names(resilient(rate=10, instead="none", once=True)) == CLIENT
+    assert names(resilient()) == [name for name in CLIENT if name not in {"fallback", "idempotency_key", "throttle"}]
     assert names(resilient("server", limit="100/minute", once=True)) == SERVER
     assert names(resilient("server")) == [name for name in SERVER if name not in {"rate_limit", "idempotency"}]
 
 
 @pytest.mark.parametrize(
-    "stack", [resilient(), resilient(rate=5, instead=[]), resilient("server", limit="9/s", once=True)]
+    "stack", [resilient(), resilient(rate=5, instead=[], once=True), resilient("server", limit="9/s", once=True)]
 )
 def test_every_recommended_stack_passes_the_check(stack):
     assert faults(stack) == []
 
 
 def test_a_neighbour_of_the_recommended_stack_that_the_table_knows_does_not_pass_the_check():
-    stack = resilient(rate=5, instead=[])
+    stack = resilient(rate=5, instead=[], once=True)
     for at, (outer, inner) in enumerate(pairwise(CLIENT)):
         swapped = [*stack[:at], stack[at + 1], stack[at], *stack[at + 2 :]]
         known = any(row[:2] == (inner, outer) for row in OUTSIDE)
@@ -103,7 +103,7 @@ def test_it_is_a_plain_list_of_ones_own():
     stack = resilient()
     assert type(stack) is list
     stack.clear()
-    assert len(resilient()) == 10
+    assert len(resilient()) == 9
 
 
 def test_each_line_of_the_stacks_says_its_reason():
@@ -121,7 +121,6 @@ def test_each_line_of_the_stacks_says_its_reason():
         ({"side": "server", "instead": "x"}, "expected no rate and no instead on a server, got None and 'x'"),
         ({"limit": "9/s"}, "expected no limit on a client, got '9/s'"),
         ({"side": "server", "limit": "often"}, "expected a limit such as '100/minute'"),
-        ({"once": True}, "expected no once on a client, got True"),
         ({"total": -1}, "total"),
         ({"attempt": 0}, "timeout"),
         ({"at_once": 0}, "limit"),
@@ -158,6 +157,8 @@ def test_a_server_with_a_limit_tells_who_asks_too_often_when_to_come_again(host)
 def test_what_is_no_redis_is_refused_when_the_stack_is_made(once):
     with pytest.raises(TypeError, match="expected storage"):
         resilient("server", once=once)
+    with pytest.raises(TypeError, match="expected once"):
+        resilient(once=once)
 
 
 def test_what_is_no_logger_is_refused_when_the_stack_is_made():
@@ -176,7 +177,7 @@ def test_the_page_has_the_stacks_and_the_orders_that_hurt_as_they_are():
 
 @every_client
 def test_a_client_gets_its_answer_by_the_second_attempt_under_one_id_and_with_one_line(client, fresh_server):
-    sender = client.build(base_uri=fresh_server.url, middleware=resilient(rate=1000))
+    sender = client.build(base_uri=fresh_server.url, middleware=resilient(rate=1000, once=True))
     try:
         with capture_logs() as lines, fresh_server.watch() as seen:
             result = sender.post("/flaky/stack?fail=1")
@@ -190,6 +191,17 @@ def test_a_client_gets_its_answer_by_the_second_attempt_under_one_id_and_with_on
     (line,) = [line for line in lines if line["event"] == "response.http" and line["log_level"] == "info"]
     assert (line["status"], line["attempts"]) == (200, 2)
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["retry.scheduled"]
+
+
+@every_client
+def test_a_post_is_not_sent_again_to_a_server_of_which_nobody_has_said_that_it_knows_keys(client, fresh_server):
+    sender = client.build(base_uri=fresh_server.url, middleware=resilient(logger=SILENT))
+    try:
+        with fresh_server.watch() as seen:
+            assert sender.post("/flaky/order?fail=1").status_code == 503
+    finally:
+        sender.close()
+    assert len(seen.requests) == 1
 
 
 @every_client

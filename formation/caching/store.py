@@ -108,6 +108,11 @@ def _is_number(value: Any) -> bool:
     return type(value) in {int, float} and isfinite(value)
 
 
+def _is_date(value: Any) -> bool:
+    """Tell whether it is a time that HTTP can write, which has four digits for a year."""
+    return _is_number(value) and bool(-62_135_596_800 <= value < 253_402_300_800)
+
+
 def _maybe(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or is_one(value)
 
@@ -121,7 +126,8 @@ _KINDS: Final[dict[str, Callable[[Any], bool]]] = {
     "url": _is(str),
     "status": lambda value: type(value) is int and 100 <= value <= 999,
     **dict.fromkeys(("received_at", "age", "date", "lifetime", "stale_while_revalidate", "requested_at"), _is_number),
-    **dict.fromkeys(("stale_if_error", "last_modified"), _maybe(_is_number)),
+    "stale_if_error": _maybe(_is_number),
+    "last_modified": _maybe(_is_date),
     **dict.fromkeys(("heuristic", "shared", "no_cache", "must_revalidate", "immutable"), _is(bool)),
     "etag": _maybe(_is(str)),
 }

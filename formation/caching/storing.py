@@ -36,6 +36,10 @@ UNDERSTOOD: Final = frozenset({200, 201, 202, 203, 204, 205, 300, 301, 302, 303,
 )
 """Final statuses whose caching is known (RFC 9110, 15; RFC 6585; RFC 7725). Not 206 and 304, which are no wholes."""
 
+CONDITIONAL: Final = frozenset({206, 304, 412, 416, 417})
+"""Statuses by which a response answers the conditions, the Range or the Expect of one request: another request for the
+URL, which has none, would get what it never asked for."""
+
 NEEDED: Final = frozenset(
     {"age", "cache-control", "content-encoding", "content-length", "content-type", "date", "etag", "expires"}
 ) | frozenset({"last-modified", "vary"})
@@ -98,7 +102,7 @@ def refusal(
     """
     if request.method not in ("GET", "HEAD") and not (explicit and answers_get(request, status, fields)):
         return "method"
-    if not 200 <= status <= 599 or status in (206, 304):
+    if not 200 <= status <= 599 or status in CONDITIONAL:
         return "status"
     if "must-understand" in directives and status not in UNDERSTOOD:
         return "must-understand"

@@ -1,8 +1,7 @@
 """See every chain of the process, live, in a browser: what Hystrix gave its users.
 
 >>> board = Dashboard(token="a-long-secret-of-yours")
->>> board.wsgi, board.asgi  # doctest: +ELLIPSIS
-(<bound method Dashboard.wsgi ...>, <bound method Dashboard.asgi ...>)
+>>> apps = board.wsgi, board.asgi
 >>> board.close()
 
 Mount one of the two under a path of your app, and open that path. There is nothing to see before somebody mounts it,
@@ -33,7 +32,7 @@ from formation.resilience.checks import count
 from formation.resilience.meter import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Self
 
     from formation.trace.model import Trace
@@ -63,6 +62,9 @@ class Dashboard:
         ValueError: ``token`` is too short; ``streams`` is no number of them.
     """
 
+    asgi: Callable[[Any, Any, Any], Awaitable[None]]
+    """Serves it under any ASGI server, mounted by ``root_path``."""
+
     def __init__(
         self,
         token: str | None = None,
@@ -75,6 +77,7 @@ class Dashboard:
         self.streams = None if streams is None else count("streams", streams)
         self.clock = clock
         self.now = now
+        self.asgi = self._asgi()
         self._traces: deque[Trace] = deque(maxlen=WATERFALLS)
         self.feed = Feed(self.snapshot, clock)
         watch.begin(self)
@@ -83,9 +86,13 @@ class Dashboard:
         """Serve it under any WSGI server, mounted by ``SCRIPT_NAME`` as PEP 3333 says."""
         return serve_wsgi(self, environ, start_response, self.streams or WSGI_STREAMS)
 
-    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve it under any ASGI server, mounted by ``root_path``."""
-        await serve_asgi(self, scope, receive, send, self.streams or ASGI_STREAMS)
+    def _asgi(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
+        """Make the app: a function, for of a method uvicorn does not see that it is async, and takes it for ASGI 2."""
+
+        async def asgi(scope: Any, receive: Any, send: Any) -> None:
+            await serve_asgi(self, scope, receive, send, self.streams or ASGI_STREAMS)
+
+        return asgi
 
     def add(self, trace: Trace) -> None:
         """Show a trace among the waterfalls: ``trace(chain, on_trace=board.add)``. The last twelve are kept."""

@@ -35,7 +35,7 @@ def answer(asked: Asked, token: bytes | None, now: float) -> Answer:
     if asked.method not in {"GET", "HEAD"}:
         return _said(405, "this can be looked at, and that is all", {"Allow": "GET, HEAD"})
     if asked.path == "":
-        return Answer(308, PLAIN | {"Location": f"./{quote(asked.mount.rpartition('/')[2])}/"})
+        return _said(308, "it has a slash at the end", {"Location": f"./{quote(asked.mount.rpartition('/')[2])}/"})
     if asked.path == "/":
         if token is None and (why := refusal(asked, token, now)):
             return _said(403, why)

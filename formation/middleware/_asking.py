@@ -11,6 +11,7 @@ from formation.bridge import in_async_chain
 from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
+from formation.caching.storing import CONDITIONAL
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
 from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
@@ -156,7 +157,7 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
     fwd = "vary-miss" if look.entries and look.entry is None else _WHY.get(verdict, "stale")
     said = f"fwd={fwd}" + (f"; fwd-status={status}" if look.entry is not None else "")
     if why is not None:
-        is_newer = verdict is not Verdict.RELOAD and status not in ERRORS and why != _DEGRADED
+        is_newer = verdict is not Verdict.RELOAD and status not in ERRORS | CONDITIONAL and why != _DEGRADED
         if look.entry is not None and is_newer and "no-store" not in look.asked.directives:
             caching.shelf.drop(look.key, at)
         caching.land(look, ALONE if status >= 500 else PASS)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from formation.exchange import req
-from formation.http.forwarded import Proxies, grouped
+from formation.http.forwarded import UNIX, Proxies, address, grouped
 from formation.http.headers import check_name
 from formation.middleware._keys import Key
 from formation.resilience.checks import count
@@ -50,6 +50,18 @@ def header(name: str) -> Key:
         return None if value is None else blake2b(str(value).encode(errors="replace"), digest_size=16).hexdigest()
 
     return header
+
+
+def unnamed_proxy(ctx: Any, client: tuple[str, Hashable], ipv6_prefix: int) -> str | None:
+    """Return who is connected where he counts as the client, and seems to be a proxy: then all behind him are one.
+
+    He comes from inside, or by a socket without an address, and says for whom.
+    """
+    request = req(ctx)
+    near = address(request.peer or "")
+    if client != ("ip", grouped(near, ipv6_prefix)) or not (near is None or near.is_private):
+        return None
+    return request.peer or UNIX if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For")) else None
 
 
 def who(key: Key, trusted_proxies: Iterable[str], ipv6_prefix: int) -> Callable[[Any], tuple[str, Hashable]]:

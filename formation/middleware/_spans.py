@@ -96,17 +96,12 @@ class Tools:
             or getattr(measures, "_METER_PROVIDER", True) is not None
         )
 
-    @property
-    def propagator(self) -> Any:
-        """What reads and writes the trace: the one that was given, or the program's by now."""
-        return self._propagator or propagate.get_global_textmap()
-
-    def fields(self) -> frozenset[str]:
-        """Return the names of the headers that the propagator writes."""
-        propagator = self.propagator
+    def propagator(self) -> tuple[Any, frozenset[str]]:
+        """Return what reads and writes the trace, the one given or the program's by now, and the headers it writes."""
+        propagator = self._propagator or propagate.get_global_textmap()
         if self._fields[0] is not propagator:
             self._fields = propagator, frozenset(propagator.fields)
-        return self._fields[1]
+        return self._fields
 
 
 class Telling:
@@ -121,15 +116,16 @@ class Telling:
         self._is_over = False
         before = contexts.get_current()
         self._before: Any = before
-        kind, parent = self._place(before)
+        propagator, fields = tools.propagator()
+        kind, parent = self._place(before, propagator, fields)
         self._span = span = tools.tracer.start_span(self._name, parent, kind, attributes)
         around = trace.set_span_in_context(span, parent)
         self._around: Any = around
         if self._of.endswith("client"):
-            tools.propagator.inject((ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers, around)
+            propagator.inject((ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers, around)
         elif self._of:
             sent: dict[str, str] = {}
-            tools.propagator.inject(sent, around)
+            propagator.inject(sent, around)
             if sent:  # for client chains below that know nothing of this
                 ctx[TRACE] = sent
         self._counted: Attributes | None = None
@@ -142,7 +138,7 @@ class Telling:
         else:
             contexts.attach(around)
 
-    def _place(self, before: Any) -> tuple[SpanKind, Any]:
+    def _place(self, before: Any, propagator: Any, fields: frozenset[str]) -> tuple[SpanKind, Any]:
         """Return the kind of span, and the context of its parent."""
         kind = _KINDS.get(self._of, SpanKind.CLIENT)
         current = trace.get_current_span(before)
@@ -150,11 +146,15 @@ class Telling:
             return kind, before
         if kind is SpanKind.SERVER and getattr(current, "kind", None) is SpanKind.SERVER and current.is_recording():
             return SpanKind.INTERNAL, before  # another one around us has told of this request
-        ctx, tools = self._ctx, self._tools
+        ctx = self._ctx
         headers = (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers
-        if kind is SpanKind.CLIENT and (not headers or tools.fields().isdisjoint(map(str.lower, headers))):
-            return kind, before
-        return kind, tools.propagator.extract(headers, before, READ)
+        if kind is SpanKind.CLIENT:  # which has a trace only if it is below a server without spans, or is given one
+            for name in fields:
+                if name in headers:
+                    break
+            else:
+                return kind, before
+        return kind, propagator.extract(headers, before, READ)
 
     def leave(self, out: Any = None) -> None:
         """Be current no longer, unless the app that makes the body of ``out`` goes on."""
@@ -195,7 +195,8 @@ class Telling:
         span = self._span
         if "http.route" in said:
             span.update_name(f"{self._name} {said['http.route']}")
-        span.set_attributes(said)
+        for attribute, value in said.items():  # few, and for one it takes half the time of all at once
+            span.set_attribute(attribute, value)
         if (ledger := out.get(ATTEMPTS)) and len(ledger) > 1 and ATTEMPT in out and self._of == "http.client":
             span.set_attribute("http.request.resend_count", out[ATTEMPT] - 1)
         detail = None

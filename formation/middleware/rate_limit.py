@@ -12,7 +12,7 @@ from formation.exchange import reply
 from formation.http import ratelimit
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE, WS
-from formation.middleware._clients import IPV6, client_ip, header, who
+from formation.middleware._clients import IPV6, client_ip, header, unnamed_proxy, who
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key
 from formation.middleware._shed import HEALTH, SHED, Exempt, passing
@@ -43,7 +43,8 @@ def rate_limit(
     ``Retry-After`` says after how many seconds the next one is let in, and ``RateLimit`` how many more would be now. Of
     several limits all must let a request in; if one does not, none counts it. A WebSocket is one request, and is denied
     like any. On a client, and around a function, it does nothing: that is what `throttle` is for. Events:
-    ``rate_limit.rejected`` (warning), ``rate_limit.per_process`` and ``storage.unavailable`` (warning).
+    ``rate_limit.rejected``, ``rate_limit.per_process``, ``rate_limit.behind_proxy`` and ``storage.unavailable``
+    (warning).
 
     Args:
         limits: ``"100/minute"``, ``"10/second; 500 per 10 minutes"``, or a list of such.
@@ -90,7 +91,7 @@ def rate_limit(
     """
     all_limits, events, passes = limits_of(limits), Events(logger), passing(exempt, websockets=False)
     client, rates = who(key, trusted_proxies, ipv6_prefix), _rates(storage, all_limits, strategy, burst, clock)
-    judged = _judging(all_limits, rates, events, Outages("rate_limit", events, clock), fail_open=fail_open)
+    judged = _judging(all_limits, rates, events, Outages("rate_limit", events, clock), ipv6_prefix, fail_open=fail_open)
     if storage is None and (many := processes()) > 1:
         events("warning", "rate_limit.per_process", processes=many, limits=ratelimit.policy(all_limits))
 
@@ -117,12 +118,13 @@ Judgement: TypeAlias = tuple[int, dict[str, str], bytes]
 
 
 def _judging(
-    limits: Sequence[Limit], rates: Rates, events: Events, outages: Outages, *, fail_open: bool
+    limits: Sequence[Limit], rates: Rates, events: Events, outages: Outages, ipv6_prefix: int, *, fail_open: bool
 ) -> Callable[[Any, tuple[str, Hashable]], Judgement]:
     """Make the function that counts a request of a client, and says what becomes of it."""
-    policy = ratelimit.policy(limits)
+    policy, has_warned = ratelimit.policy(limits), False
 
     def judged(ctx: Any, client: tuple[str, Hashable]) -> Judgement:
+        nonlocal has_warned
         try:
             is_let_in, standings = rates.hit(client)
         except StorageUnavailable as error:
@@ -132,6 +134,9 @@ def _judging(
         if is_let_in:
             return 0, {"RateLimit-Policy": policy, "RateLimit": ratelimit.left(said)}, b""
         retry_after = max(ceil(standing.wait) for standing in standings)
+        if not has_warned and (peer := unnamed_proxy(ctx, client, ipv6_prefix)) is not None:
+            has_warned = True
+            events("warning", "rate_limit.behind_proxy", peer=peer)
         events("warning", "rate_limit.rejected", client=client[1], retry_after=retry_after, **called(ctx))
         # Only of those that deny: the window of another may end after Retry-After, which should not be (section 6).
         said = [(limit, standing) for limit, standing in said if standing.wait > 0]

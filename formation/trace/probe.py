@@ -11,10 +11,11 @@ was entered. It points up, never down, so nothing of it is a cycle. The spans of
 outermost probe makes and in the end hands to the `Recorder`.
 
 The *log* of the call is in a context variable, which the bridge shares, and which tasks and threads that run in a copy
-of the context inherit. It says which span is open. The layer below finds the one right above it there: then one index
-tells all, and nothing is set. Where it finds another one, it is called again while an earlier pass is still under way,
-by `hedge` or in tasks that run side by side. Then it looks for the nearest span above, and has from there on a log of
-its own, in its own context, with the same list of spans.
+of the context inherit. It says which span was entered last. Mostly that is the one right above: one index tells. If
+not, the layer is called again, and what is above is found among the spans above the last one. If one of those that are
+passed over is still under way, two passes go on side by side, by `hedge` or in tasks. Then this one has from there on a
+log of its own, in its own context, with the same list of spans. There is no lock: of two threads that enter the same
+layer at the very same moment, one may be drawn below the other; what they do is not touched by that.
 
 The innermost probe wraps the ``call`` that it hands on, so that what is below the chain is a span as well. A middleware
 can therefore be traced in any host, without its chain: a list of probes is a list of middleware.
@@ -44,7 +45,7 @@ MESSAGE: Final = 200
 """Characters kept of an error's message: two lines of a terminal."""
 
 Log: TypeAlias = list[Any]
-"""``[recorder, open span, what adds a span]``"""
+"""``[recorder, the span entered last, spans]``; the hot path has numbers for its indices, as for those of a span."""
 
 _CODES: Final[set[Any]] = set()
 """The code of probes, by which they are known: a decorator around one may copy its attributes."""
@@ -106,26 +107,21 @@ def _plain_probe(layer: Any, at: int, recorder: Recorder) -> Any:
         if log[0] is not recorder:
             return outermost(ctx, call)
         if (above := log[1])[1] != above_at:
-            log = _apart(log, at)
-            above = log[1]
+            log, above = _found(log, at)
         log[1] = span = [above, at, None, None, now()]
-        log[2](span)
+        log[2].append(span)
         try:
             out = layer(ctx, call)
         except BaseException as error:
             span[3] = now()
             span[2] = said(error)
-            if log[1] is span:  # or an attempt that was given up still ends, and another one is under way by now
-                log[1] = above
             raise
         span[3] = now()
-        if log[1] is span:
-            log[1] = above
         return out
 
     def outermost(ctx: Any, call: Callable[[Any], Any]) -> Any:
         before, out, spans = get(), None, []  # type: tuple[Log, Any, list[Span]]
-        _log.set([recorder, (None, above_at), spans.append])
+        _log.set([recorder, (None, above_at), spans])
         try:
             out = probe(ctx, call)
         finally:
@@ -145,26 +141,21 @@ def _async_probe(layer: Any, at: int, recorder: Recorder) -> Any:
         if log[0] is not recorder:
             return await outermost(ctx, call)
         if (above := log[1])[1] != above_at:
-            log = _apart(log, at)
-            above = log[1]
+            log, above = _found(log, at)
         log[1] = span = [above, at, None, None, now()]
-        log[2](span)
+        log[2].append(span)
         try:
             out = await layer(ctx, call)
         except BaseException as error:
             span[3] = now()
             span[2] = said(error)
-            if log[1] is span:
-                log[1] = above
             raise
         span[3] = now()
-        if log[1] is span:
-            log[1] = above
         return out
 
     async def outermost(ctx: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
         before, out, spans = get(), None, []  # type: tuple[Log, Any, list[Span]]
-        _log.set([recorder, (None, above_at), spans.append])
+        _log.set([recorder, (None, above_at), spans])
         try:
             out = await probe(ctx, call)
         finally:
@@ -175,14 +166,19 @@ def _async_probe(layer: Any, at: int, recorder: Recorder) -> Any:
     return probe if at else outermost
 
 
-def _apart(log: Log, at: int) -> Log:
-    """Begin a log of its own for a pass whose layer above is not the open span: the nearest one above is."""
-    above = log[1]
+def _found(log: Log, at: int) -> tuple[Log, Span]:
+    """Return the span above of a pass that is not right below the last one, and the log that it goes on in.
+
+    That is the log itself, if all that was entered since has been left.
+    """
+    above, is_shared = log[1], False
     while above[AT] >= at and above[ABOVE] is not None:
+        is_shared |= above[LEFT] is None
         above = above[ABOVE]
-    apart = [log[0], above, log[2]]
-    _log.set(apart)
-    return apart
+    if is_shared:
+        log = [log[0], above, log[2]]
+        _log.set(log)
+    return log, above
 
 
 def _over(layer: Any, at: int, recorder: Recorder) -> Any:

@@ -77,7 +77,8 @@ def _line(row: Row, y: int, left: float, scale: float) -> str:
                 'height="8"/>'
             )
     if row.note:
-        parts.append(_beside(row, x, width, base))
+        room = int((left - indent - 16) / LETTER) - len(label)
+        parts.append(_beside(row, x, width, base, room))
     took = seconds(row.ended - row.started)
     parts.append(f'<text x="{WIDTH - 90}" y="{base}" text-anchor="end">{escape(took)}</text>')
     if row.own is not None:
@@ -86,17 +87,16 @@ def _line(row: Row, y: int, left: float, scale: float) -> str:
     return "\n".join([*parts, "</g>"])
 
 
-def _beside(row: Row, x: float, width: float, base: int) -> str:
-    """Write the note where there is room: on the right of the bar, on its left, or else on it."""
-    end = WIDTH - NUMBERS - 14
-    right, before = int((end - x - width - 6) / LETTER), int((x - NAMES - 6) / LETTER)
+def _beside(row: Row, x: float, width: float, base: int, room: int) -> str:
+    """Write the note where there is room: on the right of the bar, on its left, or beside the name."""
+    right = int((WIDTH - NUMBERS - 14 - x - width - 6) / LETTER)
+    before = int((x - NAMES - 6) / LETTER)
+    most = max(right, before, room)
     kind = "bad" if row.failed else "faint"
-    if len(row.note) <= right or right >= max(before, 24):
+    if len(row.note) <= right or right == most:
         return f'<text class="{kind}" x="{x + width + 6:.2f}" y="{base}">{escape(_cut(row.note, right))}</text>'
-    if before >= 24:
-        said = escape(_cut(row.note, before))
-        return f'<text class="{kind}" x="{x - 6:.2f}" y="{base}" text-anchor="end">{said}</text>'
-    return ""
+    end, most = (x - 6, before) if len(row.note) <= before or before == most else (NAMES - 8, room)
+    return f'<text class="{kind}" x="{end:.2f}" y="{base}" text-anchor="end">{escape(_cut(row.note, most))}</text>'
 
 
 def _tip(row: Row) -> str:

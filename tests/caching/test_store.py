@@ -149,6 +149,12 @@ def test_nothing_that_may_lie_in_a_store_raises(data, at, more):
         assert unpacked(found) == (entry() if found == whole else None)
 
 
+@pytest.mark.parametrize("seconds", [253402300800.0, -62135596801.0, 1e300])
+def test_a_date_that_http_cannot_write_is_none(seconds):
+    assert unpacked(packed(evolve(entry(), last_modified=seconds))) is None
+    assert unpacked(packed(evolve(entry(), last_modified=253402300799.0))) is not None
+
+
 @given(
     st.dictionaries(
         st.sampled_from([each.name for each in fields(Entry) if each.name not in {"body", "length"}]),

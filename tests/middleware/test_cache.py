@@ -103,6 +103,16 @@ def test_what_is_fresh_is_asked_for_once(world, now):
 
 
 @every_world
+@pytest.mark.parametrize(("name", "status"), [("If-Match", 412), ("If-Unmodified-Since", 412), ("Range", 416)])
+def test_who_asks_without_conditions_does_not_get_what_they_came_to(world, now, name, status):
+    origin, middleware = Origin(fresh(b"", status=status), fresh(), fresh(b"", status=status)), cache(now=now)
+    assert told(world(middleware, get(headers={name: "bytes=9-"}), origin))[0] == status
+    assert told(world(middleware, get(), origin))[:2] == (200, b"tea")
+    world(middleware, get(headers={"If-Match": '"2"'}), origin)
+    assert told(world(middleware, get(), origin)) == (200, b"tea", "hit; ttl=60")
+
+
+@every_world
 def test_what_is_stale_is_validated_and_the_caller_sees_nothing_of_it(world, now):
     origin = Origin(fresh(ETag='"1"'), (304, {"Cache-Control": "max-age=60", "X-New": "1"}, b""))
     middleware = cache(now=now)

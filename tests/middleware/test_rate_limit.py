@@ -438,6 +438,25 @@ def test_in_memory_with_several_processes_it_says_that_each_counts_by_itself(mon
     assert not told or heard.said[0][1] == {"processes": 4, "limits": '"1/hour";q=1;w=3600'}
 
 
+@pytest.mark.parametrize(
+    ("peer", "header", "named", "told"),
+    [
+        ("10.0.0.1", "X-Forwarded-For", [], ["10.0.0.1"]),
+        ("fd00::1", "Forwarded", [], ["fd00::1"]),
+        (None, "X-Forwarded-For", [], ["unix"]),
+        ("10.0.0.1", "X-Forwarded-For", ["10.0.0.0/8"], []),
+        ("10.0.0.1", "X-Request-ID", [], []),
+        ("8.8.8.8", "X-Forwarded-For", [], []),
+    ],
+)
+def test_that_all_behind_a_proxy_count_as_one_for_it_is_not_named_is_told_once(time, peer, header, named, told):
+    heard = Heard()
+    chain = wrap(app(), [made(time, "1/hour", trusted_proxies=named, logger=heard)])
+    for _ in range(3):
+        chain(asked(peer, headers=[(header, "for=1.2.3.4" if header == "Forwarded" else "1.2.3.4")]))
+    assert [fields["peer"] for event, fields in heard.said if event == "rate_limit.behind_proxy"] == told
+
+
 def test_who_is_turned_away_is_told_of_without_his_secret(time):
     heard = Heard()
     limit = made(time, "1/hour", header("Authorization"), logger=heard)
