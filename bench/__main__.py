@@ -27,6 +27,7 @@ PARTS = [
     "aiohttp_client",
     "httpx_client",
     "wsgi_edge",
+    "grpc_edge",
     "asgi_edge",
     "django_edge",
     "resilience",

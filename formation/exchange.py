@@ -12,11 +12,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
 
-from formation.http.body import Body, BodyLike
+from formation.http.body import Body
+from formation.http.headers import Headers
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
+from formation.rpc.calls import Call
+from formation.rpc.codes import Code
+from formation.rpc.results import PUSHBACK, Result
 
 if TYPE_CHECKING:
     from formation.http.headers import HeadersLike
@@ -59,22 +65,26 @@ def res(ctx: Ctx) -> Response:
     return found
 
 
-def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyLike = b"") -> Ctx:
+def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: Any = b"") -> Ctx:
     """Answer in place of the endpoint, in the host's own way, and return ``ctx``.
 
-    A response that is there already is closed first.
+    A response that is there already is closed first. To a remote call the answer is the code that the status stands
+    for; a Retry-After becomes ``grpc-retry-pushback-ms`` as well.
 
     Args:
         ctx: the context of the call.
         status: an HTTP status.
-        headers: of the answer.
-        body: of the answer.
+        headers: of the answer; of a remote call that fails, its trailers.
+        body: of the answer. To a remote call: with a status below 400 the message, or the messages where it streams;
+            else text, for the details.
 
     Raises:
         LookupError: ``ctx`` has no request, so there is nothing to answer.
         ValueError: the status is none, or a header breaks the message.
     """
-    request = req(ctx)
+    request: Any = req(ctx)
+    if isinstance(request, Call):
+        return _reply_rpc(ctx, request, status, headers, body)
     if ctx.get(SIDE) == "server":  # still to be sent, so its on_close waits for that
         body = Body(body)
     answer = Response(status, headers, body, request=request, url=request.target)
@@ -84,3 +94,34 @@ def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: BodyL
         answer.body.replace(old.body)  # if it is closed by awaiting, and this is not the place for that
     ctx[RES_HTTP] = answer
     return ctx
+
+
+def _reply_rpc(ctx: Ctx, call: Call, status: int, headers: Any, body: Any) -> Ctx:
+    answer = Result(Code.of(status), request=call)
+    if answer.ok:
+        answer.headers = headers
+        if call.response_streaming:
+            answer.messages = body or ()
+        else:
+            answer.message = body
+    else:
+        fields = Headers(headers)
+        is_text = fields.get("Content-Type", "text/plain").startswith("text/plain")
+        answer.trailers = [(name, value) for name, value in fields.items() if name.lower() not in _OF_A_BODY]
+        text = body.decode(errors="replace") if isinstance(body, bytes) else body
+        answer.details = str(text) if text and is_text else _phrase(status)
+        after = answer.trailers.get("retry-after", "")
+        if status in {429, 503} and after.isascii() and after.isdecimal():
+            answer.trailers.setdefault(PUSHBACK, str(ceil(float(after) * 1000)))
+    ctx[RES_RPC] = answer
+    return ctx
+
+
+_OF_A_BODY: Final = frozenset({"content-type", "content-length", "cache-control", "vary"})
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from formation.keys import REQ_HTTP, SENSITIVE
+from formation.keys import REQ_HTTP, REQ_RPC, SENSITIVE
 
 if TYPE_CHECKING:
     from formation.http import Request
@@ -26,7 +26,7 @@ def at_home(ctx: Ctx) -> Request | None:
     >>> at_home({}) is None
     True
     """
-    request: Request | None = ctx.get(REQ_HTTP)
+    request: Request | None = ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
     return None if request is None or request.extensions.get("away") else request
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from formation.http.url import origin
-from formation.keys import REQ_HTTP, SIDE
+from formation.keys import REQ_HTTP, REQ_RPC, SIDE
 
 Key: TypeAlias = Callable[[Any], Hashable]
 
@@ -15,11 +15,16 @@ Key: TypeAlias = Callable[[Any], Hashable]
 def by_origin(ctx: Any) -> str | None:
     """Return the scheme, host and port of the request; ``None`` where there are none, and on a server.
 
+    Of a remote call it is the service: gRPC does not tell where a channel leads.
+
     There the host is what the client says: whoever made one up for each request would have a place of his own.
     """
-    request = ctx.get(REQ_HTTP) if isinstance(ctx, dict) else None
-    if request is None or ctx.get(SIDE) == "server":
+    if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
         return None
+    request = ctx.get(REQ_HTTP)
+    if request is None:
+        service: str | None = ctx[REQ_RPC].service if REQ_RPC in ctx else None
+        return service
     try:
         return _origin("/".join(request.url.split("/", 3)[:3]))
     except ValueError:  # a path alone, on its way to a server in the same process

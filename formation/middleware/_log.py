@@ -139,7 +139,7 @@ def outcome(ctx: Ctx, error: BaseException | None = None) -> str:
             return "cancelled"
         kinds = {DeadlineExceeded: "deadline", Rejected: "rejected"}
         return next((said for kind, said in kinds.items() if isinstance(error, kind)), "failed")
-    status = getattr(ctx.get(RES_HTTP), "status_code", None)
+    status = getattr(ctx.get(RES_HTTP) or ctx.get(RES_RPC), "status_code", None)
     return "degraded" if ctx.get(DEGRADED) else "failed" if status is not None and status >= 500 else "ok"
 
 

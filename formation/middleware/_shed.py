@@ -10,7 +10,7 @@ from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
 
 Exempt: TypeAlias = Iterable[str] | Callable[[Any], bool]
 
-HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping")
+HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping", "/grpc.health.v1.Health/Check")
 """Where load balancers ask. One that gets no answer takes the server out, and the others get its load as well."""
 
 AFTER: Final = 3
@@ -50,7 +50,7 @@ def passing(exempt: Exempt, *, websockets: bool = True) -> Callable[[Any], bool]
 
 def is_asked(ctx: Any) -> bool:
     """Tell whether this is a request to a server, which can be answered."""
-    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and REQ_HTTP in ctx
+    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and (REQ_HTTP in ctx or REQ_RPC in ctx)
 
 
 def is_shed(ctx: Any) -> bool:

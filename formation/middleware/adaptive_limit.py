@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from formation import clock as clock_
 from formation.errors import BulkheadRejected, Rejected
 from formation.kernel import Call, Middleware
-from formation.keys import RES_HTTP
+from formation.keys import RES_HTTP, RES_RPC
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
 from formation.middleware._shed import HEALTH, Exempt, is_asked, is_shed, passing, shed
@@ -134,5 +134,5 @@ def _dropped(ctx: Any) -> bool | None:
     """Tell whether the call has failed; ``None``: it was turned away inside, so nobody has tried."""
     if is_shed(ctx):
         return None
-    response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
+    response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
     return response is not None and response.status_code in DROPPED

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from formation.http.headers import check_name
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import REQ_HTTP, SENSITIVE
+from formation.keys import REQ_HTTP, REQ_RPC, SENSITIVE
 from formation.middleware._auth import AUTHORIZATION, at_home, check_text, check_visible
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ def api_key(key: str, name: str = "X-API-Key", *, place: Place = "header") -> Mi
     takes_auth = name.lower() == AUTHORIZATION  # whose place the auth of a call takes
 
     def api_key(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        if REQ_HTTP in ctx:
+        if REQ_HTTP in ctx or REQ_RPC in ctx:
             ctx.setdefault(SENSITIVE, set()).add(name.lower())
         request = at_home(ctx)
         if request is not None and not (takes_auth and request.auth is not None):
             if place == "header":
                 request.headers.setdefault(name, key)
+            elif REQ_RPC in ctx:
+                pass  # a call has metadata, and no other place
             elif place == "cookie":
                 request.cookies.setdefault(name, key)
             elif not _asks(request, name):

@@ -13,7 +13,7 @@ from formation.exchange import reply
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, REQ_HTTP, STATE
+from formation.keys import DEADLINE, REQ_HTTP, REQ_RPC, STATE
 from formation.middleware._events import Events, called
 from formation.resilience.checks import seconds
 
@@ -99,7 +99,7 @@ def chaos(
             pause = _within(ctx, pause, clock)
             inject(ctx, "latency", delay=round(pause, 3))
             sleep(pause)
-        if is_answered and isinstance(ctx, dict) and REQ_HTTP in ctx:
+        if is_answered and isinstance(ctx, dict) and (REQ_HTTP in ctx or REQ_RPC in ctx):
             inject(ctx, "status", status=code)
             return reply(ctx, code)
         return call(ctx)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from formation import clock as clock_
 from formation.errors import Rejected, ThrottleRejected, TransportError
 from formation.kernel import Call, Middleware
-from formation.keys import RES_HTTP
+from formation.keys import RES_HTTP, RES_RPC
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key, chosen
 from formation.resilience.accepts import Accepts
@@ -40,7 +40,7 @@ def accepted(ctx: Any, error: Exception | None = None) -> bool | None:
     if error is not None:
         response = getattr(error, "response", None)
     else:
-        response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
+        response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
     return getattr(response, "status_code", None) not in OVERLOADED
 
 

@@ -9,7 +9,7 @@ from formation.errors import DeadlineExceeded
 from formation.exchange import reply
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, KIND, REQ_HTTP, SIDE, STATE
+from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
 from formation.middleware._events import Events, called
 from formation.resilience.checks import seconds
 from formation.resilience.deadlines import HEADER, TICK, announce, read
@@ -93,7 +93,7 @@ def _tell(ctx: dict[str, Any], header: str | None) -> None:
 
 
 def _refuse(ctx: Any) -> Any:
-    if isinstance(ctx, dict) and ctx.get(SIDE) == "server" and REQ_HTTP in ctx:
+    if isinstance(ctx, dict) and ctx.get(SIDE) == "server" and (REQ_HTTP in ctx or REQ_RPC in ctx):
         return reply(ctx, 504)
     raise DeadlineExceeded("the deadline has passed before anything was done")
 

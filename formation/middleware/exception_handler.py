@@ -8,10 +8,10 @@ from math import ceil
 from typing import Any, Final, TypeGuard
 
 from formation.errors import BodyTooLarge, ClientGone, FormationError, ProblemError, Rejected, ThrottleRejected
-from formation.exchange import reply
+from formation.exchange import reply, req
 from formation.http.negotiation import weights
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_ID, SIDE, WS
+from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, SIDE, WS
 from formation.middleware._events import Events, called
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
@@ -84,7 +84,7 @@ def exception_handler(
             if not _can_answer(ctx):
                 raise
             about = error.request if isinstance(error, FormationError) else None
-            is_ours = about is None or about is ctx[REQ_HTTP]
+            is_ours = about is None or about is req(ctx)
             table = ours if is_ours else others
             status = next((table[kind] for kind in type(error).__mro__ if kind in table), None)
             told = error if status is None and is_ours and _is_told(error) else None
@@ -118,7 +118,7 @@ def _is_told(error: Exception) -> TypeGuard[ProblemError]:
 
 
 def _can_answer(ctx: Any) -> bool:
-    if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or REQ_HTTP not in ctx:
+    if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or not (REQ_HTTP in ctx or REQ_RPC in ctx):
         return False
     return ctx.get(KIND) != "websocket" or not (ctx[WS].is_accepted or ctx[WS].is_over)
 
@@ -148,11 +148,15 @@ def _retry_after(error: Exception, status: int) -> dict[str, str]:
 
 
 def _answer(ctx: Any, status: int, told: ProblemError | None, said: dict[str, str], headers: dict[str, str]) -> Any:
-    request = ctx[REQ_HTTP]
     try:
         title = HTTPStatus(status).phrase
     except ValueError:
         title = "Error"
+    if REQ_RPC in ctx:
+        what = title if told is None else told.detail or told.title or title
+        text = "; ".join([what, *(f"{name}: {value}" for name, value in said.items() if name != "traceback")])
+        return reply(ctx, status, headers, text)
+    request = ctx[REQ_HTTP]
     problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, **said}
     if told is not None:
         named = {"type": told.type, "title": told.title or title, "detail": told.detail, "instance": told.instance}

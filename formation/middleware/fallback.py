@@ -12,7 +12,7 @@ from formation.exchange import reply
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP, RESULT
+from formation.keys import DEGRADED, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, RESULT
 from formation.middleware._events import Events, called
 from formation.resilience.policy import Failure, told
 
@@ -67,7 +67,7 @@ def fallback(to: Any, *, on: Failure | Iterable[Failure] | None = None, logger: 
             out = answer(ctx)
             return out
         finally:
-            is_kept = isinstance(out, dict) and out.get(RES_HTTP) is response
+            is_kept = isinstance(out, dict) and (out.get(RES_HTTP) or out.get(RES_RPC)) is response
             if hasattr(response, "close") and not is_kept:
                 response.close()  # a stream holds a connection
 
@@ -79,7 +79,7 @@ def fallback(to: Any, *, on: Failure | Iterable[Failure] | None = None, logger: 
             if not is_failure(error, response, ctx):
                 raise
             return fall_back(ctx, response, type(error).__name__)
-        response = out.get(RES_HTTP) if isinstance(out, dict) else None
+        response = (out.get(RES_HTTP) or out.get(RES_RPC)) if isinstance(out, dict) else None
         if response is not None and is_failure(None, response, out):
             return fall_back(out, response, f"status {response.status_code}")
         return out
@@ -99,7 +99,8 @@ def _failing(on: Any) -> Callable[[Exception | None, Any, Any], bool]:
             return status in statuses or isinstance(error, kinds or ())
         if status is not None:
             return bool(status >= FIRST)
-        return isinstance(error, _EXCHANGE if isinstance(ctx, dict) and REQ_HTTP in ctx else Exception)
+        is_sent = isinstance(ctx, dict) and (REQ_HTTP in ctx or REQ_RPC in ctx)
+        return isinstance(error, _EXCHANGE if is_sent else Exception)
 
     return is_failure
 
@@ -110,6 +111,8 @@ def _answering(value: Any) -> Callable[[Any], Any]:
     def answer(ctx: Any) -> Any:
         if not isinstance(ctx, dict):
             return value
+        if REQ_RPC in ctx:
+            return reply(ctx, 200, None, value)
         if REQ_HTTP not in ctx:
             ctx[RESULT] = deepcopy(value) if isinstance(value, (list, dict, set)) else value
             return ctx

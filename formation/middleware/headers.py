@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from formation.http.headers import Headers, check_name
 from formation.kernel import Call, Middleware
-from formation.keys import REQ_HTTP, RES_HTTP, SIDE
+from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 
 
 def headers(
@@ -64,10 +64,10 @@ def headers(
             return call(ctx)
         which = on or ("response" if ctx.get(SIDE) == "server" else "request")
         if which == "request":
-            edit(ctx.get(REQ_HTTP))
+            edit(ctx.get(REQ_HTTP) or ctx.get(REQ_RPC))
             return call(ctx)
         ctx = call(ctx)
-        edit(ctx.get(RES_HTTP))
+        edit(ctx.get(RES_HTTP) or ctx.get(RES_RPC))
         return ctx
 
     return headers

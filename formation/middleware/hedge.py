@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from formation import clock as clock_
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPTS, REQ_HTTP, SIDE
+from formation.keys import ATTEMPTS, REQ_HTTP, REQ_RPC, SIDE
 from formation.middleware._events import Events, called
 from formation.middleware._keys import by_origin
 from formation.resilience.budget import Budget
@@ -132,6 +132,8 @@ def _may(ctx: Any, policy: Policy) -> bool:
     """Tell whether there may be two of this call at the same time."""
     if not isinstance(ctx, dict):
         return True
+    if REQ_RPC in ctx:  # it does not tell whether it may be made twice
+        return False
     request = ctx.get(REQ_HTTP)
     if request is None or ctx.get(SIDE) == "server":
         return request is None

@@ -200,7 +200,12 @@ class _Asked:
 
     def __call__(self, ctx: Any) -> Claim | str | None:
         """Return what is to be claimed; ``None``: nothing; or what is wrong."""
-        if not is_asked(ctx) or ctx[REQ_HTTP].method not in self._methods or ctx.get(KIND) == "websocket":
+        if (
+            not is_asked(ctx)
+            or REQ_HTTP not in ctx
+            or ctx[REQ_HTTP].method not in self._methods
+            or ctx.get(KIND) == "websocket"
+        ):
             return None
         request: Request = ctx[REQ_HTTP]
         lines = request.headers.getlist(self._header)

@@ -9,7 +9,7 @@ from uuid import uuid4
 from formation.http.headers import check_name
 from formation.http.request import check_method
 from formation.kernel import Call, Middleware
-from formation.keys import REQ_HTTP, SIDE
+from formation.keys import REQ_HTTP, REQ_RPC, SIDE
 
 METHODS: Final = ("POST", "PATCH")
 """Those that are not idempotent by themselves (RFC 9110, 9.2.2; RFC 5789, 2)."""
@@ -54,8 +54,10 @@ def idempotency_key(
     keyed = frozenset(map(check_method, [methods] if isinstance(methods, str) else methods))
 
     def idempotency_key(ctx: Any, call: Call[Any]) -> Any:
-        request = ctx.get(REQ_HTTP) if isinstance(ctx, dict) and ctx.get(SIDE) != "server" else None
-        if request is not None and request.method in keyed and header not in request.headers:
+        request = None
+        if isinstance(ctx, dict) and ctx.get(SIDE) != "server":
+            request = ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
+        if request is not None and (REQ_RPC in ctx or request.method in keyed) and header not in request.headers:
             key = str(keygen())
             request.headers[header] = _string(key) if quoted else key
         return call(ctx)

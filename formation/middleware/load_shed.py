@@ -7,9 +7,10 @@ from typing import Any
 
 from formation import clock as clock_
 from formation.errors import DeadlineExceeded
+from formation.exchange import req
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, REQ_HTTP
+from formation.keys import DEADLINE
 from formation.middleware._events import Events, called
 from formation.middleware._shed import HEALTH, Exempt, is_asked, passing, shed
 from formation.resilience.shedding import HEADER, Standing, age
@@ -75,7 +76,7 @@ def load_shed(
             return {"reason": "deadline"}
         if not trusted or not is_asked(ctx):
             return {}
-        waited = age(ctx[REQ_HTTP].headers.get(header, ""), now())
+        waited = age(req(ctx).headers.get(header, ""), now())
         if waited is None or not queue.is_too_old(clock(), waited):
             return {}
         return {"reason": "queue", "waited": round(waited, 3)}

@@ -11,7 +11,7 @@ from formation.errors import StorageUnavailable
 from formation.exchange import reply
 from formation.http import ratelimit
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, WS
+from formation.keys import KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE, WS
 from formation.middleware._clients import IPV6, client_ip, header, unnamed_proxy, who
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key
@@ -106,7 +106,7 @@ def rate_limit(
             ctx[WS].headers.extend(fields)  # of the answer that accepts it
             return call(ctx)
         ctx = call(ctx)
-        if isinstance(ctx, dict) and (response := ctx.get(RES_HTTP)) is not None:
+        if isinstance(ctx, dict) and (response := ctx.get(RES_HTTP) or ctx.get(RES_RPC)) is not None:
             response.headers.extend(fields)  # beside those of a limit further in
         return ctx
 

@@ -76,7 +76,7 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
             log(level, event, **called(ctx, secrets), **failed(ctx, error, secrets), **spent(ctx, started, how))
             raise
         said = answered(ctx, secrets)
-        log(_level(said), response, **said, **spent(ctx, started, outcome(ctx)))
+        log(_level(ctx, said), response, **said, **spent(ctx, started, outcome(ctx)))
         if (message := ctx.get(RES_HTTP) or ctx.get(RES_RPC)) is not None:
             log("debug", response, headers=shown(ctx, message.headers, secrets))
         if (streamed := ctx.get(RES_HTTP)) is not None and not streamed.body.is_bytes:
@@ -86,8 +86,10 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
     return request_logger
 
 
-def _level(said: dict[str, Any]) -> str:
-    return "warning" if isinstance(status := said.get("status"), int) and status >= 500 else "info"
+def _level(ctx: Ctx, said: dict[str, Any]) -> str:
+    result = ctx.get(RES_RPC)  # which logs its code
+    status = said.get("status") if result is None else getattr(result, "status_code", None)
+    return "warning" if isinstance(status, int) and status >= 500 else "info"
 
 
 def _log_close(

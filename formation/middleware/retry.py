@@ -14,7 +14,7 @@ from formation.bridge import sleep as sleep_
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, REQ_HTTP, RES_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
 from formation.middleware._events import Events, called
 from formation.middleware._keys import by_origin
 from formation.resilience.budget import Budget
@@ -22,7 +22,7 @@ from formation.resilience.forks import BAGS
 from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
 from formation.resilience.run import RetryCallState, Run, Shared
 
-_FORKED: Final = frozenset({REQ_HTTP, RETRY_DEPTH, *BAGS})
+_FORKED: Final = frozenset({REQ_HTTP, REQ_RPC, RETRY_DEPTH, *BAGS})
 """Where none of these is in a context, its copy is a fork."""
 
 

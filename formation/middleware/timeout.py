@@ -8,7 +8,7 @@ from formation.clock import monotonic
 from formation.errors import AttemptTimeout, ConnectTimeout, DeadlineExceeded, ReadTimeout, WriteTimeout
 from formation.http.request import UNSET, Timeout, Unset, check_timeout
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, KIND, REQ_HTTP, SIDE
+from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE
 from formation.middleware._events import Events, called
 from formation.resilience.deadlines import TICK, announce
 from formation.resilience.limit import Limit
@@ -61,7 +61,7 @@ def timeout(
 
     def timeout(ctx: Any, call: Call[Any]) -> Any:
         known = ctx if isinstance(ctx, dict) else {}
-        request = known.get(REQ_HTTP)
+        request = known.get(REQ_HTTP) or known.get(REQ_RPC)
         if request is not None and known.get(SIDE) != "server":
             is_ours = request.timeout is UNSET
             if is_ours:

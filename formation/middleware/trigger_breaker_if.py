@@ -8,7 +8,7 @@ from typing import Any
 from formation.errors import BreakerTriggerException
 from formation.introspection import name_of
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import REQ_HTTP, RES_HTTP
+from formation.keys import REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC
 
 
 def trigger_breaker_if(predicate: Callable[[Any], object]) -> Middleware[Ctx]:
@@ -39,7 +39,7 @@ def trigger_breaker_if(predicate: Callable[[Any], object]) -> Middleware[Ctx]:
 
     def trigger_breaker_if(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         ctx = call(ctx)
-        response = ctx.get(RES_HTTP)
+        response = ctx.get(RES_HTTP) or ctx.get(RES_RPC)
         if predicate(response):
             raise _error(ctx, response)
         return ctx
@@ -47,7 +47,7 @@ def trigger_breaker_if(predicate: Callable[[Any], object]) -> Middleware[Ctx]:
     def _error(ctx: Ctx, response: Any) -> BreakerTriggerException:
         said = f"trigger_breaker_if: {name_of(predicate)} is true"
         if response is not None:
-            request = response.request or ctx.get(REQ_HTTP)
+            request = response.request or ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)
             said += f" for the {response.status_code}" + (f" from {request.name}" if request is not None else "")
             response.close()
         error = BreakerTriggerException(said)

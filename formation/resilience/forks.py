@@ -15,7 +15,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Final
 
-from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, STATE
+from formation.keys import DEADLINE, NATIVE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, SESSION, STATE
 from formation.resilience.deadlines import announce
 
 BAGS: Final = (SESSION, STATE, NATIVE, SENSITIVE)
@@ -39,6 +39,9 @@ def fork(ctx: Any) -> Any:
         forked[REQ_HTTP] = request.fork()
         forked.pop(RES_HTTP, None)
         announce(forked)  # there is less time left than before the last attempt
+    elif (rpc := ctx.get(REQ_RPC)) is not None:
+        forked[REQ_RPC] = rpc.fork()
+        forked.pop(RES_RPC, None)
     return forked
 
 

@@ -40,7 +40,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 from formation.errors import AttemptTimeout, BreakerTriggerException, FormationError, Rejected, TransportError
-from formation.keys import RES_HTTP
+from formation.keys import RES_HTTP, RES_RPC
 from formation.resilience.checks import count, positive, seconds
 from formation.resilience.policy import LOCAL
 from formation.resilience.window import Window
@@ -62,7 +62,7 @@ Listener: TypeAlias = "Callable[[Gate, Event, dict[str, Any]], object]"
 FAILING: Final = frozenset({500, 502, 503, 504})
 """Statuses of a server in trouble. 4xx is the caller's doing, 501 and 505 say what the server will never do."""
 
-NEUTRAL: Final = frozenset({429})
+NEUTRAL: Final = frozenset({429, 499})
 """It says that we ask too much, not that the server is unwell, nor that it is well."""
 
 
@@ -336,7 +336,7 @@ def classify(ctx: Any, error: Exception | None = None) -> Verdict:
     if error is not None:
         response = getattr(error, "response", None)
     else:
-        response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
+        response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
     status = getattr(response, "status_code", None)
     if status in FAILING:
         return "fail"

@@ -21,13 +21,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import define
 
 from formation import clock
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
-from formation.keys import RES_HTTP
+from formation.keys import RES_HTTP, RES_RPC
 from formation.resilience.checks import count, seconds
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 Condition: TypeAlias = Callable[["RetryCallState"], bool]
-Failure: TypeAlias = type[Exception] | int
+Failure: TypeAlias = type[Exception] | int | str
 Reason: TypeAlias = Literal["attempts", "stop", "retry_after", "deadline", "body", "budget"]
 
-STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+STATUSES: Final[frozenset[int | str]] = frozenset({408, 429, 500, 502, 503, 504})
 """What a server says when it may do better in a moment. Not 501 and 505, which it will say again."""
 
 THROTTLED: Final = frozenset({429})
@@ -63,6 +64,7 @@ DOUBLINGS: Final = 64
 UNIX_TIME: Final = 1e9
 """A number in a hint that is larger is a date, in seconds since 1970, as in ``X-RateLimit-Reset``."""
 
+_code = re.compile(r"[A-Z]+(?:_[A-Z]+)*").fullmatch
 _number = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,9})?").fullmatch  # so many are no infinity
 
 
@@ -98,7 +100,7 @@ class Outcome:
         if error is not None:
             self.response: Any = getattr(error, "response", None)
         else:
-            self.response = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
+            self.response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
         self.status: int | None = None if self.response is None else getattr(self.response, "status_code", None)
 
     @property
@@ -115,7 +117,7 @@ class Outcome:
         """Give up the response, and its connection."""
         responses = [self.response]
         if self.error is not None and isinstance(self.ctx, dict):
-            responses.append(self.ctx.get(RES_HTTP))
+            responses.append(self.ctx.get(RES_HTTP) or self.ctx.get(RES_RPC))
         for response in responses:
             if hasattr(response, "close"):
                 response.close()
@@ -186,8 +188,9 @@ class Policy:
             return False
         if self.condition is not None:
             return state is None or bool(self.condition(state))
-        if error is None or outcome.status in self.statuses:
-            return outcome.status in self.statuses
+        said = outcome.status in self.statuses or getattr(outcome.response, "code", None) in self.statuses
+        if error is None or said:
+            return said
         if self.errors is not None:
             return isinstance(error, self.errors)
         return not http or (isinstance(error, _PASSING) and not isinstance(error, TLSError))
@@ -204,8 +207,9 @@ class Policy:
 
     def retry_after(self, outcome: Outcome) -> float | None:
         """Return the seconds after which the server wants to be asked again, if it says so."""
-        if outcome.status not in HINTED:
-            return None
+        pushback: float | None = getattr(outcome.response, "pushback", None)
+        if pushback is not None or outcome.status not in HINTED:
+            return pushback
         return retry_after(outcome.response.headers, self.hints, self._now)
 
     def wait(self, outcome: Outcome, state: RetryCallState) -> float:
@@ -239,7 +243,7 @@ class Policy:
         if self._stop is not None and self._stop(state):
             return "stop"
         hint = self.retry_after(outcome)
-        if hint is not None and self.max_retry_after is not None and hint > self.max_retry_after:
+        if hint is not None and (hint == inf or (self.max_retry_after is not None and hint > self.max_retry_after)):
             return "retry_after"
         if deadline is not None and outcome.ended + state.upcoming_sleep >= deadline:
             return "deadline"
@@ -286,7 +290,7 @@ def _date(said: str) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int]]:
+def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int | str]]:
     """Sort what ``on`` may be: a condition, or types of errors and statuses; ``None`` for the types is the default."""
     if on is None:
         return None, None, STATUSES
@@ -294,12 +298,19 @@ def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None,
         return on, (), frozenset()
     each = list(on) if hasattr(on, "__iter__") and not isinstance(on, (str, type)) else [on]
     kinds = tuple(kind for kind in each if isinstance(kind, type) and issubclass(kind, Exception))
-    statuses = tuple(code for code in each if isinstance(code, int) and not isinstance(code, bool))
+    statuses = tuple(code for code in each if _is_status(code))
     if len(kinds) + len(statuses) < len(each):
         raise TypeError(
             f"expected on as types of errors and statuses, or as one of tenacity's retry_ objects, got {on!r}"
         )
     return None, kinds, frozenset(statuses)
+
+
+def _is_status(code: Any) -> bool:
+    """Tell whether it is a status, or the name of a code of gRPC."""
+    if isinstance(code, str):
+        return _code(code) is not None
+    return isinstance(code, int) and not isinstance(code, bool)
 
 
 def _rewound(request: Any) -> bool:

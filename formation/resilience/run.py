@@ -23,7 +23,7 @@ from typing import Any
 
 from attrs import define
 
-from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, RES_HTTP, RETRY_DEPTH
+from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, RETRY_DEPTH
 from formation.resilience.budget import Budget
 from formation.resilience.forks import fork, merge
 from formation.resilience.policy import THROTTLED, Attempt, Outcome, Policy
@@ -89,7 +89,7 @@ class Run:
         self.started: float
         self.reason: str | None
         if isinstance(before, dict):
-            self.request = before.get(REQ_HTTP)
+            self.request = before.get(REQ_HTTP) or before.get(REQ_RPC)
             before[ATTEMPTS] = self.ledger
             self.depth = before.get(RETRY_DEPTH, 0)
             if self.depth and not shared.has_warned:
@@ -103,7 +103,7 @@ class Run:
         if ctx is not self.before:
             ctx[ATTEMPT], ctx[RETRY_DEPTH] = number, self.depth + 1
             if number > 1 and shared.header and self.request is not None:
-                ctx[REQ_HTTP].headers[shared.header] = str(number)
+                (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers[shared.header] = str(number)
         started = shared.clock()
         return self.note(_outcome(number, ctx, self.call, shared.clock), started)
 
@@ -127,6 +127,7 @@ class Run:
             ctx = self._merged(self.last)
             if isinstance(ctx, dict):
                 ctx.pop(RES_HTTP, None)  # which was closed before the pause
+                ctx.pop(RES_RPC, None)
             raise
         finally:
             budget = self.shared.budget

@@ -1,0 +1,208 @@
+"""The interceptor of a sync channel.
+
+Theory of operation
+-------------------
+A call that blocks runs its chain right there. A call with a stream of responses, and a ``.future()``, give something
+back at once, which is used later, maybe in another thread; and ``call(ctx)`` shall return when it has ended. So their
+chain runs in a thread of its own, in a copy of the context, and waits there for gRPC to say that the call is over. The
+messages do not pass that thread: whoever iterates pulls them from gRPC, through the message middleware. At the end of
+them he waits until the chain has made up its mind: this was the end, or there is another attempt, whose messages come.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+
+from formation.errors import FormationError
+from formation.for_grpc.common import client_context, exchange_of, result_of, seconds_left
+from formation.for_grpc.outcome import Outcome, failure_of
+from formation.for_grpc.spanned import Link, Spanned
+from formation.introspection import name_of
+from formation.kernel import wrap
+from formation.keys import REQ_RPC, RES_RPC
+from formation.rpc.codes import Code
+from formation.rpc.passing import MessageChains, pulled
+from formation.rpc.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from formation.kernel import Ctx, Middleware
+    from formation.rpc.calls import Arity, Call
+
+
+class ClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """What `client_interceptor` returns."""
+
+    def __init__(self, middleware: Iterable[Middleware[Ctx]], message_middleware: Iterable[Middleware[Ctx]]) -> None:
+        self.chain: Any = wrap(enter, middleware, is_async=False)
+        self.messages = MessageChains(message_middleware, "client", is_async=False)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make a call with one request and one response."""
+        return self._one("unary_unary", continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Make a call with a stream of requests."""
+        return self._one("stream_unary", continuation, client_call_details, request_iterator)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make a call with a stream of responses."""
+        return self._spanned("unary_stream", continuation, client_call_details, request)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Make a call with streams both ways."""
+        return self._spanned("stream_stream", continuation, client_call_details, request_iterator)
+
+    def _one(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
+        if ".future." in getattr(continuation, "__qualname__", ""):  # all that tells whether the caller waits
+            return self._spanned(arity, continuation, details, argument)
+        exchange = Exchange(self, continuation, details)
+        ctx = client_context(details, arity, argument, exchange)
+        try:
+            result = result_of(self.chain(ctx))
+        except FormationError as error:
+            if (failed := failure_of(error)) is None:
+                raise
+            return failed
+        result.end(0 if result.message is None else 1)
+        return Outcome.of(result)
+
+    def _spanned(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
+        exchange = SpannedExchange(self, continuation, details)
+        ctx = client_context(details, arity, argument, exchange)
+        exchange.link = link = Link(ctx[REQ_RPC])
+        spanned = Spanned(link)
+        spanned.start(self.chain, ctx)
+        return spanned
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(name_of, self.chain.middleware))
+        return f"client_interceptor([{names}])"
+
+
+def enter(ctx: Ctx) -> Ctx:
+    """The endpoint of the chain: make the call."""
+    exchange_of(ctx).call(ctx)
+    return ctx
+
+
+class Details(NamedTuple):
+    """What gRPC is told about a call."""
+
+    method: Any
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+grpc.ClientCallDetails.register(Details)
+
+
+class Exchange:
+    """A call that is made, and what of it is gRPC's."""
+
+    __slots__ = ("broken", "continuation", "details", "interceptor")
+
+    def __init__(self, interceptor: ClientInterceptor, continuation: Any, details: Any) -> None:
+        self.interceptor = interceptor
+        self.continuation = continuation
+        self.details = details
+        self.broken: Exception | None = None  # what a message middleware has raised, in gRPC's thread
+
+    def make(self, ctx: Ctx, call: Call) -> Any:
+        """Make an attempt; return what gRPC does."""
+        details, changed = self.details, call.changed
+        timeout = seconds_left(ctx, call, details.timeout)
+        if changed is not None or timeout != details.timeout or call.method != details.method:
+            metadata = details.metadata if changed is None else changed
+            details = Details(
+                call.method,
+                timeout,
+                metadata,
+                getattr(details, "credentials", None),
+                getattr(details, "wait_for_ready", None),
+                getattr(details, "compression", None),
+            )
+        return self.continuation(details, self._argument(ctx, call))
+
+    def _argument(self, ctx: Ctx, call: Call) -> Any:
+        if call.messages is None:
+            return call.message
+        source, through = call.messages.take(), self.interceptor.messages.passing(ctx, call, "out")
+        if through is None:
+            return source
+
+        def guarded(message: Any) -> Any:
+            try:
+                return through(message)
+            except Exception as error:
+                self.broken = error
+                raise
+
+        return pulled(iter(source), guarded)
+
+    def result(self, call: Call, native: Any) -> Result:
+        """Return what has come of an attempt that is over.
+
+        Raises:
+            Exception: what another interceptor, or a message middleware, has raised.
+        """
+        broken, self.broken = self.broken, None
+        if broken is not None:
+            raise broken
+        details, message = None, None
+        cancelled = getattr(native, "cancelled", None)
+        if cancelled is not None and cancelled():  # to ask for the error would raise
+            code, details = Code.CANCELLED, native.details()
+        else:
+            error = native.exception() if hasattr(native, "exception") else None
+            if error is not None and not isinstance(error, grpc.RpcError):
+                raise error
+            code = Code.of(native.code())
+            if code is not Code.OK:
+                details = native.details()
+            elif not call.response_streaming:
+                message = native.result()
+        return Result(
+            code,
+            details,
+            headers=native.initial_metadata,
+            trailers=native.trailing_metadata,
+            message=message,
+            request=call,
+            native=native,
+        )
+
+    def call(self, ctx: Ctx) -> None:
+        """Make the call, and wait for it."""
+        call: Call = ctx[REQ_RPC]
+        ctx[RES_RPC] = self.result(call, self.make(ctx, call))
+
+
+class SpannedExchange(Exchange):
+    """One that gives something back before it is over."""
+
+    __slots__ = ("link",)
+    link: Link
+
+    def call(self, ctx: Ctx) -> None:
+        """Make the call, and wait for its end."""
+        call: Call = ctx[REQ_RPC]
+        if self.link.is_cancelled:
+            ctx[RES_RPC] = Result(Code.CANCELLED, "Locally cancelled by application!", request=call)
+            return
+        through = self.interceptor.messages.passing(ctx, call, "in") if call.response_streaming else None
+        native = self.make(ctx, call)
+        self.link.attempt(native, through)
+        self.broken = self.broken or self.link.broken
+        ctx[RES_RPC] = self.result(call, native)

@@ -1,0 +1,114 @@
+"""What a handler is given in the place of gRPC's servicer context, and how it ends a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from formation.clock import monotonic
+from formation.keys import DEADLINE, REQ_RPC
+from formation.rpc.codes import Code
+from formation.rpc.results import Result
+
+if TYPE_CHECKING:
+    from formation.kernel import Ctx
+    from formation.rpc.calls import Call
+
+
+class Context:
+    """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
+
+    __slots__ = ("_ctx", "_native", "aborted", "fields", "sent", "status", "text")
+
+    def __init__(self, native: Any, ctx: Ctx) -> None:
+        self._native = native
+        self._ctx = ctx
+        self.aborted = False
+        self.status: Any = None
+        self.text: str | None = None
+        self.fields: Any = None  # the trailers
+        self.sent: Any = None  # the initial metadata
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._native, name)
+
+    def result(self, call: Call, message: Any) -> Result:
+        """Return what the handler has answered."""
+        if self.aborted:
+            message = None
+        code = Code.OK if self.status is None else code_of(self.status)
+        return Result(
+            code, self.text, headers=self.sent, trailers=self.fields, message=message, request=call, native=self
+        )
+
+    def invocation_metadata(self) -> Any:
+        """Return the metadata of the call, with what the chain has changed."""
+        changed = self._ctx[REQ_RPC].changed
+        return self._native.invocation_metadata() if changed is None else changed
+
+    def time_remaining(self) -> Any:
+        """Return the seconds that are left, for the caller and for the chain."""
+        left = self._native.time_remaining()
+        deadline = self._ctx.get(DEADLINE)
+        if deadline is None:
+            return left
+        own = max(deadline - monotonic(), 0)
+        return own if left is None else min(left, own)
+
+    def send_initial_metadata(self, initial_metadata: Any) -> Any:
+        """Send the initial metadata."""
+        sent = self._native.send_initial_metadata(initial_metadata)
+        self.sent = tuple(initial_metadata)
+        return sent
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Set the trailers."""
+        self.fields = tuple(trailing_metadata or ())
+
+    def trailing_metadata(self) -> Any:
+        """Return the trailers."""
+        return self._native.trailing_metadata() if self.fields is None else self.fields
+
+    def set_code(self, code: Any) -> None:
+        """Set the code."""
+        self.status = code
+
+    def code(self) -> Any:
+        """Return the code."""
+        return self._native.code() if self.status is None else self.status
+
+    def set_details(self, details: str) -> None:
+        """Set the details."""
+        self.text = details
+
+    def details(self) -> Any:
+        """Return the details, as bytes, as gRPC does."""
+        return self._native.details() if self.text is None else self.text.encode()
+
+    def abort(self, code: Any, details: str) -> None:
+        """End the call with this code."""
+        if code == grpc.StatusCode.OK:  # as gRPC: no way to end a call that went well
+            code, details = grpc.StatusCode.UNKNOWN, ""
+        self.aborted, self.status, self.text = True, code, details
+        raise Aborted
+
+    def abort_with_status(self, status: Any) -> None:
+        """End the call with this status."""
+        self.fields = tuple(status.trailing_metadata or ()) or None
+        self.abort(status.code, status.details)
+
+
+grpc.ServicerContext.register(Context)
+
+
+def code_of(status: Any) -> Code:
+    """Return the code that a handler has set; as with gRPC, what is none is UNKNOWN."""
+    try:
+        return Code.of(status)
+    except (ValueError, TypeError):
+        return Code.UNKNOWN
+
+
+class Aborted(Exception):
+    """What `abort` raises, to end the handler. gRPC raises a bare `Exception`."""
