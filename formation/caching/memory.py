@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Bytes kept: a thousand pages of 64 KiB, and no more than a service of one process has to spare."""
 
-OVERHEAD: Final = 1024
+OVERHEAD: Final = 768
 """Bytes that an entry takes besides its headers and its body, by what ``tracemalloc`` says: rounded up."""
+
+LINE: Final = 128
+"""The same for each header, and each value that it was chosen by: two strings and a pair of them."""
 
 _DROPS: Final = 10_000  # drops remembered one by one; of older ones only the time of the last is
 
@@ -24,7 +27,7 @@ class MemoryStore:
     """Keep entries in memory, for the threads and tasks of this process.
 
     Args:
-        max_bytes: of bodies and headers, all in all.
+        max_bytes: of bodies, headers and URLs, all in all.
 
     Raises:
         ValueError: ``max_bytes`` is no number of bytes.
@@ -95,4 +98,5 @@ class MemoryStore:
 
 
 def _size(entry: Entry) -> int:
-    return entry.length + sum(len(name) + len(value) for name, value in entry.headers) + OVERHEAD
+    lines = sum([LINE + len(name) + len(value or "") for name, value in (*entry.headers, *entry.vary)])
+    return OVERHEAD + entry.length + len(entry.url) + lines

@@ -25,7 +25,7 @@ from attrs import evolve
 from formation.caching import answers, dates, decisions, making, questions, storing, urls, variants
 from formation.caching.answers import Answer
 from formation.caching.decisions import ERRORS, Verdict
-from formation.caching.fields import Headers, joined
+from formation.caching.fields import Headers, joined, members
 from formation.caching.request import Request
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ class Policy:
         why = storing.refusal(request, status, fields, told, shared=self.shared, explicit=life.explicit)
         if why is not None:
             return why
-        if variants.names(fields.get("vary")) is None:
-            return "vary"
+        names = variants.names(fields.get("vary"))
+        if names is None or not set(names).isdisjoint(members(request.fields.get("connection", ""))):
+            return "vary"  # or by what a proxy further in takes away, so the origin has never seen it
         if "etag" in fields or "last-modified" in fields or life.seconds > 0:
             return None
         stale = "stale-while-revalidate" in told or "stale-if-error" in told or self.settings.stale_if_error

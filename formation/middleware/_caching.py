@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import clock
@@ -51,6 +52,9 @@ _log: Final = logging.getLogger("formation")
 
 _HELD: Final = frozenset({"range", "if-none-match", "if-match", "if-modified-since", "if-unmodified-since", "if-range"})
 """Whoever sends one of these on a miss gets an answer that is of no use to others, so nobody waits for it."""
+
+LONG: Final = 1024
+"""Characters of a URL beyond which its hash is the key: what is remembered of keys is bounded by their number."""
 
 REFRESHING: Final = 32
 """Entries refreshed in the background at a time: a thread each, in a sync program. The next who asks tries again."""
@@ -142,7 +146,8 @@ class Caching:
         if self._key is not None:
             return self._key(ctx)
         # What a client has read is decoded, what a server passes on is not: one is no entry for the other.
-        place = f"{'server' if is_server else 'client'} {url}"
+        name = url if len(url) <= LONG else sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+        place = f"{'server' if is_server else 'client'} {name}"
         if policy.shared:
             return place
         who = self._whose(ctx, request)

@@ -1,11 +1,12 @@
 import pytest
+from attrs import evolve
 
 from formation.caching.memory import OVERHEAD, MemoryStore
 from tests.caching.entries import entry
 
 
 def test_what_has_not_been_used_for_the_longest_time_goes_first():
-    store = MemoryStore(max_bytes=3 * (OVERHEAD + 1100))
+    store = MemoryStore(max_bytes=3 * (OVERHEAD + 1500))
     for key in "abc":
         store.put(key, entry(b"x" * 1000))
     store.get("a")
@@ -23,6 +24,23 @@ def test_the_size_is_that_of_what_is_kept():
     store.drop("a", 1.0)
     store.drop("b", 1.0)
     assert (store.size, len(store)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"url": "http://h/" + "a" * 60_000},
+        {"headers": tuple((f"x{number}", str(number)) for number in range(500))},
+        {"vary": tuple((f"x{number}", None) for number in range(500))},
+        {"vary": (("user-agent", "m" * 60_000),)},
+    ],
+    ids=["a long URL", "many headers", "a long Vary", "a long value that it varies by"],
+)
+def test_whatever_an_entry_takes_counts(what):
+    store, plain = MemoryStore(), MemoryStore()
+    plain.put("a", entry())
+    store.put("a", evolve(entry(), **what))
+    assert store.size > plain.size + 58_000
 
 
 def test_what_is_larger_than_the_store_is_not_kept():

@@ -57,6 +57,12 @@ def test_section_4_1_a_star_matches_nothing(vary):
     assert stored(A_PAGE | {"Vary": vary}, request=get({"Foo": "1"})) is None
 
 
+def test_rfc_9110_section_7_6_1_what_a_proxy_takes_away_is_nothing_to_choose_by():
+    foo = {"Foo": "1", "Connection": "close, FOO"}  # so the answer is the one for requests without Foo
+    assert stored(A_PAGE | {"Vary": "Foo"}, request=get(foo)) is None
+    assert stored(A_PAGE | {"Vary": "Bar"}, request=get(foo)) is not None
+
+
 def test_section_4_1_a_star_that_is_stored_all_the_same_answers_no_request():
     headers = [("Vary", "*"), ("Cache-Control", "max-age=60")]
     entry = SHARED.entry(get(), 200, headers, requested_at=NOW, received_at=NOW)

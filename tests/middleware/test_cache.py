@@ -103,6 +103,19 @@ def test_what_is_fresh_is_asked_for_once(world, now):
 
 
 @every_world
+def test_long_urls_are_told_apart_and_their_keys_are_short(world, now):
+    store = MemoryStore()
+    origin, middleware = Origin(fresh(b"one"), fresh(b"two")), cache(store, now=now)
+    long = f"{URL}?{'x' * 5000}"
+    for _ in range(2):
+        assert [told(world(middleware, get(long + end), origin))[1] for end in "12"] == [b"one", b"two"]
+    assert len(store) == 2
+    assert all(len(key) < 100 for key in store._kept)
+    world(middleware, get(long + "1", method="DELETE"), Origin(fresh()))
+    assert len(store) == 1
+
+
+@every_world
 @pytest.mark.parametrize(("name", "status"), [("If-Match", 412), ("If-Unmodified-Since", 412), ("Range", 416)])
 def test_who_asks_without_conditions_does_not_get_what_they_came_to(world, now, name, status):
     origin, middleware = Origin(fresh(b"", status=status), fresh(), fresh(b"", status=status)), cache(now=now)
