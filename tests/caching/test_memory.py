@@ -6,7 +6,9 @@ from tests.caching.entries import entry
 
 
 def test_what_has_not_been_used_for_the_longest_time_goes_first():
-    store = MemoryStore(max_bytes=3 * (OVERHEAD + 1500))
+    one = MemoryStore()
+    one.put("a", entry(b"x" * 1000))
+    store = MemoryStore(max_bytes=3 * one.size)
     for key in "abc":
         store.put(key, entry(b"x" * 1000))
     store.get("a")

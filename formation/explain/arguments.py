@@ -1,26 +1,10 @@
-"""Explain a chain: its layers from the outside in, their settings, where they stand, and what `check` says of them.
+"""The settings of a middleware, found without its help and shown without its secrets.
 
-The settings of a middleware are found without its help: it is an inner function, the settings are the arguments of the
-outer one, and what the inner one uses of them is in its closure, under the same name. Where Formation's own keep them
-in an object, they are looked for in there.
+A middleware is an inner function; its settings are the arguments of the outer one. What the inner one uses of them is
+in its closure, under the same name. Where Formation's own keep them in an object, they are looked for in there.
 
 No secret is shown. Text is shown of Formation's own settings only, where it is known which one is a secret; of others
 there are numbers, functions and types.
-
->>> from formation import wrap
->>> from formation.middleware import api_key, bulkhead
->>> def fetch(ctx):
-...     return ctx
->>> print(explain(wrap(fetch, [api_key("s3cret"), bulkhead(5)])))  # doctest: +ELLIPSIS
-sync chain, 2 layers, outermost first
-<BLANKLINE>
-api_key (plain, ...api_key.py:...)
-    key=[redacted], name='X-API-Key', place='header'
-└ bulkhead (plain, ...bulkhead.py:...)
-      limit=5, queue=0, max_wait=0
-  └ fetch (endpoint, sync, ...)
-<BLANKLINE>
-check finds nothing to say
 """
 
 from __future__ import annotations
@@ -30,24 +14,19 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from inspect import Parameter, signature, unwrap
-from textwrap import wrap as folded
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from formation.check import faults, layers_of, settings_of
 from formation.http.secrets import SECRETS
 from formation.http.url import redact
-from formation.introspection import code_of, is_coroutine_callable, name_of
-
-REDACTED: Final = "[redacted]"
+from formation.introspection import name_of
 
 OURS: Final = "formation."
 
+REDACTED: Final = "[redacted]"
+
 HIDDEN: Final = SECRETS | {"api_key.key", "user", "username"}
 """Settings whose text is not shown: what secrets are called, and whose they are; with a dot, of that middleware."""
-
-WIDTH: Final = 100
-"""Characters of a line of settings."""
 
 DEPTH: Final = 3
 """How far settings are looked for: an object in the closure, one in it, and one in that."""
@@ -57,90 +36,6 @@ TEXT: Final = 80
 
 ITEMS: Final = 8
 """Items of a list of settings that are shown."""
-
-
-def explain(thing: Any) -> str:
-    """Return what ``thing`` is made of, as text to print.
-
-    Args:
-        thing: a chain, a function that `lift` has made, a client or its class, a ``FormationMiddleware``, what
-            `compose` returns, or a list of middleware.
-
-    Raises:
-        TypeError: it is no such thing, or has something in it that is no middleware.
-    """
-    thing = getattr(thing, "chain", thing) if hasattr(thing, "__wrapped__") else thing
-    layers = layers_of(thing)
-    colour = _colour(thing)
-    lines = [_headline(thing, colour, len(layers)), ""]
-    for depth, layer in enumerate(layers):
-        is_async = is_coroutine_callable(layer)
-        how = "async" if is_async else "plain, on the bridge" if colour == "async" else "plain"
-        lines += _told(depth, name_of(layer), how, layer, settings(layer))
-    lines += _endpoint(thing, len(layers), colour)
-    lines.append("")
-    found = faults(thing)
-    lines += ["check says:", *(f"- {fault}" for fault in found)] if found else ["check finds nothing to say"]
-    return "\n".join(lines)
-
-
-def _headline(thing: Any, colour: str, count: int) -> str:
-    layers = f"{count} layer{'' if count == 1 else 's'}, outermost first"
-    if (sender := _sender(thing)) is not None:
-        said = settings_of(thing)
-        shown = {name: getattr(said, name, None) for name in ("base_uri", "max_redirects", "max_body")}
-        given = ", ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None)
-        called = name_of(thing) if isinstance(thing, type) else sender.name
-        client = "client" if called == "client" else f"client {called}"  # which is what build() calls its own
-        return f"{colour} {client}, {layers}" + (f": {given}" if given else "")
-    kind = "server" if hasattr(thing, "app") else "chain" if hasattr(thing, "endpoint") else "stack"
-    return f"{colour} {kind}, {layers}".lstrip()
-
-
-def _sender(thing: Any) -> Any:
-    """Return what a client sends with, or the class of that; of anything else, nothing."""
-    if isinstance(thing, type):
-        return getattr(thing, "_sender", None)
-    return next((each for each in (thing, getattr(thing, "request", None)) if hasattr(each, "settings")), None)
-
-
-def _colour(thing: Any) -> str:
-    """Return ``sync`` or ``async``, or nothing where that depends on what it is put around."""
-    if hasattr(thing, "app"):
-        return "async" if is_coroutine_callable(thing) else "sync"
-    known = _sender(thing) or thing
-    if getattr(known, "is_async", False):
-        return "async"
-    return "sync" if known is not thing or hasattr(thing, "endpoint") or hasattr(thing, "settings") else ""
-
-
-def _endpoint(thing: Any, depth: int, colour: str) -> list[str]:
-    endpoint = getattr(thing, "app", getattr(settings_of(thing), "endpoint", None))
-    if endpoint is None:
-        return [] if _sender(thing) is None else _told(depth, "what sends", f"endpoint, {colour}", None, {})
-    how = "async" if is_coroutine_callable(endpoint) or (colour == "async" and hasattr(thing, "app")) else "sync"
-    return _told(depth, name_of(endpoint), f"endpoint, {how}", endpoint, {})
-
-
-def _told(depth: int, name: str, how: str, fn: Any, given: Mapping[str, str]) -> list[str]:
-    indent = "  " * depth
-    mark = "" if depth == 0 else f"{indent[2:]}└ "
-    facts = ", ".join(filter(None, (how, place(fn))))
-    said = ", ".join(f"{key}={value}" for key, value in given.items())
-    lines = folded(said, max(WIDTH - len(indent), 40), break_long_words=False, break_on_hyphens=False)
-    return [f"{mark}{name} ({facts})", *(f"{indent}    {line}" for line in lines)]
-
-
-def place(fn: Any) -> str:
-    """Return the file and line of a function: the file as it is imported, where that is shorter than its whole path."""
-    code = None if fn is None else code_of(fn)
-    if code is None:
-        return ""
-    file = code.co_filename
-    roots = sorted((each.rstrip("/\\") for each in sys.path if each), key=len, reverse=True)
-    root = next((each for each in roots if file.startswith((f"{each}/", f"{each}\\"))), "")
-    file = file[len(root) :].lstrip("/\\") if root else file
-    return f"{file}:{code.co_firstlineno}"
 
 
 def settings(layer: Any) -> dict[str, str]:
@@ -167,7 +62,7 @@ def settings(layer: Any) -> dict[str, str]:
         if name != "logger" and value is not _MISSING and not _is_plain_default(value, default):
             given.setdefault(name, value)
     whose = name_of(layer)
-    return {name: _shown(value, ours=ours, secret=is_secret(name, whose)) for name, value in given.items()}
+    return {name: shown(value, ours=ours, secret=is_secret(name, whose)) for name, value in given.items()}
 
 
 _MISSING: Final = object()
@@ -287,7 +182,7 @@ def is_secret(name: str, whose: str = "") -> bool:
     return name.casefold() in HIDDEN or f"{whose}.{name}" in HIDDEN
 
 
-def _shown(value: Any, *, ours: bool = True, secret: bool = False) -> str:
+def shown(value: Any, *, ours: bool = True, secret: bool = False) -> str:
     """Write a setting so that it gives no secret away."""
     if value is None or isinstance(value, bool):
         return repr(value)
@@ -303,7 +198,7 @@ def _shown(value: Any, *, ours: bool = True, secret: bool = False) -> str:
         return f"{{{_listed([str(key) if ours else '…' for key in value])}}}"
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-        return f"[{_listed([_shown(each, ours=ours) for each in items])}]"
+        return f"[{_listed([shown(each, ours=ours) for each in items])}]"
     return f"<{type(value).__name__}>"
 
 
