@@ -322,6 +322,12 @@ def test_a_host_that_is_not_allowed_can_be_looked_at(world):
     assert (seen, answer.status) == (["http://evil/"], 400)
 
 
+def test_a_number_sign_begins_no_fragment_for_nobody_sends_one(world):
+    seen = []
+    world.ask([ours(lambda ctx, call: seen.append(ctx["fmtn.req.http"].url) or call(ctx))], path="/?b#c")
+    assert [url.partition("?")[2] for url in seen] == ["b%23c"]
+
+
 def test_empty_headers_that_servers_make_up_are_none(world):
     seen = []
     world.ask(

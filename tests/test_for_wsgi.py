@@ -1232,6 +1232,7 @@ def test_a_body_that_somebody_looks_at_and_does_not_read_is_that_of_the_server()
         ({"PATH_INFO": ""}, "http://testserver/"),
         ({"PATH_INFO": "*"}, "http://testserver/*"),  # OPTIONS *
         ({"PATH_INFO": "@h/a"}, "http://testserver/@h/a"),
+        ({"PATH_INFO": "/a#", "QUERY_STRING": "b#c"}, "http://testserver/a%23?b%23c"),  # nobody sends a fragment
     ],
 )  # fmt: skip
 def test_the_url_is_put_together_as_pep_3333_has_it(more, url):

@@ -28,6 +28,7 @@ Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 
 _PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and what is quoted already
+_DECODED: Final = _PATH.replace("%", "")
 
 
 class AsgiRequest(ServerRequest):
@@ -47,7 +48,8 @@ class AsgiRequest(ServerRequest):
         """Return the URL, from the path as the client has sent it where the server tells."""
         scope = self.native
         raw = scope.get("raw_path")
-        path = quote(scope["path"] if raw is None else raw.partition(b"?")[0], safe=_PATH)
+        # The path that is decoded has a percent sign only where the client has sent %25.
+        path = quote(scope["path"], safe=_DECODED) if raw is None else quote(raw.partition(b"?")[0], safe=_PATH)
         if path and path[0] != "/":  # the target of OPTIONS *, for one, is no part of the host
             path = f"/{path}"
         query = scope.get("query_string", b"")

@@ -123,7 +123,8 @@ def give(request: Request, native: Any) -> Body | None:
 
 
 def _url(native: Any) -> str:
-    return f"{native.scheme}://{authority(native._get_raw_host())}{native.get_full_path()}"
+    path = native.get_full_path().replace("#", "%23")  # of a query: nobody sends a fragment
+    return f"{native.scheme}://{authority(native._get_raw_host())}{path}"
 
 
 def _put_url(native: Any, url: str) -> None:

@@ -88,7 +88,7 @@ class WsgiRequest(ServerRequest):
         path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _PATH)
         if path[:1] != "/":  # the target of OPTIONS *, for one, is no part of the host
             path = f"/{path}"
-        query = environ.get("QUERY_STRING")
+        query = (environ.get("QUERY_STRING") or "").replace("#", "%23")  # nobody sends a fragment
         url = f"{scheme}://{authority(host)}{path}"
         return f"{url}?{query}" if query else url
 

@@ -345,6 +345,8 @@ def test_the_context_says_what_it_is_about(serve):
         ({}, "http://example.com/"),
         ({"path": "/ä b", "raw_path": b"/%C3%A4%20b", "query_string": b"a=1&b=%20"}, "http://example.com/%C3%A4%20b?a=1&b=%20"),
         ({"path": "/ä", "raw_path": None}, "http://example.com/%C3%A4"),
+        ({"path": "/a%23", "raw_path": None}, "http://example.com/a%2523"),  # which is not /a#
+        ({"path": "/a#", "raw_path": b"/a#", "query_string": b"b#c"}, "http://example.com/a%23?b%23c"),
         ({"headers": [], "server": ("h", 8080)}, "http://h:8080/"),
         ({"headers": [], "server": ("::1", 443), "scheme": "https"}, "https://[::1]/"),
         ({"headers": [], "server": None}, "http:///"),
