@@ -21,8 +21,8 @@ NEW_VENV = $(PYTHON) -m venv --clear $(@D) && $(@D)/bin/python $(PIP) 'pip>=25.1
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.all ## see it work, in a minute
-	@$(BIN)/python examples/demo.py
+demo: $(VENV)/.all ## see it work, in ten seconds; ARGS=--dashboard shows the dashboard, too
+	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: lint wheel $(VENV)/.group-test ## lint, types, the built wheel, then the suite under coverage
 	$(BIN)/python $(CHECKED) --cov $(ARGS)

@@ -84,5 +84,6 @@ def read(terminal: "os.PathLike[str] | object") -> bytes:
 
 
 def told(output: str) -> list[str]:
-    """What the demo tells, but for numbers that are different each time, and so take more or less room."""
-    return [re.sub(r"\d+(\.\d+)?", "0", re.sub(r" +", " ", line)).rstrip() for line in output.splitlines()]
+    """What the demo tells, but for numbers that are different each time, and so take more or less room, and bars."""
+    lines = [re.sub(r"\|[ #-]+\|", "|", re.sub(r"\d+(\.\d+)?( [µm]?s\b)?", "0", line)) for line in output.splitlines()]
+    return [re.sub(r" +", " ", line).rstrip() for line in lines]
