@@ -11,11 +11,11 @@ from formation.errors import StorageUnavailable
 from formation.exchange import reply
 from formation.http import ratelimit
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE, WS
+from formation.keys import KIND, RES_HTTP, RES_RPC, STATE, WS
 from formation.middleware._clients import IPV6, client_ip, header, unnamed_proxy, who
 from formation.middleware._events import Events, called
 from formation.middleware._keys import Key
-from formation.middleware._shed import HEALTH, SHED, Exempt, passing
+from formation.middleware._shed import HEALTH, SHED, Exempt, is_asked, passing
 from formation.middleware._storage import Outages, processes
 from formation.resilience.rates import Limit, MemoryRates, Rates, Strategy, limits_of
 from formation.resilience.shared_rates import RedisRates
@@ -96,7 +96,7 @@ def rate_limit(
         events("warning", "rate_limit.per_process", processes=many, limits=ratelimit.policy(all_limits))
 
     def rate_limit(ctx: Any, call: Call[Any]) -> Any:
-        if not _is_asked(ctx) or passes(ctx):
+        if not is_asked(ctx) or passes(ctx):
             return call(ctx)
         status, fields, body = judged(ctx, client(ctx))
         if status:
@@ -158,7 +158,3 @@ def _rates(
     if callable(getattr(storage, "hit", None)):
         return cast("Rates", storage)
     return RedisRates(of(cast("Storage", storage)), limits, strategy, burst)
-
-
-def _is_asked(ctx: Any) -> bool:
-    return isinstance(ctx, dict) and ctx.get(SIDE) == "server" and (REQ_HTTP in ctx or REQ_RPC in ctx)
