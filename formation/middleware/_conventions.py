@@ -94,18 +94,11 @@ def _served(
 ) -> tuple[str, Attributes, Attributes]:
     """Say what a server is asked for. Nobody knows the route yet."""
     url, _, query = request.url.partition("?")
-    scheme, host, port = _place("/".join(url.split("/", 3)[:3]))
-    shown, metered = _method(request.method, methods)
-    metered["url.scheme"] = scheme or "http"
-    if version := _version(_protocol(ctx)):
-        metered["network.protocol.version"] = version
-    attributes: Attributes = metered | {"url.path": "/" + "/".join(url.split("/", 3)[3:])}
+    scheme, _, host, *path = url.split("/", 3) if "://" in url else ("", "", "", url[1:])
+    shown, metered, place = _server(f"{scheme}//{host}", request.method, _protocol(ctx), methods)
+    attributes: Attributes = {**metered, **place, "url.path": f"/{path[0] if path else ''}"}
     if query:
         attributes["url.query"] = _scrubbed(f"?{query}", secrets)[1:]
-    if host:
-        attributes["server.address"] = host
-        if port is not None:
-            attributes["server.port"] = port
     if request.peer:
         attributes["client.address"] = attributes["network.peer.address"] = request.peer
     if agent := request.headers.get("User-Agent"):
@@ -113,6 +106,24 @@ def _served(
     if shown == "HTTP":
         attributes["http.request.method_original"] = request.method
     return shown, attributes, metered
+
+
+@lru_cache(1024)  # a client may make a host up for each request, and has to be forgotten then
+def _server(
+    base: str, method: str, protocol: str | None, methods: frozenset[str]
+) -> tuple[str, Attributes, Attributes]:
+    """Return the name of a server's span, the attributes of its metrics, and its place; nobody may change them."""
+    scheme, host, port = _place(base)
+    shown, metered = _method(method, methods)
+    metered["url.scheme"] = scheme or "http"
+    if version := _version(protocol):
+        metered["network.protocol.version"] = version
+    place: Attributes = {}
+    if host:
+        place["server.address"] = host
+        if port is not None:
+            place["server.port"] = port
+    return shown, metered, place
 
 
 def answered(ctx: Any, error: BaseException | None) -> tuple[Attributes, bool]:

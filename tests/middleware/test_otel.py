@@ -288,7 +288,7 @@ def test_a_server_may_not_know_who_asks_for_what(told):
         "http.request.method": "_OTHER",
         "http.request.method_original": "BREW",
         "http.response.status_code": 200,
-        "url.path": "/",
+        "url.path": "/users",
         "url.scheme": "http",
     }
 
