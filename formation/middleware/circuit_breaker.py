@@ -133,7 +133,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
         known_as = name or ("circuit_breaker" if key is None else str(key))
         if redis is None:
             return Gate(known_as, storage=state_storage, **settings)
-        place = redis.key("breaker", name, key)
+        place = redis.key("circuit_breaker", name, key)
         return SharedGate(known_as, redis=redis, key=place, unavailable=unavailable, **settings)
 
     make(None)  # refuses now what it would refuse at the first call

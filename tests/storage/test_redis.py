@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import redis
@@ -16,6 +18,8 @@ import trio
 
 from formation import wrap
 from formation.errors import StorageUnavailable
+from formation.http import Request
+from formation.middleware import circuit_breaker, idempotency, rate_limit, throttle
 from formation.storage import Redis, Script, of
 from formation.storage.names import LONGEST
 
@@ -482,3 +486,21 @@ def test_on_another_event_loop_than_asyncios_it_says_so(redis_server):
     storage = Redis(redis_server.url)
     with pytest.raises(RuntimeError, match="no event loop but asyncio's"):
         trio.run(asked(lambda: storage.command("PING")))
+
+
+@pytest.mark.parametrize(
+    "made", [partial(rate_limit, "9/s"), idempotency, partial(circuit_breaker, fail_max=1), partial(throttle, 1)]
+)
+def test_the_keys_of_a_middleware_begin_with_its_name(made, redis_server):
+    keys = []
+
+    def endpoint(ctx):
+        keys.extend(redis_server.keys())
+        raise ZeroDivisionError
+
+    layer = made(storage=redis_server.client, logger=logging.getLogger("tests.silent"))
+    request = Request("POST", "https://h/", headers={"Idempotency-Key": "7"}, peer="192.0.2.7")
+    with pytest.raises(ZeroDivisionError):
+        wrap(endpoint, [layer])({"fmtn.side": "server", "fmtn.req.http": request})
+    (key,) = {*keys, *redis_server.keys()}
+    assert key.startswith(f"formation:{layer.__name__}|".encode())
