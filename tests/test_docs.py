@@ -126,7 +126,7 @@ def test_the_readme_tells_of_each_part_of_the_package() -> None:
 
 def test_the_readme_names_each_extra_that_can_be_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = set(project["optional-dependencies"]) - {"all", "grpc"}  # of which there is no edge yet
+    extras = set(project["optional-dependencies"]) - {"all"}
     assert not [extra for extra in extras if f"`[{extra}]`" not in text(README)]
 
 
