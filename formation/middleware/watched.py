@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from logging import getLogger
+from typing import Any, Final
 
 from formation import clock as clock_
 from formation.introspection import name_of
@@ -13,6 +14,10 @@ from formation.middleware._keys import by_origin
 from formation.middleware._log import outcome
 from formation.middleware._shed import is_shed
 from formation.resilience.meter import Meter, watch
+from formation.resilience.policy import Attempt
+
+UNKNOWN: Final = "unknown"
+"""The outcome of a call whose context cannot be read."""
 
 
 def watched(
@@ -55,18 +60,14 @@ def watched(
     def watched(ctx: Any, call: Call[Any]) -> Any:
         if not watch.is_on or not isinstance(ctx, dict):
             return call(ctx)
-        if meter.name is None:
-            meter.name, meter.side = _named(ctx)
-        started, out, failure = clock(), ctx, None
+        started = clock()
         meter.begin()
         try:
             out = call(ctx)
         except BaseException as error:
-            failure = error
+            _end(meter, started, ctx, error)
             raise
-        finally:
-            _end(meter, started, out if isinstance(out, dict) else ctx, failure)
-            failure = None  # or this frame and the error hold each other
+        _end(meter, started, out if isinstance(out, dict) else ctx, None)
         return out
 
     watched.meter = meter  # type: ignore[attr-defined]  # for the dashboard
@@ -74,20 +75,25 @@ def watched(
 
 
 def _end(meter: Meter, started: float, ctx: dict[str, Any], error: BaseException | None) -> None:
-    attempts, state = ctx.get(ATTEMPTS) or (), ctx.get(STATE)
-    cached = None if not state else state.get("cache")
-    request = ctx.get(REQ_HTTP)
-    template = ctx.get(TEMPLATE) or (None if request is None else request.template)
-    if template is None and FN in ctx:
-        template = name_of(ctx[FN])
-    how = "rejected" if error is None and is_shed(ctx) else outcome(ctx, error)
-    retries = len(attempts) - 1 if attempts else 0
-    if not meter.end(started, how, template, retries, None if cached is None else cached.startswith("hit")):
-        return
+    """Count a call that is over. Its context may be odd; that is no reason for the call to fail."""
+    try:
+        if meter.name is None:
+            meter.name, meter.side = _named(ctx)
+        how = "rejected" if error is None and is_shed(ctx) else outcome(ctx, error)
+        seen = how, _template(ctx), max(len(ctx.get(ATTEMPTS) or ()) - 1, 0), _cached(ctx)
+    except Exception:
+        getLogger("formation").exception("watched() could not tell what came of a call")
+        seen = UNKNOWN, None, 0, None
+    if meter.end(started, *seen) and seen[0] is not UNKNOWN:
+        _keep(meter, started, seen[0], ctx, error)
+
+
+def _keep(meter: Meter, started: float, how: str, ctx: dict[str, Any], error: BaseException | None) -> None:
     response = ctx.get(RES_HTTP) if error is None else getattr(error, "response", None)
+    attempts = [each for each in ctx.get(ATTEMPTS) or () if isinstance(each, Attempt)]
     meter.keep(
         started,
-        name=_called(ctx, template),
+        name=_called(ctx),
         outcome=how,
         status=getattr(response, "status_code", None),
         error=None if error is None else type(error).__name__,
@@ -95,11 +101,27 @@ def _end(meter: Meter, started: float, ctx: dict[str, Any], error: BaseException
     )
 
 
-def _called(ctx: dict[str, Any], template: str | None) -> str:
-    """Name a call without its path, which may tell whose it is."""
+def _template(ctx: dict[str, Any]) -> str | None:
+    if (request := ctx.get(REQ_RPC)) is not None:
+        return str(request.name)
+    if FN in ctx:
+        return name_of(ctx[FN])
     request = ctx.get(REQ_HTTP)
+    found = ctx.get(TEMPLATE) or (None if request is None else request.template)
+    return found if isinstance(found, str) else None
+
+
+def _cached(ctx: dict[str, Any]) -> bool | None:
+    """Tell whether `cache` had the answer; ``None``: there is none."""
+    said = (ctx.get(STATE) or {}).get("cache")
+    return said.startswith("hit") if isinstance(said, str) else None
+
+
+def _called(ctx: dict[str, Any]) -> str:
+    """Name a call without its path, which may tell whose it is."""
+    request, template = ctx.get(REQ_HTTP), _template(ctx)
     if request is None:
-        return template or str(getattr(ctx.get(REQ_RPC), "name", None) or "call")
+        return template or "call"
     return f"{request.method} {template or by_origin(ctx) or ''}".rstrip()
 
 
@@ -107,6 +129,4 @@ def _named(ctx: dict[str, Any]) -> tuple[str, str]:
     side = ctx.get(SIDE) or ""
     if side == "server":
         return "server", side
-    if FN in ctx:
-        return name_of(ctx[FN]), side
-    return str(by_origin(ctx) or getattr(ctx.get(REQ_RPC), "name", None) or "calls"), side
+    return (name_of(ctx[FN]) if FN in ctx else by_origin(ctx) or "calls"), side

@@ -128,8 +128,25 @@ def test_passes_what_is_no_context(world, board):
 @every_world
 def test_a_remote_call_goes_by_its_name(world, board):
     layer = watched()
-    world(layer, {"fmtn.req.rpc": SimpleNamespace(name="/shop.Prices/Get")}, lambda ctx: ctx)
-    assert layer.meter.name == layer.meter.samples[0].name == "/shop.Prices/Get"
+    request = SimpleNamespace(name="/shop.Prices/Get", service="shop.Prices")
+    world(layer, {"fmtn.req.rpc": request}, lambda ctx: ctx)
+    assert (layer.meter.name, layer.meter.samples[0].name) == ("shop.Prices", "/shop.Prices/Get")
+
+
+@every_world
+def test_a_context_that_is_odd_is_no_reason_to_fail(world, board, caplog):
+    layer = watched("odd")
+    assert world(layer, {"fmtn.req.rpc": "odd"}, lambda ctx: ctx) == {"fmtn.req.rpc": "odd"}
+    assert (layer.meter.under_way, layer.meter.sums().calls) == (0, 1)
+    assert "could not tell what came of a call" in caplog.text
+
+
+@every_world
+@pytest.mark.parametrize("odd", [{"fmtn.state": {"cache": 7}}, {"fmtn.template": 7}, {"fmtn.attempts": [1, 2]}])
+def test_what_others_have_put_there_is_not_taken_for_ours(world, board, odd):
+    layer = watched("odd")
+    assert world(layer, dict(odd), lambda ctx: ctx) == odd
+    assert (layer.meter.cache, layer.meter.samples[0].attempts) == ([0, 0], ())
 
 
 def test_an_error_is_not_held(board):
