@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = read(argv)
         run = given.run
-        if not run(given):
-            return FOUND
+        is_fine = run(given)
+        sys.stdout.flush()
     except WrongCommand as error:
         print(f"formation: {error}", file=sys.stderr)
         return WRONG
@@ -63,4 +63,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:  # `formation explain … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FINE
+        return FINE
+    return FINE if is_fine else FOUND

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from formation.cli.errors import WrongCommand
+from formation.cli.errors import WrongCommand, refused, words
 from formation.client.async_sender import AsyncSender, AsyncStreamed
 from formation.client.declare import BaseClient
 from formation.client.sender import BaseSender, Sender, Streamed
@@ -54,7 +54,7 @@ class Calling:
             try:
                 return trace(thing, on_trace=traces.append)
             except TypeError as error:
-                raise WrongCommand(str(error)) from error
+                raise refused(error, thing) from error
 
         call, close = self._prepared(found, traced)
         try:
@@ -66,8 +66,6 @@ class Calling:
                     _spent(made)
                 finally:
                     close()
-        except WrongCommand:
-            raise
         except Exception as error:  # noqa: BLE001  whatever is called may raise whatever
             return traces, error
         return traces, None
@@ -96,14 +94,18 @@ class Calling:
         try:
             inspect.signature(fn).bind(*first, *by_place, **by_name)
         except TypeError as error:
-            raise WrongCommand(f"{name_of(fn)}{inspect.signature(fn)}: {error}; --args has them") from error
+            names = ", ".join(inspect.signature(fn).parameters)
+            raise WrongCommand(f"{name_of(fn)}({names}): {error}; --args has them") from error
         return lambda: fn(*first, *by_place, **by_name)
 
     def _through(self, chain: Any) -> Callable[[], Any]:
         ctx = {} if self.ctx is None else self.ctx
         if self.request is not None:
             method, url, headers, content = self.request
-            asked = Request(method, url, headers=headers, content=content)
+            try:
+                asked = Request(method, url, headers=headers, content=content)
+            except (TypeError, ValueError) as error:
+                raise WrongCommand(words(error)) from error
             ctx = {KIND: "http", SIDE: "client", REQ_HTTP: asked}
         elif self.args is not None:
             raise WrongCommand("a chain takes a context, --ctx, or a request; --args is for functions")
@@ -176,9 +178,7 @@ def made(thing: Any) -> Any:
     try:
         return thing()
     except Exception as error:
-        raise WrongCommand(
-            f"{thing.__name__}() cannot be made: {type(error).__name__}: {error}. Name an instance of it"
-        ) from error
+        raise WrongCommand(f"{thing.__name__}() cannot be made: {words(error)}. Name an instance of it") from error
 
 
 def takes_self(fn: Any) -> bool:
@@ -204,7 +204,11 @@ def _spent(made: Any) -> None:
         for _ in made:
             pass
     elif isinstance(made, dict) and (response := made.get(RES_HTTP)) is not None:
-        response.close()
+        try:
+            for _ in response.body:
+                pass
+        finally:
+            response.close()
 
 
 async def _awaited(made: Any, close: Callable[[], Any]) -> None:
@@ -219,7 +223,11 @@ async def _awaited(made: Any, close: Callable[[], Any]) -> None:
         else:
             out = await made
             if isinstance(out, dict) and (response := out.get(RES_HTTP)) is not None:
-                await response.aclose()
+                try:
+                    async for _ in response.body:
+                        pass
+                finally:
+                    await response.aclose()
     finally:
         if isinstance(closing := close(), Awaitable):
             await closing

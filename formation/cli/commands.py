@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formation.cli.calling import Calling, is_client
-from formation.cli.errors import WrongCommand
+from formation.cli.errors import WrongCommand, refused, words
 from formation.cli.find import Found, find
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ def _asked_of(found: Found, ask: Any) -> Any:
     try:
         return ask(getattr(thing, "chain", thing) if hasattr(thing, "__wrapped__") else thing)
     except TypeError as error:
-        raise WrongCommand(str(error)) from error
+        raise refused(error, thing) from error
 
 
 def trace(given: Namespace) -> bool:
     """Call what is named, and draw the waterfall; return whether the call went well."""
     from formation.cli import asking
-    from formation.trace.probe import said
 
     several = find(given.target)
     if len(several) != 1:
@@ -75,7 +74,7 @@ def trace(given: Namespace) -> bool:
         for each in traces:
             _draw(each)
     if error is not None:
-        print(f"formation: the call raised {': '.join(filter(None, said(error)))}", file=sys.stderr)
+        print(f"formation: the call raised {words(error)}", file=sys.stderr)
     elif not traces:
         print("formation: nothing was called", file=sys.stderr)
     return error is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from formation.cli.errors import WrongCommand
+from formation.cli.errors import WrongCommand, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,8 +83,7 @@ def _module(name: str) -> Any:
         frames = traceback.extract_tb(error.__traceback__)
         own = [each for each in frames if "importlib" not in each.filename]
         where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
-        said = ": ".join(filter(None, (type(error).__name__, str(error))))
-        raise WrongCommand(f"{name} cannot be imported: {said}{where}") from error
+        raise WrongCommand(f"{name} cannot be imported: {words(error)}{where}") from error
 
 
 def _attribute(module: Any, path: str) -> Found:
@@ -94,6 +93,8 @@ def _attribute(module: Any, path: str) -> Found:
             owner, thing = thing, getattr(thing, name)
         except AttributeError:
             raise WrongCommand(f"{said} has no {name!r}{_near(name, dir(thing))}") from None
+        except Exception as error:  # of a module that imports what is asked for, or of a property
+            raise WrongCommand(f"{said} does not give its {name!r}: {words(error)}") from error
         said = f"{said}{'.' if ':' in said else ':'}{name}"
     return Found(thing, owner, path.rpartition(".")[2])
 
