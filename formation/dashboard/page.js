@@ -211,7 +211,7 @@
     const wrong = counted.reduce((sum, chain) => sum + chain.calls * chain.errors, 0);
     const open = said.chains.reduce((sum, chain) => sum + chain.parts.filter((one) => one.says === "open").length, 0);
     showSums(number(counted.reduce((sum, chain) => sum + chain.rate, 0)), percent(calls ? wrong / calls : 0),
-      String(open), String(said.chains.length + (said.other ? said.other.chains : 0)));
+      String(open), String(said.chains.length + said.other));
     const fields = sums.querySelectorAll("dd");
     mark(fields[2], open ? "bad" : "");
     live("good", `live · process ${said.pid}`);
@@ -220,7 +220,7 @@
     byId("uncounted-section").hidden = !rest.length;
     each(byId("uncounted"), rest, (chain) => `${chain.id} ${chain.layers.join()}`, uncounted);
     byId("other").hidden = !said.other;
-    if (said.other) put(byId("other"), `and ${said.other.chains} other chains with ${whole.format(said.other.calls)} calls`);
+    put(byId("other"), `and ${whole.format(said.other)} more, which have not been called for longer`);
     byId("waterfalls-section").hidden = !said.waterfalls.length;
     if (!byId("waterfalls").querySelector("details[open]"))  // what somebody reads stays
       each(byId("waterfalls"), said.waterfalls, (one) => `${one.at} ${one.chain} ${one.name} ${one.took}`, waterfall);

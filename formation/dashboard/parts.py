@@ -15,7 +15,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.introspection import name_of
-from formation.resilience.keyed import Keyed
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -26,6 +25,11 @@ Part: TypeAlias = dict[str, Any]
 MOST: Final = 8
 """Parts of a kind that a chain shows, the worst first; how many more there are is said."""
 
+READ: Final = 100
+"""Keys of a middleware that are looked at, those asked for last: a crawler has a thousand, and this is each second."""
+
+OURS: Final = "formation.middleware."
+
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]{1,200}")
 
 _WORSE: Final = {"bad": 0, "warn": 1, "good": 2}
@@ -35,6 +39,8 @@ def parts_of(layers: Iterable[Any]) -> list[Part]:
     """Return the parts of the middlewares that have any."""
     found: list[Part] = []
     for layer in layers:
+        if not str(getattr(layer, "__module__", "")).startswith(OURS):  # of others, an attribute may mean anything
+            continue
         kind = name_of(layer)
         for attribute, read in READERS.items():
             kept = getattr(layer, attribute, None)
@@ -52,9 +58,7 @@ def _share(part: Part) -> float:
 
 
 def _named(kept: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(kept, Keyed):
-        return
-    for at, (key, thing) in enumerate(kept.items(), 1):
+    for at, (key, thing) in enumerate(kept.items()[-READ:], 1):
         yield shown(key, at), thing
 
 

@@ -8,6 +8,7 @@ are shown as one; so are those of the same layers.
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from formation.dashboard.parts import parts_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 CHAINS: Final = 100
-"""Chains that are shown, the busiest first; what the rest comes to is a line. More is no picture any more."""
+"""Chains that are shown, those that were called last; how many more there are is a line. More is no picture."""
 
 WATERFALLS: Final = 12
 """Waterfalls that are shown, the last ones: half a screen."""
@@ -46,10 +47,10 @@ def snapshot(traces: Iterable[Trace], now: float) -> Json:
         now: seconds since 1970.
     """
     groups = _groups()
-    measured = [_measured(meter, layers) for meter, layers in groups if meter is not None]
-    others = [_unmeasured(layers) for meter, layers in groups if meter is None]
-    measured.sort(key=lambda chain: -chain["calls"])
-    shown, rest = (measured + others)[:CHAINS], (measured + others)[CHAINS:]
+    groups.sort(key=lambda group: -inf if group[0] is None else group[0].last, reverse=True)
+    rest = len(groups) - CHAINS
+    del groups[CHAINS:]  # before anything is counted together, for there may be thousands
+    shown = [_unmeasured(layers) if meter is None else _measured(meter, layers) for meter, layers in groups]
     shown.sort(key=lambda chain: (chain["name"], chain["id"]))  # where one looks for it, whatever it does
     waterfalls = [_of_sample(sample, meter) for meter, _ in groups if meter for sample in meter.samples.copy()]
     waterfalls += [_of_trace(trace) for trace in traces]
@@ -58,7 +59,7 @@ def snapshot(traces: Iterable[Trace], now: float) -> Json:
         "at": now,
         "pid": os.getpid(),
         "chains": shown,
-        "other": _other(rest),
+        "other": max(rest, 0),
         "waterfalls": waterfalls[:WATERFALLS],
     }
 
@@ -96,7 +97,7 @@ def _measured(meter: Meter, layers: list[Any]) -> Json:
 
 
 def _unmeasured(layers: list[Any]) -> Json:
-    names = [cut(name_of(layer)) for layer in layers]
+    names = [cut(str(name_of(layer))) for layer in layers]
     return {"id": f"l{id(layers[0]):x}", "name": names[0], "calls": 0, "layers": names[:50], "parts": parts_of(layers)}
 
 
@@ -115,14 +116,6 @@ def _sums(sums: Sums) -> Json:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
-
-
-def _other(chains: list[Json]) -> Json | None:
-    """Say what the chains that are not shown come to."""
-    if not chains:
-        return None
-    bad = sum(any(part["state"] == "bad" for part in chain["parts"]) for chain in chains)
-    return {"chains": len(chains), "calls": sum(chain["calls"] for chain in chains), "bad": bad}
 
 
 def _of_sample(sample: Sample, meter: Meter) -> Json:

@@ -19,7 +19,7 @@ Nothing counts until somebody watches: see `Watch`.
 from __future__ import annotations
 
 from collections import deque
-from math import log
+from math import inf, log
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
@@ -165,6 +165,7 @@ class Meter:
         self.side = ""
         self.clock = clock
         self.under_way = 0
+        self.last = -inf
         self.retries = 0
         self.cache = [0, 0]
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
@@ -196,6 +197,7 @@ class Meter:
         index = OUTCOMES.index(outcome) if outcome in OUTCOMES else len(OUTCOMES) - 1
         with self._lock:
             self.under_way -= 1
+            self.last = now
             self._all.add(now, seconds, index)
             if template is not None:
                 self._row(template).add(now, seconds, index)

@@ -31,7 +31,8 @@ def test_and_nobody_else(path, peer):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a@localhost", "1"]
+    "host",
+    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a@localhost", "1", "a:b:c", "[::1"],
 )
 def test_and_not_by_another_name_that_points_here(host):
     assert status(headers={"host": host}) == 403
