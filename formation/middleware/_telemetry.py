@@ -1,9 +1,19 @@
-"""What `otel` and `prometheus` have in common: the names of a call that are few enough to count by, and its end."""
+"""What `otel` and `prometheus` have in common: the names of a call that are few enough to count by, and its end.
+
+Theory of operation
+-------------------
+A call may end in a garbage collection: a stream that somebody has forgotten is closed by it. A collection runs in the
+middle of anything, in this very thread, so also where the libraries hold a lock, which is none that a thread may take
+twice: it would wait for itself, for ever. So an end that comes in a collection is kept, and told with the next one.
+"""
 
 from __future__ import annotations
 
+import gc
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from threading import get_ident
+from typing import Any, Final, TypeAlias
 
 from formation.errors import BodyAbandoned
 from formation.keys import KIND, RES_HTTP, SIDE, TEMPLATE
@@ -13,6 +23,32 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "
 
 OTHER: Final = "_OTHER"
 """That name, as OpenTelemetry has it."""
+
+End: TypeAlias = Callable[[Any, int | None, BaseException | None], object]
+
+_collecting: Final[set[int]] = set()  # threads that run a collection
+_late: Final[deque[tuple[End, Any, int | None, BaseException | None]]] = deque()
+
+
+def _note(phase: str, info: Any) -> None:
+    (_collecting.add if phase == "start" else _collecting.discard)(get_ident())
+
+
+gc.callbacks.append(_note)
+
+
+def tell(end: End, out: Any, count: int | None, error: BaseException | None) -> None:
+    """Call ``end(out, count, error)``, now, or with the next one if this is a garbage collection."""
+    if _collecting and get_ident() in _collecting:
+        _late.append((end, out, count, error))
+        return
+    end(out, count, error)
+    while _late:
+        try:
+            end, out, count, error = _late.popleft()
+        except IndexError:  # another thread was faster
+            return
+        end(out, count, error)
 
 
 def route_of(ctx: Any, message: Any) -> str | None:
@@ -34,20 +70,20 @@ def route_of(ctx: Any, message: Any) -> str | None:
     return None if given == message.path else given
 
 
-def when_over(out: Any, end: Callable[[Any, int | None, BaseException | None], object]) -> None:
+def when_over(out: Any, end: End) -> None:
     """Call ``end(out, bytes, error)`` when the answer is over: now, or once its body has been sent, read or dropped.
 
     What a client leaves unread is no error. A remote call, and a WebSocket, is over when its chain is.
     """
     response = out.get(RES_HTTP)
     if response is None or out.get(KIND) == "websocket":
-        end(out, None, None)
+        tell(end, out, None, None)
     elif (body := response.body).is_bytes:
-        end(out, body.length, None)
+        tell(end, out, body.length, None)
     else:
         is_server = out.get(SIDE) == "server"
 
         def close(count: int, error: BaseException | None) -> None:
-            end(out, count, error if is_server or not isinstance(error, BodyAbandoned) else None)
+            tell(end, out, count, error if is_server or not isinstance(error, BodyAbandoned) else None)
 
         body.on_close(close)

@@ -7,7 +7,7 @@ from typing import Any
 
 from formation.http.secrets import SECRETS
 from formation.kernel import Call, Ctx, Middleware
-from formation.middleware._telemetry import METHODS, when_over
+from formation.middleware._telemetry import METHODS, tell, when_over
 
 
 def otel(
@@ -76,7 +76,7 @@ def otel(
             out = call(ctx)
         except BaseException as error:
             telling.leave(ctx, error)
-            telling.end(ctx, None, error)
+            tell(telling.end, ctx, None, error)
             raise
         telling.leave(out)
         when_over(out, telling.end)

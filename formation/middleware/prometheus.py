@@ -11,7 +11,7 @@ from formation.kernel import Call, Ctx, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE
 from formation.middleware._keys import by_origin
 from formation.middleware._log import is_gone, kind_of, outcome
-from formation.middleware._telemetry import METHODS, OTHER, route_of, when_over
+from formation.middleware._telemetry import METHODS, OTHER, route_of, tell, when_over
 
 MOST: Final = 500
 """Sets of origin, route and method. Each has some twenty lines, so that a scrape is a megabyte or two at most."""
@@ -108,7 +108,7 @@ def prometheus(
         try:
             out = call(ctx)
         except BaseException as error:
-            end(ctx, None, error)
+            tell(end, ctx, None, error)
             raise
         when_over(out, end)
         return out

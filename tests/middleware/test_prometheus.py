@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from formation import for_aiohttp, for_asgi, for_requests, for_wsgi, reply
 from formation.errors import BulkheadRejected, ClientGone, ConnectError, DeadlineExceeded
-from formation.http import Request
+from formation.http import Body, Request, Response
 from formation.middleware import (
     adaptive_limit,
     bulkhead,
@@ -21,7 +22,8 @@ from formation.middleware import (
     retry,
     throttle,
 )
-from formation.middleware._metrics import FAMILIES
+from formation.middleware._metrics import BUCKETS, FAMILIES, metrics_of
+from formation.middleware.prometheus import MOST
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 CALL = {"side": "client", "kind": "http", "origin": "https://h", "route": "/items/{id}", "method": "GET"}
@@ -300,6 +302,35 @@ def test_a_scrape_does_not_change_what_is_kept(registry):
     metrics.watch([breaker])
     generate_latest(registry)
     assert len(breaker.gates) == 0
+
+
+def test_a_stream_that_is_forgotten_ends_in_a_collection_which_waits_for_no_lock(registry):
+    middleware = prometheus(registry)
+
+    def forget():
+        request = Request("GET", "https://h/", template="/forgotten")
+        response = Response(200, body=Body(iter([b"a", b"b"])), request=request)
+        ctx = {"fmtn.side": "client", "fmtn.kind": "http", "fmtn.req.http": request}
+        out = middleware(ctx, lambda ctx: ctx | {"fmtn.res.http": response})
+        chunks = iter(out["fmtn.res.http"].body)
+        next(chunks)
+        circle = [chunks]
+        circle.append(circle)
+
+    metrics = metrics_of(registry, "formation", BUCKETS, MOST)
+    gc.disable()
+    try:
+        forget()
+        with metrics.requests._lock:  # as a scrape has it, or a call that is counted for the first time
+            gc.collect()
+    finally:
+        gc.enable()
+    assert not samples(registry, "formation_requests_total")
+    middleware(get(), answer())
+    assert {labels["route"]: value for labels, value in samples(registry, "formation_requests_total")} == {
+        "/items/{id}": 1,
+        "/forgotten": 1,
+    }
 
 
 def test_real_edges_are_counted(registry, server):
