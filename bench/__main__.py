@@ -22,6 +22,7 @@ PARTS = [
     "bridge",
     "trace",
     "telemetry",
+    "dashboard",
     "retry",
     "client",
     "aiohttp_client",
