@@ -11,7 +11,7 @@ from formation.errors import BodyTooLarge, ClientGone, FormationError, ProblemEr
 from formation.exchange import reply, req
 from formation.http.negotiation import weights
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, SIDE, WS
+from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, SIDE, WS
 from formation.middleware._events import Events, called
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
@@ -77,7 +77,10 @@ def exception_handler(
 
     def exception_handler(ctx: Any, call: Call[Any]) -> Any:
         try:
-            return call(ctx)
+            answered = call(ctx)
+            if isinstance(answered, dict) and (response := answered.get(RES_HTTP)) is not None:
+                response.status_code  # noqa: B018  a lazy WSGI app runs when it is asked for its head: not outside
+            return answered
         except ClientGone:
             raise  # nobody waits for an answer
         except Exception as error:

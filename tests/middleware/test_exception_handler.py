@@ -549,6 +549,22 @@ def test_on_a_server_the_connection_ends_before_the_body_does(kind):
     assert not came.endswith(b"0\r\n\r\n")  # so that the client knows
 
 
+@pytest.mark.parametrize("says_its_head", [False, True])
+@pytest.mark.parametrize("outside", [[], [request_id(idgen=lambda: "7f3a")]], ids=["alone", "inside another"])
+def test_a_lazy_wsgi_app_that_fails_before_its_body_is_answered(outside, says_its_head):
+    def lazy(environ, start_response):
+        if says_its_head:
+            start_response("200 OK", [])
+        raise ValueError(SECRET)
+        yield b""
+
+    with capture_logs() as lines:
+        served = for_wsgi.FormationMiddleware(lazy, middleware=[*outside, exception_handler()])
+        got = wsgi_client(base_uri="http://h", endpoint=for_wsgi.endpoint(served)).get("/")
+    assert (got.status_code, [line["event"] for line in lines]) == (500, ["exception.handled"])
+    assert SECRET not in got.response.text
+
+
 def test_on_a_wsgi_server_too(capfd):
     def late(environ, start_response):
         start_response("200 OK", [("Content-Length", "100")])
