@@ -31,11 +31,12 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, namespace: str, buckets: tuple[float, ...], most: int) -> None:
         more: dict[str, Any] = {"namespace": namespace, "registry": registry}
         self.settings = (buckets, most)
-        self.requests = Counter(
-            "requests_total", "Calls that are over, by how they ended.", (*CALL, "status", "outcome"), **more
-        )
+        # First, for it is what refuses buckets that are none.
         self.seconds = Histogram(
             "request_duration_seconds", "How long calls took, to the end of the body.", CALL, buckets=buckets, **more
+        )
+        self.requests = Counter(
+            "requests_total", "Calls that are over, by how they ended.", (*CALL, "status", "outcome"), **more
         )
         self.running = Gauge(
             "requests_in_flight", "Calls under way.", CALL[:3], multiprocess_mode="livesum", **more

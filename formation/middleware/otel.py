@@ -44,6 +44,7 @@ def otel(
 
     Raises:
         ImportError: OpenTelemetry's API is not installed.
+        TypeError: a provider, or the propagator, is none.
 
     Order:
         On a client inside of `retry`, so that each attempt has its span; on a server outermost but for `request_id`.
@@ -64,6 +65,9 @@ def otel(
     except ImportError as error:
         raise ImportError("OpenTelemetry is not installed: pip install 'formation[otel]'", name=error.name) from error
 
+    for given, makes in ((tracer_provider, "get_tracer"), (meter_provider, "get_meter"), (propagator, "extract")):
+        if given is not None and not callable(getattr(given, makes, None)):
+            raise TypeError(f"expected something with {makes}(), as OpenTelemetry has it, or None, got {given!r}")
     known = frozenset([methods] if isinstance(methods, str) else methods)
     secrets = frozenset([sensitive] if isinstance(sensitive, str) else sensitive)
     tools = Tools(tracer_provider, meter_provider, propagator, sizes=body_sizes, methods=known, secrets=secrets)

@@ -12,6 +12,7 @@ from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, R
 from formation.middleware._keys import by_origin
 from formation.middleware._log import is_gone, kind_of, outcome
 from formation.middleware._telemetry import METHODS, OTHER, route_of, tell, when_over
+from formation.resilience.checks import count
 
 MOST: Final = 500
 """Sets of origin, route and method. Each has some twenty lines, so that a scrape is a megabyte or two at most."""
@@ -50,7 +51,8 @@ def prometheus(
 
     Raises:
         ImportError: prometheus-client is not installed.
-        ValueError: the registry has these metrics with other buckets, or another limit; or others of that name.
+        ValueError: the registry has these metrics with other buckets, or another limit; or others of that name. Buckets
+            that do not rise; a limit below 1.
 
     Order:
         Outermost but for `request_id`: it counts what is turned away further in. Inside of `retry` it counts attempts.
@@ -81,7 +83,7 @@ def prometheus(
         raise ImportError(
             "prometheus-client is not installed: pip install 'formation[prometheus]'", name=error.name
         ) from error
-    metrics = metrics_of(registry, namespace, BUCKETS if buckets is None else buckets, most)
+    metrics = metrics_of(registry, namespace, BUCKETS if buckets is None else buckets, count("most", most))
 
     def prometheus(ctx: Ctx, call: Call[Ctx]) -> Ctx:
         side, kind, origin = ctx.get(SIDE) or "", kind_of(ctx), by_origin(ctx) or ""
@@ -90,7 +92,7 @@ def prometheus(
         running.inc()
         started = perf_counter()
 
-        def end(out: Any, count: int | None, error: BaseException | None) -> None:
+        def end(out: Any, size: int | None, error: BaseException | None) -> None:
             seconds = perf_counter() - started
             running.dec()
             message = out.get(REQ_HTTP) or out.get(REQ_RPC)

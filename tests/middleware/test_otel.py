@@ -829,6 +829,12 @@ print(len(exporter.get_finished_spans()))
     assert run.stdout == "1\n"
 
 
+@pytest.mark.parametrize("wrong", [{"tracer_provider": 1}, {"meter_provider": "mine"}, {"propagator": len}])
+def test_what_is_no_provider_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"expected something with \w+\(\)"):
+        otel(**wrong)
+
+
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "formation.middleware._spans", None)
     with pytest.raises(ImportError, match=r"pip install 'formation\[otel\]'"):

@@ -201,6 +201,14 @@ def test_the_same_names_with_other_buckets_are_refused(registry):
     assert bounds == ["1.0", "2.0", "+Inf"]
 
 
+def test_buckets_and_limits_that_are_none_are_refused(registry):
+    with pytest.raises(ValueError, match="Buckets not in sorted order"):
+        prometheus(registry, buckets=[2, 1])
+    with pytest.raises(ValueError, match="most"):
+        prometheus(registry, most=0)
+    prometheus(registry)
+
+
 def test_a_name_that_is_taken_is_refused(registry):
     Counter("formation_retries_total", "Somebody else's.", registry=registry)
     with pytest.raises(ValueError, match="Duplicated"):
