@@ -39,6 +39,7 @@ from formation.keys import REQ_HTTP, RES_HTTP, STATE, TEMPLATE
 from formation.resilience.forks import ASIDE
 from formation.server.asgi_aside import call_aside
 from formation.server.asgi_bodies import BODIES, BODY, Download, Source, Upload, pieces
+from formation.server.asgi_leaving import Leaving
 from formation.server.asgi_messages import AsgiResponse, encoded, found, frames, scope_for, template_of
 from formation.server.request import ServerRequest
 
@@ -88,8 +89,8 @@ enter.is_async = True  # type: ignore[attr-defined]
 class Exchange:
     """One request of the server, and its answer."""
 
-    __slots__ = ("_at", "_busy", "answer", "app", "called", "chain", "error", "gone", "max_body", "over", "pumping",
-                 "ran", "root_path", "scope", "send", "upload", "waiting")  # fmt: skip
+    __slots__ = ("_at", "_busy", "answer", "app", "called", "chain", "error", "gone", "leaving", "max_body", "over",
+                 "pumping", "ran", "root_path", "scope", "send", "upload", "waiting")  # fmt: skip
 
     def __init__(self, app: App, scope: Scope, receive: Receive, send: Send, max_body: int | None) -> None:
         self.app = app
@@ -103,6 +104,7 @@ class Exchange:
         self.answer: Response | None = None  # what the chain has returned, until somebody sends it
         self.error: Exception | None = None  # to be raised once all apps have unwound
         self.gone: Exception | None = None  # what the server has raised when it was given a part of the answer
+        self.leaving: Leaving | None = None  # listens for the client to go, where no app does
         self.over = self.pumping = self.ran = self._busy = False
         self._at: Coroutine[Any, Any, Any]  # the chain, later the pump
 
@@ -118,8 +120,11 @@ class Exchange:
             if isinstance(self.error, BodyTooLarge) and self.error.request is None and not self.ran:
                 self.error, self.answer = None, Response(413, body=Body(b""), request=ctx[REQ_HTTP])
             if self.answer is not None:  # and no app that would send it
+                self.leaving = None if self.ran else Leaving(self.upload, self.scope)
                 await self.pump()
         finally:
+            if self.leaving is not None:
+                self.leaving.close()
             self._at.close()
             error, self.error = self.error, None
             self.waiting = self.answer = self.gone = None
@@ -233,7 +238,7 @@ class Exchange:
                 chunks = aiter(body)
                 await self._give(head)
                 async for chunk in chunks:
-                    await self._give({"type": BODY, "body": chunk, "more_body": True})
+                    await self._give_more(chunk)
             else:
                 pulled = iter(body)
                 await self._give(head)
@@ -248,8 +253,13 @@ class Exchange:
 
     def _pull(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            await_(self._give({"type": BODY, "body": chunk, "more_body": True}))
+            await_(self._give_more(chunk))
         return chunks
+
+    async def _give_more(self, chunk: bytes) -> None:
+        if self.leaving is not None:
+            self.leaving.check()
+        await self._give({"type": BODY, "body": chunk, "more_body": True})
 
     async def _give(self, message: Message) -> None:
         try:

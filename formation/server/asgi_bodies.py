@@ -28,13 +28,18 @@ has in its buffers anyway. A middleware that calls twice for longer ones reads `
 class Upload:
     """What a server receives for one request; the beginning is kept, in case the app is called again."""
 
-    __slots__ = ("_count", "_kept", "_receive", "_size", "gone")
+    __slots__ = ("_count", "_kept", "_receive", "_size", "ended", "gone")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._kept: list[Message] | None = []
         self._count = self._size = 0
-        self.gone = False
+        self.ended = self.gone = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of it has come."""
+        return bool(self._count)
 
     @property
     def replayable(self) -> bool:
@@ -57,6 +62,7 @@ class Upload:
             return message
         self._count += 1
         self._size += len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
         if self._kept is not None:
             self._kept.append(message)
             if self._size > REPLAY:
@@ -72,15 +78,20 @@ class Upload:
         if not self.replayable:
             raise _consumed()
 
+    async def next(self) -> Message:
+        """Return a message that nobody has had."""
+        return await self.message(self._count)
+
     async def farewell(self) -> Message:
         """Wait for the client to go; what is left of the body is nobody's."""
-        while (message := await self.message(self._count))["type"] == "http.request":
+        while (message := await self.next())["type"] == "http.request":
             pass
         return message
 
     def forget(self) -> None:
         """Keep nothing any more: the answer has begun, so that the app is not called again."""
-        self._kept = None
+        if self._size:  # the end of nothing takes no room
+            self._kept = None
 
 
 def _consumed() -> BodyConsumed:

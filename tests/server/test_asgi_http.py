@@ -8,6 +8,7 @@ import weakref
 from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from formation import ambient, await_, reply, req, res
@@ -789,3 +790,120 @@ def test_what_the_client_still_sends_is_nobody_s_where_the_body_was_replaced(ser
     app = FormationMiddleware(answering(*HELLO, first=read), [layer])
     serve(app, chunk(b"a", more=True), chunk(b"b"), GONE, method="POST")
     assert seen == [chunk(b"new"), GONE]
+
+
+# A client that goes while an answer goes out that no app sends: see `asgi_leaving`
+
+
+class Deaf(Host):
+    """A server that drops what is sent to a client that has gone, without a word, and says so to who receives."""
+
+    stays = 5  # chunks
+
+    async def receive(self):
+        self.asked += 1
+        if self.received:
+            return self.received.pop(0)
+        while len(self.sent) < self.stays:  # noqa: ASYNC110  the messages are what is waited for
+            await anyio.lowlevel.checkpoint()
+        return GONE
+
+
+def endless(ended, *, is_sync=False):
+    def middleware(ctx, call):
+        async def chunks():
+            while True:
+                await anyio.lowlevel.checkpoint()
+                yield b"x"
+
+        def pulled():
+            while True:
+                yield b"x"
+
+        ctx = reply(ctx, 200, {}, pulled() if is_sync else chunks())
+        res(ctx).on_close(lambda count, error: ended.append(type(error)))
+        return ctx
+
+    return middleware
+
+
+@pytest.mark.parametrize("is_sync", [False, True])
+@pytest.mark.parametrize(
+    ("received", "scope"),
+    [
+        ([chunk()], {}),
+        ([chunk(b"a"), chunk()], {"headers": [(b"content-length", b"1")], "method": "POST"}),
+    ],
+    ids=["no body", "a body that has been read"],
+)
+def test_an_endless_answer_of_a_middleware_ends_when_the_client_goes(received, scope, is_sync):
+    ended, host = [], Deaf(*received, http_version="1.1", **scope)
+
+    async def read(ctx, call):
+        await req(ctx).body.aread()
+        return await call(ctx)
+
+    layers = [read, endless(ended, is_sync=is_sync)] if scope else [endless(ended, is_sync=is_sync)]
+    asyncio.run(host.call(FormationMiddleware(fails, layers)))
+    assert ended == [ClientGone]
+    assert host.sent[-1].get("more_body")
+
+
+def test_an_answer_of_one_chunk_listens_for_nobody():
+    async def one():
+        yield b"one"
+
+    host = Deaf(chunk())
+    asyncio.run(host.call(FormationMiddleware(fails, [lambda ctx, call: reply(ctx, 200, {}, one())])))
+    assert (host.asked, host.body) == (0, b"one")
+
+
+@pytest.mark.parametrize("http_version", ["1.1", "2"])
+def test_a_body_of_the_request_that_is_read_while_the_answer_goes_out_is_left_alone(http_version):
+    async def echo(ctx, call):
+        async def chunks():
+            yield b"hello "
+            yield b"you "
+            async for part in req(ctx).body:
+                yield part
+
+        return reply(ctx, 200, {}, chunks())
+
+    announced = {"headers": [(b"transfer-encoding", b"chunked")]} if http_version == "1.1" else {}
+    host = Deaf(chunk(b"a", more=True), chunk(b"b", more=True), chunk(b"c"), method="POST",
+                http_version=http_version, **announced)  # fmt: skip
+    host.stays = 50
+    asyncio.run(host.call(FormationMiddleware(fails, [echo])))
+    assert host.body == b"hello you abc"
+
+
+def test_a_request_without_a_body_can_be_read_while_somebody_listens():
+    async def late(ctx, call):
+        async def chunks():
+            for _ in range(3):
+                yield b"x"
+                await asyncio.sleep(0)
+            yield repr(await req(ctx).body.aread()).encode()
+
+        return reply(ctx, 200, {}, chunks())
+
+    host = Deaf(chunk())
+    host.stays = 50
+    asyncio.run(host.call(FormationMiddleware(fails, [late])))
+    assert host.body == b"xxxb''"
+
+
+def test_a_server_that_fails_to_tell_is_not_asked_again():
+    class Broken(Deaf):
+        async def receive(self):
+            self.asked += 1
+            raise RuntimeError("no more to receive")
+
+    async def ten():
+        for _ in range(10):
+            yield b"x"
+            await asyncio.sleep(0)
+
+    host = Broken()
+    asyncio.run(host.call(FormationMiddleware(fails, [lambda ctx, call: reply(ctx, 200, {}, ten())])))
+    assert (host.asked, host.body) == (1, b"x" * 10)

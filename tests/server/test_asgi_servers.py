@@ -38,7 +38,17 @@ def tag(ctx, call):
     return ctx
 
 
+async def ticks():
+    while True:
+        yield b"x" * 1000
+        await asyncio.sleep(0.001)
+
+
 def guard(ctx, call):
+    if req(ctx).path == "/ticks":
+        ctx = reply(ctx, 200, {}, ticks())
+        res(ctx).on_close(lambda count, error: OVER.put((count > 0, error is not None)))
+        return ctx
     return reply(ctx, 403, {}, b"no") if req(ctx).path.startswith("/secret") else call(ctx)
 
 
@@ -174,10 +184,10 @@ def test_background_work_is_done(server):
     assert app.state.done.wait(10)
 
 
-@pytest.mark.parametrize("query", ["", "?shout=1"])
-def test_a_client_that_leaves_ends_the_stream_and_on_close_hears_of_it(port, query):
+@pytest.mark.parametrize("path", ["/endless", "/endless?shout=1", "/ticks"])
+def test_a_client_that_leaves_ends_the_stream_and_on_close_hears_of_it(port, path):
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request("GET", f"/endless{query}")
+        connection.request("GET", path)
         assert connection.getresponse().read(10).upper() == b"X" * 10
     assert OVER.get(timeout=10) == (True, True)
 
