@@ -1,8 +1,8 @@
 """Whether the client has gone, while an answer goes out that no app sends.
 
 An app listens for that itself, or hears of it by an error of its send. Not every server raises there: uvicorn drops
-what is sent to a client that has gone, without a word, and an endless body would go on for ever. So a task listens, from
-the second chunk on, for most bodies have one. On asyncio: trio has no tasks without a nursery.
+what is sent to a client that has gone, without a word, and an endless body would go on for ever. So a task listens,
+from the second chunk on, for most bodies have one. On asyncio: trio has no tasks without a nursery.
 """
 
 from __future__ import annotations

@@ -804,7 +804,7 @@ class Deaf(Host):
         self.asked += 1
         if self.received:
             return self.received.pop(0)
-        while len(self.sent) < self.stays:  # noqa: ASYNC110  the messages are what is waited for
+        while len(self.sent) < self.stays:
             await anyio.lowlevel.checkpoint()
         return GONE
 
