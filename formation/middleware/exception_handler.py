@@ -80,7 +80,7 @@ def exception_handler(
             answered = call(ctx)
             if isinstance(answered, dict) and (response := answered.get(RES_HTTP)) is not None:
                 response.status_code  # noqa: B018  a lazy WSGI app runs when it is asked for its head: not outside
-            return answered
+            return answered  # noqa: TRY300  the line above may raise
         except ClientGone:
             raise  # nobody waits for an answer
         except Exception as error:
