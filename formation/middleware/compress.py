@@ -7,6 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+from formation.errors import ProtocolError
 from formation.http.codings import LEVELS, available, packer_of
 from formation.http.headers import Headers
 from formation.http.negotiation import IDENTITY, coding, members, vary_on
@@ -162,13 +163,28 @@ def _pack(response: Response, encoding: str, level: int, length: int | None) -> 
             return
         response.body_changed(None)
     else:
-        body, packer = response.body, packer_of(encoding, level)
-        if body.ended and not body.is_bytes:  # somebody has had it, and there is nothing to send
+        body, packer, came = response.body, packer_of(encoding, level), 0
+        if body.is_bytes:
+            if length != body.length:  # the server says what is wrong with it
+                return
+        elif body.ended:  # somebody has had it, and there is nothing to send
             return
+
+        def pack(chunk: bytes) -> bytes:
+            nonlocal came
+            came += len(chunk)
+            return packer.pack(chunk)
 
         def flushed(chunk: bytes) -> bytes:
             return packer.pack(chunk) + packer.flush() if chunk else b""
 
-        body.map(flushed if length is None else packer.pack, packer.finish)
+        def finish() -> bytes:
+            if length is not None and came < length:  # packed to its end, it would look whole
+                raise ProtocolError(
+                    f"expected {length} bytes of the response's body, as Content-Length says, got {came}"
+                )
+            return packer.finish()
+
+        body.map(flushed if length is None else pack, finish)
     response.headers["Content-Encoding"] = encoding
     response.headers.popall("Accept-Ranges", None)  # of what is packed anew each time there are no parts

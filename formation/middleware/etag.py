@@ -103,7 +103,8 @@ def _content(response: Response, limit: int) -> bytes | None:
     length = headers.get("Content-Length", "")
     if body.ended or not (length.isascii() and length.isdecimal()) or len(length) > 15 or int(length) > limit:
         return None
-    return body.read()
+    content = body.read()
+    return content if len(content) == int(length) else None  # what has been cut off is not to be kept
 
 
 def _short(response: Response, status: int) -> Response:

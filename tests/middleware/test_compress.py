@@ -22,10 +22,11 @@ from formation.for_requests import build
 from formation.http import Request, codings
 from formation.http.codings import codings_of
 from formation.http.unpackers import unpacker_of
-from formation.middleware import compress
+from formation.middleware import compress, etag
 from tests.middleware.hosts import Reply, answered, every_host, pieces
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.server.asgi_servers import hypercorn, running, uvicorn
+from tests.server.edges import Sent
 
 TEXT = b"a text that repeats itself. " * 200
 LENGTH = str(len(TEXT))
@@ -97,6 +98,18 @@ def test_what_of_known_length_streams_is_not_flushed_with_each_piece(host):
     got = answered(host, [compress()], Reply(200, headers, pieces(*sent)), headers=GZIP)
     assert unpacked(got.body, "gzip") == TEXT
     assert len(got.body) < 150
+
+
+@every_host
+@pytest.mark.parametrize("middleware", [[compress()], [compress(), etag()]], ids=["alone", "etag"])
+def test_what_is_shorter_than_it_says_does_not_look_whole(host, middleware):
+    headers = [("Content-Length", LENGTH), ("Content-Type", "text/html")]
+    got = host.serve(
+        host.build(lambda seen: Reply(200, headers, pieces(TEXT[:3000])), middleware), Sent(headers=dict(GZIP))
+    )
+    said = int(got.lines("Content-Length")[0]) if got.lines("Content-Length") else None
+    assert got.error is not None or len(got.body) < said
+    assert got.lines("ETag") == []
 
 
 @every_world
