@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+
 project = "Formation"
 author = "Formation contributors"
 copyright = f"2026, {author}"
@@ -57,8 +59,16 @@ def all_in_one(app: Any, error: Exception | None) -> None:
         (Path(app.outdir) / "llms-full.txt").write_text("\n\n".join(texts), encoding="utf-8")
 
 
+def one_signature(app: Any) -> None:
+    """Show what `wrap` and `lift` take once: their overloads are for type checkers."""
+    analyzer = ModuleAnalyzer.for_module("formation.kernel")
+    analyzer.analyze()
+    analyzer.overloads.clear()
+
+
 def setup(app: Any) -> None:
-    """Let Sphinx do these to each page, to each docstring, and at the end."""
+    """Let Sphinx do these at the beginning, to each page, to each docstring, and at the end."""
+    app.connect("builder-inited", one_signature)
     app.connect("source-read", tabs)
     app.connect("autodoc-process-docstring", what_it_does)
     app.connect("build-finished", all_in_one)
