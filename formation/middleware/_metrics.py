@@ -38,14 +38,9 @@ class Metrics:
         self.requests = Counter(
             "requests_total", "Calls that are over, by how they ended.", (*CALL, "status", "outcome"), **more
         )
-        self.running = Gauge(
-            "requests_in_flight", "Calls under way.", CALL[:3], multiprocess_mode="livesum", **more
-        )  # fmt: skip
+        self.running = Gauge("requests_in_flight", "Calls under way.", CALL[:3], multiprocess_mode="livesum", **more)
         self.retries = Counter("retries_total", "Attempts after the first.", CALL[:3], **more)
         self.paused = Counter("retry_wait_seconds_total", "Seconds slept between attempts.", CALL[:3], **more)
-        self.throttled = Counter(
-            "throttle_wait_seconds_total", "Seconds that calls waited for a turn.", CALL[:3], **more
-        )
         self.cached = Counter("cache_total", "What the cache did.", (*CALL[:3], "outcome"), **more)
         self._watched: WeakSet[Any] = WeakSet()
         self._known: set[tuple[str, ...]] = set()
