@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from grpc import StatusCode, aio
 from grpc.aio import _base_call as base
 
-from formation.for_grpc.common import STATUS, result_of
+from formation.for_grpc.common import STATUS, result_of, tell
 from formation.rpc.codes import Code, code_for
 from formation.rpc.results import Result
 
@@ -99,7 +99,7 @@ class Link:
         self._tell()
         callbacks, self.callbacks = self.callbacks, []
         for callback in callbacks:
-            callback()
+            tell(callback)
 
     def _tell(self) -> None:
         self.changed.set()

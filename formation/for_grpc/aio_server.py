@@ -229,8 +229,8 @@ class Context(context_.Context):
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send the initial metadata."""
-        await self._native.send_initial_metadata(tuple(initial_metadata))
-        self.sent = tuple(initial_metadata)
+        self.sent = fields = tuple(initial_metadata or ())
+        await self._native.send_initial_metadata(fields)
 
     def details(self) -> Any:
         """Return the details."""

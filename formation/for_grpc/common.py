@@ -177,6 +177,16 @@ class Wrapped:
         return wrapped
 
 
+def tell(callback: Callable[[], Any]) -> None:
+    """Call a callback of the program; what one raises is logged, as by gRPC, and the others are called."""
+    try:
+        callback()
+    except Exception:
+        from logging import getLogger  # rarely needed
+
+        getLogger("formation").exception("a callback of a call raised: %r", callback)
+
+
 def trailing(result: Result, given: Any, late: Any) -> tuple[Any, ...] | None:
     """Return the trailers to send, ``None`` where there are none.
 

@@ -59,7 +59,7 @@ class Context:
     def send_initial_metadata(self, initial_metadata: Any) -> Any:
         """Send the initial metadata."""
         sent = self._native.send_initial_metadata(initial_metadata)
-        self.sent = tuple(initial_metadata)
+        self.sent = tuple(initial_metadata or ())
         return sent
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from formation.for_grpc.common import result_of
+from formation.for_grpc.common import result_of, tell
 from formation.for_grpc.outcome import Outcome, failure_of
 from formation.rpc.codes import Code
 from formation.rpc.results import Result
@@ -72,7 +72,7 @@ class Link:
             result.end(self.count if self.call.response_streaming else int(result.message is not None))
         error = None
         for callback in callbacks:
-            callback()
+            tell(callback)
 
     def wait(self, number: int, timeout: float | None = None) -> bool:
         """Wait until there is another attempt than ``number``, or it is over; tell whether that has come in time."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from multidict import CIMultiDict
 
@@ -20,6 +20,14 @@ from formation.http.headers import REDACTED, SENSITIVE, Headers
 
 MetadataLike: TypeAlias = "Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]"
 Fields: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
+
+
+class Field(NamedTuple):
+    """One field, with the names that gRPC gives to its halves."""
+
+    key: str
+    value: str | bytes
+
 
 _name = re.compile(r"[0-9a-z_.-]+").fullmatch  # gRPC over HTTP/2, "Custom-Metadata"
 _MISSING: Final[Any] = object()
@@ -111,7 +119,7 @@ class Metadata(Headers):
 
     def fields(self) -> Fields:
         """Return what is sent."""
-        return tuple((str(name), value) for name, value in self.items())
+        return tuple([Field(str(name), value) for name, value in self.items()])
 
     def copy(self) -> Metadata:
         """Return metadata of its own with the same values."""

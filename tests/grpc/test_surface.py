@@ -100,6 +100,51 @@ def test_an_abort_with_a_status_and_one_that_is_none(served):
         assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNKNOWN, "")
 
 
+def test_metadata_that_the_chain_has_changed_has_the_names_that_gRPC_gives(served):  # noqa: N802
+    def sign(ctx, call):
+        req(ctx).headers["signed"] = "1"
+        ctx = call(ctx)
+        res(ctx).trailers["late"] = "2"
+        return ctx
+
+    def handler(request, context):
+        return ",".join(each.key for each in context.invocation_metadata()).encode()
+
+    target = served(grpc.unary_unary_rpc_method_handler(handler), [for_grpc.server_interceptor([sign])])
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, for_grpc.client_interceptor([sign]))
+        message, call = channel.unary_unary("/test.Service/Any").with_call(b"")
+        assert b"signed" in message
+        assert [(each.key, each.value) for each in call.trailing_metadata()] == [("late", "2")]
+
+
+@pytest.mark.parametrize("world", ["sync", "asyncio"])
+def test_a_handler_may_send_no_initial_metadata_at_once(served, world):
+    def handler(request, context):
+        context.send_initial_metadata(None)
+        return request
+
+    async def ahandler(request, context):
+        await context.send_initial_metadata(None)
+        return request
+
+    async def use():
+        host = aio.server(interceptors=[for_grpc.aio_server_interceptor([passing])])
+        methods = {"Any": grpc.unary_unary_rpc_method_handler(ahandler)}
+        host.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
+        port = host.add_insecure_port("127.0.0.1:0")
+        await host.start()
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert await channel.unary_unary("/test.Service/Any")(b"a") == b"a"
+        await host.stop(0)
+
+    if world == "asyncio":
+        asyncio.run(use())
+    else:
+        with grpc.insecure_channel(served(grpc.unary_unary_rpc_method_handler(handler))) as channel:
+            assert channel.unary_unary("/test.Service/Any")(b"a") == b"a"
+
+
 def test_a_handler_that_sets_a_code_and_raises_keeps_the_code(served):
     def handler(request, context):
         context.set_trailing_metadata((("a", "1"),))
@@ -360,6 +405,31 @@ def test_a_client_interceptor_of_somebody_else_that_raises():
 
 
 # Calls of a client
+
+
+def test_a_callback_that_raises_is_logged_and_the_others_are_called(caplog):
+    def broken(future):
+        raise ValueError("theirs")
+
+    with sync_running([], [passing]) as caller:
+        done = threading.Event()
+        future = caller.channel.unary_unary("/test.Service/One").future(b"hold")
+        future.add_done_callback(broken)
+        future.add_done_callback(lambda future: done.set())
+        future.cancel()
+        assert done.wait(SECONDS)
+    with aio_running([], [passing]) as caller:
+
+        async def use():
+            call, done = caller.channel.unary_stream("/test.Service/Many")(b"a"), asyncio.Event()
+            assert await call.read() == b"a0"
+            call.add_done_callback(broken)
+            call.add_done_callback(lambda call: done.set())
+            assert [each async for each in call] == [b"a1", b"a2"]
+            await done.wait()
+
+        caller.run(use())
+    assert [record.exc_info[1].args for record in caplog.records] == [("theirs",), ("theirs",)]
 
 
 def test_a_future_is_a_future_and_a_call():
