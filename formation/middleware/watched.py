@@ -12,7 +12,7 @@ from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, TEMPLATE
 from formation.middleware._keys import by_origin
 from formation.middleware._log import outcome
-from formation.middleware._shed import is_shed
+from formation.middleware._shed import SHED
 from formation.resilience.meter import Meter, watch
 from formation.resilience.policy import Attempt
 
@@ -79,8 +79,14 @@ def _end(meter: Meter, started: float, ctx: dict[str, Any], error: BaseException
     try:
         if meter.name is None:
             meter.name, meter.side = _named(ctx)
-        how = "rejected" if error is None and is_shed(ctx) else outcome(ctx, error)
-        seen = how, _template(ctx), max(len(ctx.get(ATTEMPTS) or ()) - 1, 0), _cached(ctx)
+        state, attempts, said = ctx.get(STATE), ctx.get(ATTEMPTS), None
+        how = outcome(ctx, error)
+        if state:
+            said = state.get("cache")
+            if error is None and SHED in state:
+                how = "rejected"
+        cached = said.startswith("hit") if isinstance(said, str) else None
+        seen = how, _template(ctx), len(attempts) - 1 if attempts else 0, cached
     except Exception:
         getLogger("formation").exception("watched() could not tell what came of a call")
         seen = UNKNOWN, None, 0, None
@@ -102,19 +108,15 @@ def _keep(meter: Meter, started: float, how: str, ctx: dict[str, Any], error: Ba
 
 
 def _template(ctx: dict[str, Any]) -> str | None:
-    if (request := ctx.get(REQ_RPC)) is not None:
-        return str(request.name)
-    if FN in ctx:
-        return name_of(ctx[FN])
-    request = ctx.get(REQ_HTTP)
-    found = ctx.get(TEMPLATE) or (None if request is None else request.template)
+    found = ctx.get(TEMPLATE)
+    if found is None:
+        if (request := ctx.get(REQ_HTTP)) is not None:
+            found = request.template
+        elif (request := ctx.get(REQ_RPC)) is not None:
+            found = request.name
+        elif FN in ctx:
+            found = name_of(ctx[FN])
     return found if isinstance(found, str) else None
-
-
-def _cached(ctx: dict[str, Any]) -> bool | None:
-    """Tell whether `cache` had the answer; ``None``: there is none."""
-    said = (ctx.get(STATE) or {}).get("cache")
-    return said.startswith("hit") if isinstance(said, str) else None
 
 
 def _called(ctx: dict[str, Any]) -> str:

@@ -55,6 +55,8 @@ OTHER: Final = "other"
 OUTCOMES: Final = ("ok", "degraded", "failed", "rejected", "deadline", "cancelled")
 """What can come of a call, in the words of `request_logger`."""
 
+_INDEX: Final = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+
 BAD: Final = frozenset({"failed", "rejected", "deadline"})
 """Outcomes without an answer that is of use."""
 
@@ -112,14 +114,13 @@ class Row:
     def __init__(self) -> None:
         self._slices: list[tuple[int, list[int], list[int]] | None] = [None] * SLICES
 
-    def add(self, now: float, seconds: float, outcome: int) -> None:
-        """Count a call that has ended ``now``."""
-        number = int(now) // SLICE
+    def add(self, number: int, outcome: int, at: int) -> None:
+        """Count a call in the slice of that number, with the outcome and the bucket of those indices."""
         found = self._slices[number % SLICES]
         if found is None or found[0] != number:
             found = self._slices[number % SLICES] = (number, [0] * len(OUTCOMES), [0] * BUCKETS)
         found[1][outcome] += 1
-        found[2][bucket(seconds)] += 1
+        found[2][at] += 1
 
     def sums(self, now: float) -> Sums:
         """Add the slices up that are not too old."""
@@ -172,7 +173,7 @@ class Meter:
         self._now = now
         self._all = Row()
         self._templates: dict[str, Row] = {}
-        self._seconds = [(-1, 0, 0)] * SECONDS
+        self._seconds = [[-1, 0, 0] for _ in range(SECONDS)]  # which, its calls, those that went badly
         self._sampled = [-1, -1, -1]
         # A collection may end a forgotten task, which is counted, while this very thread holds the lock.
         self._lock = RLock()
@@ -193,36 +194,35 @@ class Meter:
             cache: whether it was answered from a cache; ``None``: no cache was asked.
         """
         now = self.clock()
-        seconds, second, is_bad = now - started, int(now), outcome in BAD
-        index = OUTCOMES.index(outcome) if outcome in OUTCOMES else len(OUTCOMES) - 1
+        second, is_bad, index = int(now), outcome in BAD, _INDEX.get(outcome, len(OUTCOMES) - 1)
+        number, at = second // SLICE, bucket(now - started)
         with self._lock:
             self.under_way -= 1
             self.last = now
-            self._all.add(now, seconds, index)
+            self._all.add(number, index, at)
             if template is not None:
-                self._row(template).add(now, seconds, index)
-            at, calls, bad = self._seconds[second % SECONDS]
-            if at != second:
-                calls = bad = 0
-            self._seconds[second % SECONDS] = (second, calls + 1, bad + is_bad)
-            self.retries += retries
+                (self._templates.get(template) or self._row(template)).add(number, index, at)
+            of = self._seconds[second % SECONDS]
+            if of[0] != second:
+                of[:] = second, 0, 0
+            of[1] += 1
+            of[2] += is_bad
+            if retries:
+                self.retries += retries
             if cache is not None:
                 self.cache[cache] += 1
             kind = 2 if is_bad else retries > 0
-            is_wanted = self._sampled[kind] != second
+            if self._sampled[kind] == second:
+                return False
             self._sampled[kind] = second
-            return is_wanted
+            return True
 
     def keep(self, started: float, **said: Any) -> None:
         """Keep an example."""
         self.samples.append(Sample(ended=self._now(), took=self.clock() - started, **said))
 
     def _row(self, template: str) -> Row:
-        found = self._templates.get(template)
-        if found is None:
-            name = template if len(self._templates) < TEMPLATES else OTHER
-            found = self._templates.setdefault(name, Row())
-        return found
+        return self._templates.setdefault(template if len(self._templates) < TEMPLATES else OTHER, Row())
 
     def sums(self) -> Sums:
         """Return what all calls of the last minute come to."""
