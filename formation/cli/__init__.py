@@ -3,11 +3,12 @@
 Nothing is contacted but what the command names: ``explain`` and ``check`` import the module and look at it, ``trace``
 calls once what it is given, ``demo`` talks to itself on this machine. To import a module is to run it.
 
-==  ====================================================================================
+=== ====================================================================================
 0   it is well
 1   ``check`` has something to say; the call that ``trace`` has made failed
 2   the command is wrong: no such module, object, file, option; something is not installed
-==  ====================================================================================
+130 Ctrl-C
+=== ====================================================================================
 
 ``find.py`` finds what a name stands for, ``asking.py`` reads what a call is made of, ``calling.py`` makes it,
 ``commands.py`` prints; ``demo.py`` is the demo.

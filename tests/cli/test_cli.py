@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,8 @@ import pytest
 
 import formation
 from formation.cli import main
+from formation.for_requests import build
+from formation.testing import rehearse
 
 APP = """
 import logging
@@ -305,7 +308,7 @@ def test_a_waterfall_has_colours_on_a_terminal_unless_nobody_wants_them(folder: 
             stdout=theirs,
             env={**unset, "PYTHONPATH": str(Path(formation.__file__).parents[1]), "TERM": "xterm-256color", **settings},
         ) as done:
-            done.wait(30)
+            assert done.wait(30) == 0  # or there is nothing to read, and reading waits for ever
         seen = os.read(ours, 65536)
     finally:
         os.close(ours)
@@ -480,6 +483,17 @@ def test_a_request_is_told_as_curl_is(
     [(sent_method, url, sent_headers, content)] = asked()
     assert (sent_method, url, content) == (method, "https://shop.example/x", body)
     assert headers.items() <= dict(sent_headers).items()
+
+
+def test_what_a_rehearsal_writes_for_curl_can_be_pasted(run: Run) -> None:
+    shop = build(base_uri="https://shop.example", headers={"A": "b", "Empty": ""})
+    command = rehearse(shop.put, "/items/[7]", json={"name": "it's @"}, params={"a": "1 2"}).curl(secrets=True)
+    code, _, err = run("trace", "shop:sender", *shlex.split(command))
+    assert code == 0, err
+    [(method, url, headers, content)] = asked()
+    assert (method, content) == ("PUT", b'{"name":"it\'s @"}')
+    assert url.endswith(("?a=1+2", "?a=1%202"))
+    assert {"A": "b", "Empty": "", "Content-Type": "application/json"}.items() <= headers.items()
 
 
 def test_a_header_without_a_value_is_not_sent(run: Run) -> None:
