@@ -633,6 +633,19 @@ def test_where_redis_has_got_a_claim_and_nobody_heard_of_it_it_is_free_when_redi
         assert register.claim(Claim("place", "print")) is None
 
 
+def test_to_free_a_key_takes_one_message_from_the_first_time_on_for_a_server_that_stops_has_no_time(redis_server):
+    redis_server.flush()
+    with closing(Redis(redis_server.url)) as redis:
+        claims = RedisClaims(redis)
+        assert claims.claim("place", "token", "print", 60) is None
+        redis_server.client.config_resetstat()
+        claims.release("place", "token")
+    stats = redis_server.client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_eval" not in stats
+    assert redis_server.keys() == []
+
+
 def test_what_redis_missed_it_is_told_once_by_whichever_request(fresh_redis_server):
     async def endpoint(ctx):
         return ctx
