@@ -31,7 +31,11 @@ def in_background(fn: Callable[[], object], ended: Callable[[], object], name: s
         if bridge.in_async_chain():
             return False  # trio has no tasks without a nursery
         run = copy_context().run
-        Thread(target=run, args=(_apart, fn, ended), name=name, daemon=True).start()
+        thread = Thread(target=run, args=(_apart, fn, ended), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the interpreter is about to end
+            return False
         return True
     for task in [task for task in _tasks if task.get_loop().is_closed()]:
         task._log_destroy_pending = False  # noqa: SLF001  its loop has been closed without a word to its tasks
