@@ -180,7 +180,7 @@ def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers
     is_unsure = caching.is_unsure(look, out)
     if is_unsure and not look.policy.shared:
         return "authenticated inside of the cache"
-    if look.policy.shared and (is_unsure or look.signs) and "authorization" not in asked.fields:
+    if look.policy.shared and (is_unsure or caching.is_signed(look)) and "authorization" not in asked.fields:
         asked = Asked(asked.method, asked.url, [*asked.headers, ("Authorization", "seen")])
     why = look.policy.refusal(asked, response.status_code, headers)
     if why is None and _varies_inside(caching, look, out):

@@ -53,6 +53,9 @@ _log: Final = logging.getLogger("formation")
 _HELD: Final = frozenset({"range", "if-none-match", "if-match", "if-modified-since", "if-unmodified-since", "if-range"})
 """Whoever sends one of these on a miss gets an answer that is of no use to others, so nobody waits for it."""
 
+_NO_CREDENTIALS: Final = frozenset({"cookie", "proxy-authorization"})
+"""Of the headers that say who asks: the first has a rule of its own, the second is for a proxy."""
+
 LONG: Final = 1024
 """Characters of a URL beyond which its hash is the key: what is remembered of keys is bounded by their number."""
 
@@ -165,6 +168,10 @@ class Caching:
         if look.signs:
             sent.pop("authorization", None)
         return any(look.secrets.get(name) != lines for name, lines in sent.items())
+
+    def is_signed(self, look: Look) -> bool:
+        """Tell whether the request that came bears credentials, by whatever header (RFC 9111, 3.5)."""
+        return look.signs or (self._key is None and not look.secrets.keys() <= _NO_CREDENTIALS)
 
     def note(self, event: str, look: Look, **fields: Any) -> None:
         """Say what is worth no more than a debug line, if somebody has set up where such lines go.

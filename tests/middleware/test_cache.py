@@ -20,6 +20,7 @@ from formation.http import Request
 from formation.middleware import (
     _background,
     accept,
+    api_key,
     basic,
     bearer,
     cache,
@@ -406,6 +407,23 @@ def test_a_shared_cache_keeps_nothing_that_is_asked_for_with_credentials_it_cann
     call = wrap(public, [cache(now=now, shared=True), bearer("ann")])
     call(get())
     assert call(get())["fmtn.state"]["cache"] == "hit; ttl=60"
+
+
+def test_a_shared_cache_gives_nobody_what_was_asked_for_with_the_key_of_another(now):
+    def ask(middleware, answer, user):
+        call = wrap(Origin(answer), [api_key(user, "X-Api-Key"), middleware])
+        return told(call(get()))[1:]
+
+    middleware = cache(now=now, shared=True)
+    for user in (b"ann", b"bob"):  # RFC 9111, 3.5, which knows of one header only
+        said = (user, 'fwd=uri-miss; detail="authorization"')
+        assert ask(middleware, fresh(user), user.decode()) == said
+    ask(middleware, fresh(b"all", Cache_Control="public, max-age=60"), "ann")
+    assert ask(middleware, fresh(b"none"), "bob") == (b"all", "hit; ttl=60")
+    keyed = cache(now=now, shared=True, key=lambda ctx: ctx["fmtn.req.http"].headers["X-Api-Key"])
+    for _ in range(2):
+        assert [ask(keyed, fresh(user.encode()), user)[0] for user in ("ann", "bob")] == [b"ann", b"bob"]
+    assert ask(keyed, fresh(b"none"), "ann") == (b"ann", "hit; ttl=60")
 
 
 @pytest.mark.parametrize(
@@ -810,6 +828,18 @@ def test_an_event_loop_that_is_just_closed_takes_its_refresh_with_it(now):
     assert asyncio.run(main()) == [1]
     gc.collect()
     assert not _background._tasks
+
+
+def test_where_there_are_no_more_threads_what_may_be_stale_is_validated_first(now, monkeypatch):
+    class Full(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_background, "Thread", Full)
+    call = wrap(Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60"), fresh(b"new")), [cache(now=now)])
+    call(get())
+    now.at += 61
+    assert told(call(get()))[1] == b"new"
 
 
 def test_on_trio_what_may_be_stale_is_validated_first(now):
