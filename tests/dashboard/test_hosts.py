@@ -347,3 +347,28 @@ def test_a_mount_is_understood_in_either_way(given, path):
 
 def test_a_unix_socket_has_no_peer():
     assert of_scope(scope(client=None)).peer == ""
+
+
+def bodies(sent):
+    return [each["body"] for each in sent if each["type"] == "http.response.body"]
+
+
+def test_an_asgi_stream_ends_with_the_dashboard():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+        if message.get("body"):
+            board.close()
+
+    with Dashboard() as board:
+        asyncio.run(asgi(board, scope(), asyncio.Event().wait, send))
+    assert [bool(each) for each in bodies(sent)] == [True, False]
+
+
+def test_beyond_the_limit_an_asgi_stream_is_one_event():
+    with Dashboard(streams=1) as board:
+        assert board.feed.enter(1)
+        sent = asyncio.run(asgi(board, scope(), asyncio.Event().wait))
+        assert [bool(each) for each in bodies(sent)] == [True, False]
+        assert board.feed.open == 1
