@@ -55,8 +55,8 @@ AGAIN: Final = frozenset({401, 403, 408, 425, 429})
 AGAIN_AFTER: Final = {"Retry-After": "1"}
 """Seconds: most apps have answered by then."""
 
-CREDENTIALS: Final = ("Authorization", "X-API-Key", "Cookie")
-"""Headers that say who asks: the first of them that is there. Cookies last, for some change with each answer."""
+CREDENTIALS: Final = ("Authorization", "X-API-Key")
+"""Headers that say who asks: both, for one may be that of all. Else Cookie, which may change with each answer."""
 
 
 def by_caller(ctx: Any) -> Hashable:
@@ -65,7 +65,8 @@ def by_caller(ctx: Any) -> Hashable:
     if uid is not None:
         return "uid", str(uid)
     headers = ctx[REQ_HTTP].headers
-    return next(((name, headers[name]) for name in CREDENTIALS if name in headers), ("", ""))
+    names = [name for name in CREDENTIALS if name in headers] or ["Cookie"]
+    return tuple(part for name in names for part in (name, headers.get(name, "")))
 
 
 def is_final(status: int) -> bool:

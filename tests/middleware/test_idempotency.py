@@ -140,6 +140,13 @@ def test_a_key_belongs_to_a_caller_a_method_and_a_path(host, other):
 
 
 @every_host
+def test_who_has_a_token_that_all_have_is_known_by_his_api_key_and_the_other_way_round(host):
+    shop = Shop()
+    served(host, shop, *(order(Authorization=token, X_API_Key=key) for token in "ab" for key in "cd"))
+    assert shop.orders == 4
+
+
+@every_host
 def test_who_has_credentials_is_known_by_these_whatever_his_cookies(host):
     shop = Shop()
     served(host, shop, *(order(Authorization="Bearer a", Cookie=f"seen={n}") for n in range(2)))
