@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import aiohttp
 import httpx2
@@ -15,7 +14,6 @@ from fastapi.responses import Response as FastResponse
 from fastapi.responses import StreamingResponse
 from flask import Flask
 from flask import Response as FlaskResponse
-from waitress.server import create_server
 
 from formation import for_asgi, for_wsgi
 from formation.middleware import (
@@ -30,6 +28,7 @@ from formation.middleware import (
     request_logger,
 )
 from tests.server.asgi_servers import hypercorn, running, uvicorn
+from tests.server.wsgi_servers import waitress
 
 QUIET = logging.getLogger("tests.quiet")
 QUIET.addHandler(logging.NullHandler())
@@ -140,18 +139,6 @@ def flask(shop):
         return ""
 
     return for_wsgi.FormationMiddleware(app, middleware=stack())
-
-
-@contextmanager
-def waitress(app):
-    server = create_server(app, host="127.0.0.1", port=0, threads=CLIENTS)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server.effective_port
-    finally:
-        server.trigger.pull_trigger(server.close)  # in its own thread, so that nothing is closed under its select
-        thread.join(20)
 
 
 @pytest.fixture(params=["fastapi on uvicorn", "fastapi on hypercorn", "flask on waitress"])

@@ -162,6 +162,7 @@ def _pack(response: Response, encoding: str, level: int, length: int | None) -> 
         if length is None:  # nobody knows whether GET would have one that is long enough
             return
         response.body_changed(None)
+        response.on_close(lambda count, error: None)  # or a server that is handed a file would say how long that is
     else:
         body, packer, came = response.body, packer_of(encoding, level), 0
         if body.is_bytes:

@@ -281,6 +281,9 @@ def given_back(response: DjangoResponse) -> Any:
         native.status_code, native.reason_phrase = response.status_code, response.reason
     if response.headers_changed:
         _put_headers(native, response.headers)
+        is_head = response.request is not None and response.request.method == "HEAD"
+        if is_head and "Content-Length" not in response.headers and hasattr(native, "file_to_stream"):
+            native.file_to_stream = None  # a server that is handed a file would say how long that is
     return native
 
 

@@ -9,6 +9,9 @@ import zlib
 from wsgiref.util import FileWrapper
 
 import pytest
+import requests
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import FileResponse as DjangoFile
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -16,17 +19,19 @@ from starlette.responses import FileResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from formation import for_asgi, for_wsgi, reply, wrap
+from formation import for_asgi, for_django, for_wsgi, reply, wrap
 from formation.for_aiohttp import build as async_build
 from formation.for_requests import build
 from formation.http import Request, codings
 from formation.http.codings import codings_of
 from formation.http.unpackers import unpacker_of
 from formation.middleware import compress, etag
+from tests.django_site import stack as django_stack
 from tests.middleware.hosts import Reply, answered, every_host, pieces
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.server.asgi_servers import hypercorn, running, uvicorn
 from tests.server.edges import Sent
+from tests.server.wsgi_servers import waitress
 
 TEXT = b"a text that repeats itself. " * 200
 LENGTH = str(len(TEXT))
@@ -337,6 +342,26 @@ def test_a_file_that_the_server_would_send_is_packed_and_closed(tmp_path):
     native = wrapped({**environ, "PATH_INFO": "/png"}, lambda status, headers: got.update(headers))
     assert isinstance(native, FileWrapper)  # which the kernel sends
     native.close()
+
+
+@pytest.mark.parametrize("host", ["wsgi", "django"])
+def test_head_does_not_say_the_length_of_the_plain_file_that_a_server_would_send(host, tmp_path):
+    (tmp_path / "a.txt").write_bytes(TEXT)
+
+    def files(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", LENGTH)])
+        return environ["wsgi.file_wrapper"]((tmp_path / "a.txt").open("rb"))
+
+    def view(request):
+        return DjangoFile((tmp_path / "a.txt").open("rb"))
+
+    with django_stack(for_django.middleware([compress()]), urls=view, ALLOWED_HOSTS=["*"]):
+        app = WSGIHandler() if host == "django" else for_wsgi.FormationMiddleware(files, middleware=[compress()])
+        with waitress(app) as port:
+            got = requests.head(f"http://127.0.0.1:{port}/", headers=GZIP, timeout=20).headers
+            plain = requests.head(f"http://127.0.0.1:{port}/", headers={"Accept-Encoding": ""}, timeout=20).headers
+    assert (got["Content-Encoding"], got.get("Content-Length")) == ("gzip", None)
+    assert plain["Content-Length"] == LENGTH
 
 
 def starlette(tmp_path):
