@@ -161,9 +161,13 @@ class Caching:
         return self._key is None and not look.policy.shared
 
     def is_unsure(self, look: Look, ctx: Any) -> bool:
-        """Tell whether the request that was sent says who asks, and the one that came did not."""
+        """Tell whether the request that was sent says who asks, and the one that came did not, or somebody else."""
         if self._key is not None:
             return False
+        if "jar" in look.request.extensions:  # its cookies may have changed since
+            key = self._key_of(look.policy, look.ctx, look.request, look.asked.url, is_server=look.is_server)
+            if key != look.key:
+                return True
         sent = secrets(ctx, ctx.get(REQ_HTTP) or look.request)
         if look.signs:
             sent.pop("authorization", None)

@@ -1,8 +1,8 @@
 """Whose answer it is: what tells the users of one cache apart, as far as it can be seen from the request.
 
 Seen are ``Authorization``, ``Cookie`` and the headers that ``fmtn.sensitive`` names, what ``auth`` and ``cookies`` of
-the request will make of it, the jar of the client, ``ctx["uid"]``, and the caller's session. What is kept of it is a
-hash: a store has no use for secrets.
+the request will make of it, the cookies that the client's jar has for it, ``ctx["uid"]``, and the caller's session.
+What is kept of it is a hash: a store has no use for secrets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from formation.http.cookies import cookie_header
 from formation.keys import SENSITIVE, SESSION, UID
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Whose:
         said = secrets(ctx, request)
         auth, jar = request.auth, request.extensions.get("jar")
         cookies, uid, session = request.cookies, ctx.get(UID), ctx.get(SESSION)
+        if hasattr(jar, "add_cookie_header"):  # who logs in, and as somebody else, may have one jar all along
+            jar = cookie_header(request, jar)
         if not said and auth is None and jar is None and not cookies and uid is None and not session:
             return NOBODY
         try:

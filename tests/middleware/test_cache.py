@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from http.cookiejar import CookieJar
 from types import ModuleType
 
 import pytest
@@ -16,7 +17,8 @@ from formation.client.follow import authorize
 from formation.clock import Virtual, virtual
 from formation.errors import BodyConsumed, ConnectError, DeadlineExceeded, ReadTimeout
 from formation.exchange import reply
-from formation.http import Request
+from formation.http import Request, Response
+from formation.http.cookies import cookie_header, keep
 from formation.middleware import (
     _background,
     accept,
@@ -386,6 +388,36 @@ def test_each_user_of_a_private_cache_has_entries_of_his_own(now, ann, bob):
     assert call(get(**bob))["fmtn.res.http"].content == b"bob's"
     assert told(call(get(**ann))) == (200, b"ann's", "hit; ttl=60")
     assert told(call(get(**bob))) == (200, b"bob's", "hit; ttl=60")
+
+
+def test_who_logs_in_as_somebody_else_with_the_same_jar_gets_nothing_of_the_one_before(now, tmp_path):
+    jar = CookieJar()
+    asks = {"extensions": {"jar": jar}}
+
+    def log_in(user):
+        keep(jar, Request("GET", URL), Response(200, {"Set-Cookie": f"user={user}"}))
+
+    def origin(ctx):
+        user = cookie_header(ctx["fmtn.req.http"], jar) or "nobody"
+        if later:
+            log_in(later.pop())
+        return reply(ctx, *fresh(user.encode()))
+
+    later = []
+    call = wrap(origin, [cache(f"sqlite:///{tmp_path}/cache.db", now=now)])
+    seen = [told(call(get(**asks)))[1:]]
+    for user in ("ann", "bob", "ann"):
+        log_in(user)
+        seen += [told(call(get(**asks)))[1:]]
+    assert seen == [
+        (b"nobody", "fwd=uri-miss; stored"),
+        (b"user=ann", "fwd=uri-miss; stored"),
+        (b"user=bob", "fwd=uri-miss; stored"),
+        (b"user=ann", "hit; ttl=60"),
+    ]
+    now.at += 61
+    later.append("bob")  # while ann's page is under way
+    assert "stored" not in told(call(get(**asks)))[2]
 
 
 def test_what_is_authenticated_inside_of_a_private_cache_is_not_kept(now):
