@@ -26,8 +26,8 @@ server /shop.Door/Hello OK
 b'hello ann'
 
 What decides stands in ``formation/rpc``, and knows nothing of gRPC. Here: ``server.py`` with ``context.py``;
-``client.py`` with ``spanned.py`` and ``outcome.py`` for what it gives back; ``aio_server.py`` with ``in_thread.py`` for
-plain handlers; ``aio_client.py`` with ``aio_calls.py``.
+``client.py`` with ``spanned.py`` and ``outcome.py`` for what it gives back, and ``iterated.py`` for what another
+interceptor does; ``aio_server.py`` with ``in_thread.py`` for plain handlers; ``aio_client.py`` with ``aio_calls.py``.
 """
 
 from __future__ import annotations

@@ -120,11 +120,10 @@ class Exchange:
         """Make an attempt; return what gRPC does."""
         details, changed = self.details, call.changed
         timeout = seconds_left(ctx, call, details.timeout)
-        if changed is not None or timeout != details.timeout:
+        method = call.method.encode() if isinstance(details.method, bytes) else call.method
+        if changed is not None or timeout != details.timeout or method != details.method:
             metadata = details.metadata if changed is None else aio.Metadata(*changed)
-            details = aio.ClientCallDetails(
-                details.method, timeout, metadata, details.credentials, details.wait_for_ready
-            )
+            details = aio.ClientCallDetails(method, timeout, metadata, details.credentials, details.wait_for_ready)
         argument = call.message
         if call.messages is not None:
             argument = call.messages.take()

@@ -17,6 +17,7 @@ import grpc
 
 from formation.errors import FormationError
 from formation.for_grpc.common import client_context, exchange_of, result_of, seconds_left
+from formation.for_grpc.iterated import Iterated
 from formation.for_grpc.outcome import Outcome, failure_of
 from formation.for_grpc.spanned import Link, Spanned
 from formation.introspection import name_of
@@ -203,6 +204,8 @@ class SpannedExchange(Exchange):
             return
         through = self.interceptor.messages.passing(ctx, call, "in") if call.response_streaming else None
         native = self.make(ctx, call)
+        if not hasattr(native, "add_callback"):
+            native = Iterated(native)
         self.link.attempt(native, through)
         self.broken = self.broken or self.link.broken
         ctx[RES_RPC] = self.result(call, native)

@@ -281,22 +281,26 @@ class StreamExchange(Exchange):
     def _stream(self) -> Iterator[Any]:
         count = 0
         while self._aside.is_paused:
-            source, error = self._source, None
+            source, error, is_dropped = self._source, None, False
             try:
-                for message in pulled(source, self._through):
-                    yield message
-                    count += 1
-            except GeneratorExit:  # gRPC has given up
-                self._go_on(gone(self._call), count)
-                if self._result is not None:
-                    self._result.end(count, gone(self._call))
-                raise
+                try:
+                    for message in pulled(source, self._through):
+                        yield message
+                        count += 1
+                except GeneratorExit:  # gRPC has given up
+                    is_dropped = True
+                finally:  # the handler cleans up before its chain goes on
+                    if hasattr(source, "close"):
+                        source.close()
             except Exception as failure:  # noqa: BLE001  raised at call(ctx)
                 error = failure
-            finally:
-                if hasattr(source, "close"):
-                    source.close()
+            if is_dropped:
+                error = gone(self._call)
             self._go_on(error, count)
+            if is_dropped:
+                if self._result is not None:
+                    self._result.end(count, error)
+                return
             error = None
         yield from self._answer()
 

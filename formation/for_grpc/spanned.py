@@ -138,6 +138,9 @@ class Spanned(grpc.Call, grpc.Future):
                 link.call.begin()
             except (StopIteration, grpc.RpcError):
                 pass
+            except Exception as error:  # noqa: BLE001  as below; another interceptor's
+                link.broken = error
+                native.cancel()
             else:
                 if through is None:
                     return message
@@ -199,7 +202,7 @@ class Spanned(grpc.Call, grpc.Future):
 
     def is_active(self) -> bool:
         """Tell whether it goes on."""
-        return not self._link.is_over
+        return not self.done()
 
     def time_remaining(self) -> Any:
         """Return the seconds that are left."""
@@ -230,11 +233,11 @@ class Spanned(grpc.Call, grpc.Future):
 
     def running(self) -> bool:
         """Tell whether it goes on."""
-        return not self._link.is_over
+        return not self.done()
 
     def done(self) -> bool:
-        """Tell whether it is over."""
-        return self._link.is_over
+        """Tell whether it is over, or was cancelled."""
+        return self._link.is_over or self._link.is_cancelled
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the message, or raise the error.

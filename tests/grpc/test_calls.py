@@ -303,6 +303,17 @@ def test_a_call_has_the_surface_of_a_request(running):
     assert found == [(method, method, "test.Service", "127.0.0.1", "ann"), (True, "rpc", method)]
 
 
+@every_world
+def test_a_middleware_of_a_client_may_name_another_method(running):
+    def move(ctx, call):
+        req(ctx).method = "/test.Service/Nowhere"
+        return call(ctx)
+
+    with running([], [move]) as caller:
+        assert caller.one(b"a").code == "UNIMPLEMENTED"
+        assert caller.seen.calls == []
+
+
 def test_a_result_may_be_made_by_hand():
     result = Result("NOT_FOUND", "gone")
     assert (result.ok, result.status_code, repr(result)) == (False, 404, "<Result NOT_FOUND>")

@@ -4,11 +4,12 @@ import asyncio
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
-from formation import req, res
+from formation import for_grpc, req, res
 from formation.bridge import Aside
 from formation.errors import ClientGone, DeadlineExceeded
 from formation.for_grpc import aio_calls
@@ -160,6 +161,46 @@ def test_a_client_that_gives_up_a_stream(running, how):
         assert server.was_left() in GONE
         soon(lambda: getattr(caller.seen, "closed", False))
     nothing_is_left()
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_handler_cleans_up_before_its_chain_goes_on(is_broken):
+    order, over = [], threading.Event()
+
+    def around(ctx, call):
+        try:
+            return call(ctx)
+        except ClientGone:
+            order.append("chain")
+            raise
+        finally:
+            over.set()
+
+    def handler(request, context):
+        try:
+            while True:
+                yield request
+        finally:
+            order.append("handler")
+            if is_broken:
+                raise ValueError("while it cleans up")
+
+    pool = ThreadPoolExecutor(1)
+    host = grpc.server(pool, interceptors=[for_grpc.server_interceptor([around])])
+    methods = {"Many": grpc.unary_stream_rpc_method_handler(handler)}
+    host.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
+    port = host.add_insecure_port("127.0.0.1:0")
+    host.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_stream("/test.Service/Many")(b"a")
+            assert next(call) == b"a"
+            call.cancel()
+            assert over.wait(SECONDS)
+    finally:
+        host.stop(0).wait()
+        pool.shutdown()
+    assert order == ["handler", "chain"]
 
 
 @every_server

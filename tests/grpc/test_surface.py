@@ -404,6 +404,66 @@ def test_a_client_interceptor_of_somebody_else_that_raises():
     assert len(raised) == 3
 
 
+@pytest.mark.parametrize("order", ["ours outside", "ours inside"])
+def test_a_client_interceptor_of_somebody_else_that_is_a_generator(order):
+    class Theirs(grpc.UnaryStreamClientInterceptor):
+        def intercept_unary_stream(self, continuation, client_call_details, request):
+            yield from continuation(client_call_details, request)
+
+    ended = []
+
+    def around(ctx, call):
+        ctx = call(ctx)
+        ended.append((res(ctx).code, res(ctx).details))
+        return ctx
+
+    with sync_running() as caller:
+        pair = [for_grpc.client_interceptor([around]), Theirs()]
+        many = grpc.intercept_channel(caller.channel, *(pair if order == "ours outside" else pair[::-1])).unary_stream(
+            "/test.Service/Many"
+        )
+        assert list(many(b"a")) == [b"a0", b"a1", b"a2"]
+        taken = []
+        with pytest.raises(grpc.RpcError, match="no such thing") as raised:
+            taken.extend(many(b"abort"))
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+        assert ("why", "asked") in raised.value.trailing_metadata()
+        held = many(b"hold")
+        assert [next(held) for _ in range(3)] == [b"hold0", b"hold1", b"hold2"]
+        assert caller.seen.held.wait(SECONDS)
+        held.cancel() if order == "ours outside" else held.close()
+        with pytest.raises((grpc.RpcError, StopIteration)):
+            next(held)
+        assert caller.seen.gone.wait(SECONDS)
+    assert ended[:2] == [("OK", ended[0][1]), ("NOT_FOUND", "no such thing")]
+    assert ended[2][0] == "CANCELLED"
+
+
+def test_an_error_of_a_generator_around_the_call_is_raised_at_the_call_and_to_the_program():
+    class Theirs(grpc.UnaryStreamClientInterceptor):
+        def intercept_unary_stream(self, continuation, client_call_details, request):
+            for message in continuation(client_call_details, request):
+                yield message
+                raise ZeroDivisionError("theirs")
+
+    raised = []
+
+    def around(ctx, call):
+        try:
+            return call(ctx)
+        except ZeroDivisionError as error:
+            raised.append(error)
+            raise
+
+    with sync_running() as caller:
+        channel = grpc.intercept_channel(caller.channel, for_grpc.client_interceptor([around]), Theirs())
+        messages = channel.unary_stream("/test.Service/Many")(b"a")
+        assert next(messages) == b"a0"
+        with pytest.raises(ZeroDivisionError):
+            next(messages)
+    assert len(raised) == 1
+
+
 # Calls of a client
 
 
@@ -461,6 +521,7 @@ def test_a_future_is_a_future_and_a_call():
         with pytest.raises(grpc.FutureTimeoutError):
             held.result(0.01)
         held.cancel()
+        assert (held.done(), held.running(), held.is_active()) == (True, False, False)
         assert not held.cancel()
         stream = caller.channel.stream_unary("/test.Service/Collect").future(iter([b"a", b"b"]))
         assert stream.result(SECONDS) == b"ab"
