@@ -96,7 +96,7 @@ class SQLiteStore:
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
         self._inherited: list[sqlite3.Connection] = []
-        self._puts = 0
+        self._writes = 0
         _all.add(self)
 
     def get(self, key: str, /) -> list[Entry]:
@@ -123,11 +123,9 @@ class SQLiteStore:
         with self._lock:
             connection = self._open()
             connection.execute(_PUT, row)
-            self._puts += 1
             if entry.vary:
                 connection.execute(_FEWER, (key, VARIANTS))
-            if self._puts % SWEEP == 0:
-                self._sweep(connection, entry.received_at)
+            self._written(connection, entry.received_at)
 
     def drop(self, key: str, at: float, /) -> None:
         """Forget the entries of ``key``."""
@@ -141,6 +139,7 @@ class SQLiteStore:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+            self._written(connection, at)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -169,6 +168,11 @@ class SQLiteStore:
                 raise
             self._connection = connection
         return self._connection
+
+    def _written(self, connection: sqlite3.Connection, now: float) -> None:
+        self._writes += 1
+        if self._writes % SWEEP == 0:
+            self._sweep(connection, now)
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         connection.execute("DELETE FROM formation_cache_dropped WHERE at < ?", (now - REMEMBERED,))

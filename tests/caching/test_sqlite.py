@@ -2,11 +2,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from formation.caching.sqlite import SWEEP, SQLiteStore
+from formation.caching.store import REMEMBERED
 from tests.caching.entries import entry
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +144,13 @@ def test_the_oldest_go_when_there_is_too_much(tmp_path):
     store.put("large", entry(b"x" * SWEEP * 500))
     assert store.get("large") == []
     store.close()
+
+
+def test_drops_are_forgotten_in_the_end_also_where_nothing_is_put(store):
+    for number in range(3 * SWEEP):
+        store.drop(f"http://h/{number}", 1e9 + number * REMEMBERED)
+    with closing(sqlite3.connect(store.path)) as beside:
+        assert beside.execute("SELECT count(*) FROM formation_cache_dropped").fetchone()[0] <= SWEEP
 
 
 def test_nobody_else_may_read_the_file(store):
