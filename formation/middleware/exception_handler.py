@@ -161,11 +161,18 @@ def _answer(ctx: Any, status: int, told: ProblemError | None, said: dict[str, st
         return reply(ctx, status, headers, text)
     request = ctx[REQ_HTTP]
     problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, **said}
+    more: Mapping[str, Any] = {}
     if told is not None:
         named = {"type": told.type, "title": told.title or title, "detail": told.detail, "instance": told.instance}
-        problem = {**told.extensions, **problem, **{name: text for name, text in named.items() if text}}
+        problem |= {name: text for name, text in named.items() if text}
+        more = told.extensions
     content_type = preferred(request.headers.get("Accept", ""))
-    body = _WRITERS[content_type](problem).encode(errors="backslashreplace")
+    write = _WRITERS[content_type]
+    try:
+        text = write({**more, **problem})
+    except Exception:  # noqa: BLE001  what the app adds may be anything: an object whose __str__ raises, a circle
+        text = write(problem)
+    body = text.encode(errors="backslashreplace")
     headers = headers | {
         "Content-Type": content_type if content_type == PROBLEM else f"{content_type}; charset=utf-8",
         "Content-Length": str(len(body)),

@@ -317,6 +317,25 @@ def test_and_people_are_told_the_same(world):
     assert "detail: <30> is not enough\n" in text
 
 
+class _Mute:
+    def __str__(self):
+        raise RuntimeError(SECRET)
+
+
+@pytest.mark.parametrize("extensions", [{("a",): 1}, {"a": _Mute()}, {"a": {}}], ids=["key", "mute", "circle"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html", "text/plain"])
+def test_what_a_problem_adds_that_cannot_be_written_is_left_out(extensions, accept):
+    if "a" in extensions and extensions["a"] == {}:
+        extensions["a"]["a"] = extensions["a"]
+    ctx = on_server(headers={"Accept": accept})
+    with capture_logs():
+        problem = ProblemError(status_code=403, title="No credit", extensions=extensions)
+        out = wrap(fail(problem), [exception_handler()])(ctx)["fmtn.res.http"]
+    assert out.status_code == 403
+    assert "No credit" in out.text
+    assert SECRET not in out.text
+
+
 @every_world
 def test_a_problem_that_says_nothing_has_the_name_of_its_status(world):
     assert answer(world, ProblemError(status_code=409))[0].json()["title"] == "Conflict"
