@@ -129,6 +129,9 @@ class Caching:
             return False
         if look.asked.directives or look.request.extensions.get("stream") or not _HELD.isdisjoint(look.asked.fields):
             return False  # it wants something else than the others, or the time it takes is its own
+        look.secrets = secrets(look.ctx, look.request)
+        if look.policy.shared and self.is_signed(look):
+            return False  # most such answers are for nobody else, which says nothing about those without credentials
         joined = collapse.join(look.lane)
         if joined is None:
             return False

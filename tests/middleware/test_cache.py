@@ -674,6 +674,15 @@ def test_a_request_that_is_not_to_be_kept_says_nothing_about_others(now):
     assert len(origin.asked) == 2
 
 
+def test_with_credentials_everybody_asks_a_shared_cache_and_the_others_wait_for_one_of_theirs(now):
+    origin, middleware = Slow(fresh()), cache(now=now, shared=True)
+    signed = {"Authorization": "Bearer x"}
+    together(origin, *(get(headers=signed) for _ in range(3)), middleware=middleware)
+    assert len(origin.asked) == 3
+    together(origin, *(get(headers=signed if n == 0 else {}) for n in range(6)), middleware=middleware)
+    assert len(origin.asked) == 5
+
+
 def test_without_single_flight_everybody_asks(now):
     origin = Slow(fresh())
     together(origin, *(get() for _ in range(3)), middleware=cache(now=now, single_flight=False))
