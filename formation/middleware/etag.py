@@ -116,7 +116,9 @@ def _short(response: Response, status: int) -> Response:
         if "ETag" in kept:
             kept.popall("Last-Modified", None)
     else:
-        kept.clear()
+        for name in {*map(str.lower, kept)}:
+            if name not in {"set-cookie", "vary"} and not name.startswith("access-control-"):
+                kept.popall(name)
     made = Response(status, kept, Body(b""), request=response.request, url=response.url)
     response.close()
     made.body.replace(response.body)

@@ -134,6 +134,16 @@ def test_a_304_leaves_out_what_is_about_the_body_and_keeps_the_rest(world):
 
 
 @every_world
+def test_a_412_keeps_what_lets_a_browser_read_it_and_nothing_of_the_page(world):
+    page = {"ETag": '"1"', "Content-Type": "text/html", "Cache-Control": "max-age=60", "Vary": "Origin"}
+    page |= {"Access-Control-Allow-Origin": "https://a", "Set-Cookie": "a=1"}
+    ctx = world(etag(), on_server(headers={"If-Match": '"2"'}), app(200, page, [b"a"]))
+    got = ctx["fmtn.res.http"]
+    assert got.status_code == 412
+    assert dict(got.headers) == {"Vary": "Origin", "Access-Control-Allow-Origin": "https://a", "Set-Cookie": "a=1"}
+
+
+@every_world
 def test_last_modified_stays_where_there_is_no_tag(world):
     got = asked(world, {"If-Modified-Since": DATE}, "HEAD", hello(Last_Modified=DATE))
     assert (got.status_code, got.headers["Last-Modified"]) == (304, DATE)
