@@ -1,13 +1,15 @@
 """The interceptor of an asyncio server.
 
-The chain is a coroutine in the task that gRPC has made for the call, and ``call(ctx)`` is the handler in it. What gRPC
-is given is of the reader/writer style: a stream is written here, message by message, so ``call(ctx)`` returns when it
-has ended. The handler may be of either style, or a plain function, which runs in a thread.
+The chain is a coroutine in the task that gRPC has made for the call, and ``call(ctx)`` is the handler in it. A stream
+goes out message by message while the chain waits, so ``call(ctx)`` returns when it has ended. What gRPC, or another
+interceptor around, is given has the style of the handler: a generator (see ``given.py``), or a coroutine that writes.
+A plain function runs in a thread.
 """
 
 from __future__ import annotations
 
 from asyncio import sleep
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from formation.for_grpc.common import (
     server_context,
     trailing,
 )
+from formation.for_grpc.given import given
 from formation.for_grpc.in_thread import in_thread, streamed_in_thread
 from formation.introspection import name_of
 from formation.kernel import wrap
@@ -61,8 +64,8 @@ class AioServerInterceptor(aio.ServerInterceptor):
         arity, behaviour = behaviour_of(handler)
         streams = arity.endswith("stream")
 
-        async def serve(argument: Any, native: Any) -> Any:
-            exchange = Exchange(self, behaviour, native)
+        async def serve(argument: Any, native: Any, write: Any = None) -> Any:
+            exchange = Exchange(self, behaviour, native, native.write if write is None and streams else write)
             ctx = server_context(method, arity, argument, native, exchange)
             try:
                 result = result_of(await self.chain(ctx))
@@ -71,7 +74,7 @@ class AioServerInterceptor(aio.ServerInterceptor):
                 return None
             return await exchange.finish(result, streams=streams)
 
-        return handler_like(handler, arity, serve)
+        return handler_like(handler, arity, partial(given, serve) if isasyncgenfunction(behaviour) else serve)
 
     def __repr__(self) -> str:
         return f"aio_server_interceptor([{', '.join(map(name_of, self.chain.middleware))}])"
@@ -86,12 +89,13 @@ async def enter(ctx: Ctx) -> Ctx:
 class Exchange:
     """A call that has come, and the way back."""
 
-    __slots__ = ("behaviour", "context", "count", "interceptor", "native")
+    __slots__ = ("behaviour", "context", "count", "interceptor", "native", "write")
 
-    def __init__(self, interceptor: AioServerInterceptor, behaviour: Any, native: Any) -> None:
+    def __init__(self, interceptor: AioServerInterceptor, behaviour: Any, native: Any, write: Any) -> None:
         self.interceptor = interceptor
         self.behaviour = behaviour
         self.native = native
+        self.write = write  # lets a message go
         self.context: Context | None = None  # what the handler of the last attempt was given
         self.count = 0  # messages that have gone out
 
@@ -143,9 +147,15 @@ class Exchange:
         source = behaviour(argument, context) if isasyncgenfunction(behaviour) else None
         if source is None:
             source = streamed_in_thread(behaviour, argument, context)
+        write, (passes, waits) = self.write, context.way_out
         try:
             async for message in source:
-                await context.write(message)
+                if passes is not None:
+                    message = passes(message)  # noqa: PLW2901
+                elif waits is not None:
+                    message = await waits(message)  # noqa: PLW2901
+                await write(message)
+                self.count += 1
         finally:
             await source.aclose()
 
@@ -158,7 +168,7 @@ class Exchange:
             native.set_trailing_metadata(fields)
         if streams and result.ok and result.messages is not None:
             async for message in aiterated(result.messages):
-                await native.write(message)
+                await self.write(message)
         result.end(self.count if streams else int(result.message is not None))
         if not result.ok:
             if result.message is None:

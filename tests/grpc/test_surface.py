@@ -377,6 +377,128 @@ def test_an_interceptor_of_somebody_else_around_ours(served):
     assert ended == ["OK"]
 
 
+class AioIterating(aio.ServerInterceptor):
+    """An interceptor as most are: it iterates over what the handler gives."""
+
+    def __init__(self, most=None):
+        self.most = most
+        self.seen = []
+
+    async def intercept_service(self, continuation, handler_call_details):
+        handler = await continuation(handler_call_details)
+        if not handler.response_streaming or handler.request_streaming:
+            return handler
+
+        async def behaviour(request, context):
+            messages = handler.unary_stream(request, context)
+            try:
+                async for message in messages:
+                    self.seen.append(message)
+                    yield message
+                    if len(self.seen) == self.most:
+                        break
+            finally:
+                await messages.aclose()
+
+        return grpc.unary_stream_rpc_method_handler(behaviour)
+
+
+class AioAround:
+    """A middleware that cleans up, and takes its time."""
+
+    def __init__(self):
+        self.ended, self.is_over = [], asyncio.Event()
+
+    async def __call__(self, ctx, call):
+        try:
+            ctx = await call(ctx)
+            self.ended.append(res(ctx).code)
+        except BaseException as error:
+            await asyncio.sleep(0)
+            self.ended.append(type(error))
+            raise
+        finally:
+            self.is_over.set()
+        return ctx
+
+
+def aio_serve(use, handler, interceptors):
+    """Run ``use(channel)`` by a server of one method."""
+
+    async def run():
+        host = aio.server(interceptors=interceptors)
+        methods = {"Any": grpc.unary_stream_rpc_method_handler(handler)}
+        host.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
+        port = host.add_insecure_port("127.0.0.1:0")
+        await host.start()
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await asyncio.wait_for(use(channel.unary_stream("/test.Service/Any")), SECONDS)
+        await host.stop(0)
+
+    asyncio.run(run())
+
+
+async def three(request, context):
+    for number in range(3):
+        yield b"%d" % number
+    if request == b"abort":
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_interceptor_that_iterates_around_ours_on_asyncio(plain):
+    around, theirs = AioAround(), AioIterating()
+
+    async def use(method):
+        assert [each async for each in method(b"a")] == [b"0", b"1", b"2"]
+        with pytest.raises(aio.AioRpcError, match="no such thing"):
+            _ = [each async for each in method(b"abort")]
+
+    aio_serve(use, three, [theirs, for_grpc.aio_server_interceptor([passing, around] if plain else [around])])
+    assert theirs.seen == [b"0", b"1", b"2"] * 2
+    assert around.ended == ["OK", "NOT_FOUND"]
+
+
+def test_an_interceptor_around_ours_that_takes_no_more_messages():
+    around = AioAround()
+
+    async def use(method):
+        assert [each async for each in method(b"a")] == [b"0", b"1"]
+
+    aio_serve(use, three, [AioIterating(most=2), for_grpc.aio_server_interceptor([around])])
+    assert around.ended == [asyncio.CancelledError]
+
+
+def test_a_middleware_that_puts_the_rest_of_a_stream_into_a_task():
+    async def in_a_task(ctx, call):
+        return await asyncio.create_task(call(ctx))
+
+    around = AioAround()
+
+    async def use(method):
+        assert [each async for each in method(b"a")] == [b"0", b"1", b"2"]
+
+    aio_serve(use, three, [for_grpc.aio_server_interceptor([around, in_a_task])])
+    assert around.ended == ["OK"]
+
+
+def test_a_client_that_goes_while_a_message_is_being_sent():
+    around = AioAround()
+
+    async def endless(request, context):
+        while True:
+            yield b"x" * 1_000_000
+
+    async def use(method):
+        call = method(b"a")
+        assert await call.read()
+        call.cancel()
+        await around.is_over.wait()
+
+    aio_serve(use, endless, [for_grpc.aio_server_interceptor([around])])
+    assert around.ended == [asyncio.CancelledError]
+
+
 def test_a_client_interceptor_of_somebody_else_that_raises():
     class Theirs(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
         def intercept_unary_unary(self, continuation, client_call_details, request):
