@@ -436,7 +436,8 @@ def aio_million() -> Row:
     async def serve(count: int) -> int:
         context = Counting()
         handler = await aio_served([interceptor], grpc.stream_stream_rpc_method_handler(aio_both))()
-        await handler.stream_stream(requests(count), context)
+        async for message in handler.stream_stream(requests(count), context):
+            await context.write(message)
         return context.seen
 
     return _constant("asyncio", lambda count: asyncio.run(serve(count)))

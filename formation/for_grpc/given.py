@@ -16,20 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
 _END: Final[Any] = object()
-
-
-class _Given:
-    """What is handed to `Giver` and not to the event loop."""
-
-    __slots__ = ("message",)
-
-    def __init__(self, message: Any) -> None:
-        self.message = message
-
-
-@coroutine
-def _give(message: Any) -> Generator[Any, None, None]:
-    yield _Given(message)
+_GIVEN: Final = object()
+"""What a coroutine that has given a message asks for; it does not get to the event loop."""
 
 
 async def given(serve: Any, argument: Any, native: Any) -> AsyncGenerator[Any, None]:
@@ -61,29 +49,34 @@ class _Giver:
 
     def __init__(self, serve: Callable[..., Coroutine[Any, Any, Any]], argument: Any, native: Any) -> None:
         self._write = native.write
-        self._task = current_task()
+        self._task: Any = None
+        self._message: Any = None
         self._error: BaseException | None = None
         self._coroutine = serve(argument, native, self._give)
 
-    async def _give(self, message: Any) -> None:
-        if current_task() is self._task:
-            await _give(message)
-        else:
-            await self._write(message)
+    def _give(self, message: Any) -> Any:
+        return self._hand(message) if current_task() is self._task else self._write(message)
+
+    @coroutine
+    def _hand(self, message: Any) -> Generator[Any, None, None]:
+        self._message = message
+        yield _GIVEN
 
     def cancel(self) -> None:
         """Let the coroutine find that it is cancelled."""
-        self._task, self._error = current_task(), CancelledError("nobody wants the rest of the stream")
+        self._error = CancelledError("nobody wants the rest of the stream")
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        self._task = current_task()  # that of who asks
         value, (error, self._error) = None, (self._error, None)
         while True:
             try:
                 asked = self._coroutine.send(value) if error is None else self._coroutine.throw(error)
             except StopIteration:
                 return _END
-            if type(asked) is _Given:
-                return asked.message
+            if asked is _GIVEN:
+                message, self._message = self._message, None
+                return message
             value = error = None
             try:
                 value = yield asked
