@@ -1045,6 +1045,18 @@ def test_wm8_a_client_that_goes_in_the_middle_of_its_body_is_an_oserror():
         Served(wrapped(answering([]), reads), environ).call()
 
 
+@pytest.mark.parametrize("digits", [25, 5000])
+def test_wm8_a_length_of_more_digits_than_anybody_counts_is_that_of_a_body_that_is_cut_off(digits):
+    environ = environ_of(Sent(method="POST", body=b"abc")) | {"CONTENT_LENGTH": "9" * digits}
+
+    def reads(ctx, call):
+        assert req(ctx).content
+        return call(ctx)
+
+    with pytest.raises(OSError, match="bytes of the request's body, got 3: the client is gone"):
+        Served(wrapped(answering([]), reads), environ).call()
+
+
 def test_wm8_a_body_that_is_mapped_or_replaced_reaches_the_app_with_its_length():
     def changes(ctx, call):
         req(ctx).body.map(lambda chunk: chunk * 2)

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from formation.client import wire
 from formation.errors import ProtocolError
+from formation.http.headers import digits
 from formation.http.response import Response
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ class Tally:
     """Counts what the app yields against its Content-Length, as the other end of a connection does."""
 
     def __init__(self, headers: Headers) -> None:
-        announced = headers.get("Content-Length", "")
-        self.announced = int(announced) if announced.isdecimal() else None
+        self.announced = digits(headers.get("Content-Length"))
         self.count = 0
 
     def add(self, chunk: Any) -> bytes:

@@ -12,6 +12,7 @@ from formation import ambient
 from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
+from formation.http.headers import digits
 from formation.http.request import UNSET
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE, TRACE
 from formation.version import __version__
@@ -103,9 +104,9 @@ def check_length(request: Request, headers: Headers) -> int | None:
     limit: int | None = request.extensions.get("max_body", MAX_BODY)
     if limit is None or request.method == "HEAD" or request.extensions.get("stream"):
         return limit
-    announced = headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise BodyTooLarge(limit=limit, got=int(announced))
+    announced = digits(headers.get("Content-Length"))
+    if announced is not None and announced > limit:
+        raise BodyTooLarge(limit=limit, got=announced)
     return limit
 
 

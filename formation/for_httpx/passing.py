@@ -22,6 +22,7 @@ from formation.client import wire
 from formation.for_httpx.bodies import Download, Upload
 from formation.for_httpx.library import library_of
 from formation.for_httpx.messages import BODY, Received, Seen, added, encoded, looked_at, patience, timeouts
+from formation.http.headers import digits
 from formation.keys import NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ class Passing:
         try:
             self.content: Any = request.content
         except self.library.RequestNotRead:
-            length = request.headers.get("Content-Length", "")
-            self.content = upload(request.stream, int(length) if length.isdecimal() else None)
+            self.content = upload(request.stream, digits(request.headers.get("Content-Length")))
         self.limits = request.extensions.get("timeout") or {}
         self.seen = Seen(request, self.content)
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")

@@ -220,6 +220,18 @@ def charset(headers: Headers) -> str:
     return "utf-8"
 
 
+def digits(said: str | None) -> int | None:
+    """Return the number that ``said`` is, such as a Content-Length (RFC 9110, 8.6); ``None``: it says none to count by.
+
+    That is any but digits of ASCII, and more than 18 of them: an exabyte is of no message. Python refuses many more by
+    an error of its own, and what another side sends shall not choose our errors.
+
+    >>> digits("060"), digits("9" * 5000), digits("1_0"), digits("5, 5"), digits(""), digits(None)
+    (60, None, None, None, None, None)
+    """
+    return int(said) if said and len(said) <= 18 and said.isascii() and said.isdecimal() else None
+
+
 def fit_length(headers: Headers, length: int | None) -> None:
     """Put Content-Length right where there is one; drop it where the length is unknown."""
     if "Content-Length" in headers:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
-from formation.http.headers import REDACTED
+from formation.http.headers import REDACTED, digits
 from formation.http.secrets import SECRETS, folded
 from formation.http.url import redact
 from formation.introspection import name_of
@@ -86,8 +86,8 @@ def answered(ctx: Ctx, secrets: Names = SECRETS) -> dict[str, Any]:
         said["method"] = response.request.method
     if response.url:
         said["url"] = redact(response.url, hidden(ctx, secrets))
-    announced = response.headers.get("Content-Length", "")
-    size = int(announced) if announced.isdecimal() else response.body.length
+    announced = digits(response.headers.get("Content-Length"))
+    size = response.body.length if announced is None else announced
     return {"status": response.status_code, **said, "elapsed": response.elapsed, "size": size}
 
 

@@ -26,6 +26,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from formation.bridge import in_async_chain
+from formation.http.headers import digits
 from formation.keys import ATTEMPT, ATTEMPTS, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, TRACE
 from formation.middleware._conventions import BUCKETS, Attributes, answered, asked
 from formation.middleware._log import is_gone, without_secrets
@@ -216,10 +217,8 @@ class Telling:
         sizes, of = self._tools.sizes, self._of
         if (request := out.get(REQ_HTTP)) is None:
             return
-        said, sent = request.headers.get("Content-Length", ""), None
-        if said.isdecimal():
-            sent = int(said)
-        elif of == "http.client" and (content := request.in_memory) is not None:
+        sent = digits(request.headers.get("Content-Length"))
+        if sent is None and of == "http.client" and (content := request.in_memory) is not None:
             sent = len(content)
         for which, size in (("request", sent), ("response", count)):
             if size is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from multidict import getversion
 
+from formation.http.headers import digits
 from formation.rpc.codes import Code
 from formation.rpc.metadata import Metadata, MetadataLike
 
@@ -152,7 +153,7 @@ class Result:
         said = self.trailers.get(PUSHBACK)
         if said is None:
             return None
-        return int(said) / 1000 if said.isascii() and said.isdecimal() else inf
+        return inf if (milliseconds := digits(said)) is None else milliseconds / 1000
 
     def on_close(self, hook: OnClose) -> None:
         """Call ``hook(count, error)`` once the call is over: the responses that were sent or read, and the error."""

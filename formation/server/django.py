@@ -19,7 +19,7 @@ from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[impo
 
 from formation import ambient
 from formation.http.body import CHUNK, Body
-from formation.http.headers import Headers
+from formation.http.headers import Headers, digits
 from formation.http.response import BODILESS
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
@@ -330,7 +330,7 @@ def _put_stream(native: Any, body: Body, *, is_async: bool) -> None:
 
         def sent() -> None:
             if native.file_to_stream is file and body.native is not None:  # the server has sent it past Python
-                body._count = int(native.headers.get("Content-Length", 0))
+                body._count = digits(native.headers.get("Content-Length")) or 0
                 body.end()
 
         at_the_end(native, sent)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from functools import lru_cache
+from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -17,7 +18,7 @@ from multidict import istr
 
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import CHUNK, Body
-from formation.http.headers import Headers
+from formation.http.headers import Headers, digits
 from formation.server.request import ServerRequest, authority, state
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ class WsgiRequest(ServerRequest):
         """Make a body that reads ``wsgi.input``, as far as it may."""
         environ = self.native.environ
         length = environ.get("CONTENT_LENGTH") or ""
-        if length.isdecimal():
-            left: int | None = int(length)
-        else:
+        if not length.isdecimal():
             left = None if environ.get("wsgi.input_terminated") else 0
+        elif (left := digits(length)) is None:
+            left = maxsize  # what is too long to count never comes, so the body is one that is cut off
         if left == 0:
             return Body(b"")
         source = _Input(environ["wsgi.input"], left)

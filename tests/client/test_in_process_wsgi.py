@@ -447,6 +447,10 @@ def test_a_content_length_that_is_not_met_is_an_error(length: str) -> None:
         call(answering([b"ab", b"c"], headers=[("Content-Length", length)]))
 
 
+def test_a_content_length_of_more_digits_than_python_reads_is_none() -> None:
+    assert call(answering([b"abc"], headers=[("Content-Length", "9" * 5000)])).content == b"abc"
+
+
 def test_a_body_over_the_limit_is_given_up() -> None:
     chunks = Chunks(*[b"x" * 10] * 10)
     with pytest.raises(BodyTooLarge):

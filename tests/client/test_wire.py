@@ -50,7 +50,8 @@ def test_no_body_has_a_length_where_the_method_wants_one(method, stated):
 def test_an_announced_body_over_the_limit_is_refused_before_it_is_read():
     request = Request("GET", "https://h/", extensions={"max_body": 10})
     assert wire.check_length(request, Headers({"Content-Length": "10"})) == 10
-    assert wire.check_length(request, Headers({"Content-Length": "what"})) == 10
+    for nobody_knows in ("what", "9" * 5000):
+        assert wire.check_length(request, Headers({"Content-Length": nobody_knows})) == 10
     with pytest.raises(BodyTooLarge):
         wire.check_length(request, Headers({"Content-Length": "11"}))
 

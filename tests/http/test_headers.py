@@ -18,6 +18,7 @@ from formation.http.headers import (
     check_name,
     check_value,
     checked,
+    digits,
     fit_length,
 )
 
@@ -431,6 +432,18 @@ def test_a_charset_with_nul_is_none():
 @given(st.binary(max_size=30), st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=20))
 def test_whatever_the_charset_says_any_content_decodes(content, name):
     content.decode(charset(Headers({"Content-Type": f"a/b; charset={name}"})), "replace")
+
+
+@pytest.mark.parametrize(
+    "said", ["9" * 19, "0" * 5000, "9" * 5000, "-1", "+1", "1_0", " 1", "1 ", "\u0661", "\xb2", "5, 5", ""]
+)
+def test_what_cannot_be_counted_by_is_no_number(said):
+    assert digits(said) is None
+
+
+@given(st.integers(min_value=0, max_value=10**18 - 1))
+def test_a_number_is_read_as_it_is_written(number):
+    assert digits(str(number)) == number
 
 
 def test_content_length_is_made_to_fit_where_there_is_one():

@@ -516,6 +516,11 @@ def test_requests_under_way_are_counted(told):
     assert attributes == {"http.request.method": "GET", "url.scheme": "https"}
 
 
+def test_a_size_of_more_digits_than_python_reads_is_not_measured(told):
+    told.otel(body_sizes=True)(on_server("POST", headers={"content-length": "9" * 5000}), answer())
+    assert "http.server.request.body.size" not in told.metrics
+
+
 def test_sizes_are_measured_if_somebody_asks(told):
     ctx = {"fmtn.side": "client", "fmtn.kind": "http", "fmtn.req.http": Request("POST", "https://h/", content=b"12345")}
     told.otel(body_sizes=True)(ctx, answer(200, b"four"))

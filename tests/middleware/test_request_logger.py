@@ -172,6 +172,7 @@ SIZES = {
     "what is announced, of a stream": ({"Content-Length": "12"}, iter([b"four"]), 12),
     "what nobody knows": ({}, iter([b"four"]), None),
     "what is no number": ({"Content-Length": "four"}, iter([b"four"]), None),
+    "more digits than Python reads": ({"Content-Length": "9" * 5000}, iter([b"four"]), None),
     "two numbers": ([("Content-Length", "4"), ("Content-Length", "5")], iter([b"four"]), None),
 }
 

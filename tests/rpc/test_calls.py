@@ -128,7 +128,9 @@ def test_a_status_that_is_that_of_the_code_leaves_the_code():
     assert result.code is Code.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("250", 0.25), ("0", 0.0), ("-1", inf), ("soon", inf)])
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("250", 0.25), ("0", 0.0), ("-1", inf), ("soon", inf), ("9" * 5000, inf)]
+)
 def test_the_pushback_is_in_the_trailers(said, seconds):
     assert Result("UNAVAILABLE", trailers=[("grpc-retry-pushback-ms", said)]).pushback == seconds
     assert Result("OK", trailers=[("grpc-retry-pushback-ms", said)]).pushback is None
