@@ -1,8 +1,9 @@
 """What to ask the origin about entries, and which of them a 304 is about: RFC 9111, 4.3.
 
 The entity tags of all variants are offered, for one of them may be what this request gets, too. Last-Modified only of
-the one that Vary has selected: variants may well be of the same time, and a 304 would not tell them apart. Nor is the
-tag offered of what was chosen by a cookie or by credentials: many a server has one tag for the pages of all its users.
+the one that Vary has selected: variants may well be of the same time, and a 304 would not tell them apart. Nor would it
+by weak tags, which many a server, nginx for one, gives alike to what is packed and what is not. Nor is the tag offered
+of what was chosen by a cookie or by credentials: many a server has one tag for the pages of all its users.
 """
 
 from __future__ import annotations
@@ -77,8 +78,14 @@ def offered(entry: Entry | None, entries: Iterable[Entry]) -> Sequence[Entry]:
     """Return the entries whose tags are offered, the selected one first, then the newest."""
     if entry is not None and entry.etag is None and entry.last_modified is not None:
         return ()  # beside If-None-Match, its If-Modified-Since would count for nothing
-    others = [one for one in entries if one.etag and PERSONAL.isdisjoint(name for name, _ in one.vary)]
+    others = [one for one in entries if one.etag and _tells_apart(one)]
     others.sort(key=lambda one: (one.date, one.received_at), reverse=True)
     if entry is not None and entry.etag:
         others = [entry, *(one for one in others if one is not entry)]
     return others[:TAGS]
+
+
+def _tells_apart(one: Entry) -> bool:
+    """Whether the tag of a variant stands for that one alone."""
+    is_strong = not str(one.etag).startswith("W/")
+    return is_strong and PERSONAL.isdisjoint(name for name, _ in one.vary)

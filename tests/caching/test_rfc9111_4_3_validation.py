@@ -109,6 +109,14 @@ def test_section_4_3_1_a_variant_that_is_not_selected_does_not_lend_its_last_mod
     assert asked(None, {"Foo": "2"}, entries) is None
 
 
+def test_section_4_3_1_a_weak_tag_of_another_variant_is_not_asked_about_for_it_may_be_that_of_this_one_too():
+    entries = variants(ETag=['W/"1"', 'W/"1"'])
+    assert asked(None, {"Foo": "2"}, entries) is None
+    assert asked(entries[1], {"Foo": "1"}, entries) == {"if-none-match": 'W/"1"'}
+    entries = variants(ETag=['W/"0"', '"1"'])
+    assert asked(None, {"Foo": "2"}, entries) == {"if-none-match": '"1"'}
+
+
 def test_section_4_3_1_a_selected_last_modified_is_not_put_out_by_the_tags_of_others():
     without, with_tag = variants(Last_Modified=[-1000, -1000], ETag=[[], '"1"'])
     assert asked(without, {"Foo": "0"}, [without, with_tag]) == {"if-modified-since": date(-1000)}

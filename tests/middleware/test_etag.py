@@ -8,7 +8,7 @@ from formation import reply, wrap
 from formation.check import faults
 from formation.http import Request
 from formation.http.validators import is_tag
-from formation.middleware import compress, etag
+from formation.middleware import cache, compress, etag
 from formation.middleware.etag import tag_of
 from tests.middleware.hosts import Reply, answered, every_host, pieces
 from tests.middleware.worlds import app, every_lift, every_world, on_server
@@ -91,6 +91,15 @@ def test_a_strong_tag_that_compress_has_weakened_still_matches(world, strong):
     assert tag.startswith('W/"')
     again = ask(**{"If-None-Match": tag})
     assert (again.status_code, again.headers["ETag"]) == (304, tag)
+
+
+def test_a_cache_outside_gives_nobody_what_is_packed_for_another():
+    page = {"Content-Type": "text/html", "Cache-Control": "max-age=0", "ETag": '"1"', "Content-Length": "3000"}
+    chain = wrap(app(200, page, [b"abc" * 1000]), [cache(), compress(), etag()])
+    for accept in ("gzip", "br", "identity", "gzip"):  # each is stale when the next one asks
+        response = chain(on_server(headers={"Accept-Encoding": accept}))["fmtn.res.http"]
+        assert response.headers.get("Content-Encoding", "identity") == accept
+        assert (response.headers["Vary"], len(response.content) == 3000) == ("Accept-Encoding", accept == "identity")
 
 
 @every_world
