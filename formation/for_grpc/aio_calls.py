@@ -130,6 +130,11 @@ class Link:
             self.task.cancel()
         return True
 
+    def is_cancelled_by_grpc(self) -> bool:
+        """Tell whether it was gRPC that cancelled, for an error at a request: the chain knows which."""
+        task = asyncio.current_task()
+        return not self.is_cancelled and self.native.cancelled() and task is not None and not task.cancelling()
+
     def answers(self) -> Any:
         """Return the messages of an answer in the server's place."""
         return self.result.messages or () if self.native is None and self.result is not None else ()
@@ -174,6 +179,9 @@ class _Spanned:
                     yield message
             except aio.AioRpcError:
                 pass
+            except asyncio.CancelledError:
+                if not link.is_cancelled_by_grpc():
+                    raise
             except Exception as error:  # noqa: BLE001  raised at call(ctx), and below what comes of that
                 link.broken = error
                 native.cancel()

@@ -53,7 +53,10 @@ class MessageChains:
         def through(message: Any) -> Any:
             each = copy()
             each[MESSAGE] = message
-            return chain(each)[MESSAGE]
+            try:
+                return chain(each)[MESSAGE]
+            except (StopIteration, StopAsyncIteration) as error:
+                raise _no_end(error) from error
 
         return _with_hooks(through, hooks, direction) if hooks else through
 
@@ -70,7 +73,10 @@ class MessageChains:
                 message = _hooked(hooks, message)
             each = base.copy()
             each[MESSAGE] = message
-            message = (await step(each))[MESSAGE]
+            try:
+                message = (await step(each))[MESSAGE]
+            except StopAsyncIteration as error:
+                raise _no_end(error) from error
             return _hooked(hooks, message) if hooks and direction == "in" else message
 
         return None, through
@@ -86,10 +92,18 @@ def _given(ctx: Ctx) -> Ctx:
 
 
 def _hooked(hooks: Iterable[Passing], message: Any) -> Any:
-    for hook in hooks:
-        if (made := hook(message)) is not None:
-            message = made
+    try:
+        for hook in hooks:
+            if (made := hook(message)) is not None:
+                message = made
+    except (StopIteration, StopAsyncIteration) as error:
+        raise _no_end(error) from error
     return message
+
+
+def _no_end(error: Exception) -> RuntimeError:
+    """Make the error for one that would look like the end of the stream to whoever iterates, as a generator does."""
+    return RuntimeError(f"what a message passes raised {error!r}, which would cut the stream off as if it were over")
 
 
 def _with_hooks(through: Passing, hooks: tuple[Passing, ...], direction: str) -> Passing:

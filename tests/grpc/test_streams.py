@@ -213,7 +213,8 @@ def test_an_error_of_a_message_middleware_ends_the_stream_and_is_raised_at_the_c
 
 
 @every_world
-def test_an_error_of_a_message_middleware_at_a_request_is_raised_at_the_call(running):
+@pytest.mark.parametrize("way", ["collect", "both"])
+def test_an_error_of_a_message_middleware_at_a_request_is_raised_at_the_call(running, way):
     raised = []
 
     def around(ctx, call):
@@ -227,7 +228,33 @@ def test_an_error_of_a_message_middleware_at_a_request_is_raised_at_the_call(run
         raise ZeroDivisionError("at a request")
 
     with running((), ([around], [broken])) as caller, pytest.raises(ZeroDivisionError):
-        caller.collect([b"a"])
+        getattr(caller, way)([b"a"])
+    assert len(raised) == 1
+
+
+@every_world
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize("kind", ["middleware", "hook"])
+def test_a_message_middleware_does_not_end_a_stream_by_accident(running, error, kind):
+    raised = []
+
+    def around(ctx, call):
+        if kind == "hook":
+            req(ctx).on_send(hook)
+        try:
+            return call(ctx)
+        except RuntimeError as failure:
+            raised.append(failure)
+            raise
+
+    def hook(message):
+        raise error
+
+    def broken(ctx, call):
+        raise error
+
+    with running(([around], [] if kind == "hook" else [broken]), ()) as caller:
+        assert caller.many(b"a").code == "UNKNOWN"
     assert len(raised) == 1
 
 
