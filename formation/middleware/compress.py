@@ -73,7 +73,7 @@ def compress(
     packing = _Packing(names, min_size, types, _effort(names, levels or {}))
 
     def compress(ctx: Any, call: Call[Any]) -> Any:
-        if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or ctx.get(KIND) == "websocket":
+        if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or ctx.get(KIND) in {"websocket", "rpc"}:
             return call(ctx)
         asked = ctx[REQ_HTTP].headers
         accept, known = asked.get("Accept-Encoding"), asked.get("If-None-Match")

@@ -61,7 +61,7 @@ def etag(
         raise ValueError(f"expected max_body as a number of bytes, got {max_body!r}")
 
     def etag(ctx: Any, call: Call[Any]) -> Any:
-        if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or ctx.get(KIND) == "websocket":
+        if not isinstance(ctx, dict) or ctx.get(SIDE) != "server" or ctx.get(KIND) in {"websocket", "rpc"}:
             return call(ctx)
         request = ctx[REQ_HTTP]
         if request.method not in READ:

@@ -10,28 +10,41 @@ from formation import ambient, req, res
 from formation.clock import monotonic
 from formation.errors import CircuitOpenError
 from formation.middleware import (
+    accept,
     adaptive_limit,
     api_key,
     basic,
     bearer,
     bulkhead,
+    cache,
     chaos,
     circuit_breaker,
+    clean_request,
     client_throttle,
+    coalesce,
+    compress,
+    compress_request,
     context,
     deadline,
+    decompress,
     default_stack,
+    etag,
     exception_handler,
     fallback,
     headers,
     hedge,
+    hide_server,
+    idempotency,
     idempotency_key,
     load_shed,
+    problem_details,
+    raise_for_status,
     rate_limit,
     request_duration,
     request_id,
     request_logger,
     retry,
+    security_headers,
     throttle,
     timeout,
     trigger_breaker_if,
@@ -377,6 +390,23 @@ def test_a_place_of_a_bulkhead_is_held_until_the_stream_has_ended(running):
 def test_others_that_limit_and_watch(running):
     client = [client_throttle(), throttle(1000), bulkhead(), adaptive_limit(), hedge(), timeout(10)]
     server = [adaptive_limit(), load_shed(), bulkhead(), throttle(1000), deadline(30)]
+    with capture_logs(), running(server, client) as caller:
+        for way, request_ in WAYS:
+            assert getattr(caller, way)(request_).code == "OK"
+
+
+@every_world
+def test_what_is_about_http_passes_calls_on(running):
+    client = [
+        accept("a/b"),
+        decompress(),
+        compress_request(),
+        raise_for_status(),
+        cache(),
+        coalesce(),
+        idempotency_key(),
+    ]
+    server = [hide_server(), security_headers(), problem_details(), clean_request(), idempotency(), etag(), compress()]
     with capture_logs(), running(server, client) as caller:
         for way, request_ in WAYS:
             assert getattr(caller, way)(request_).code == "OK"
