@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import define
 
 from formation import clock
+from formation.caching import dates
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
 from formation.keys import RES_HTTP, RES_RPC
 from formation.resilience.checks import count, seconds
@@ -258,7 +257,7 @@ def retry_after(headers: Mapping[str, str], names: Iterable[str], now: Callable[
     """Return the seconds that ``headers`` say to wait (RFC 9110, 10.2.3), or ``None``.
 
     A date counts from the server's own Date, so that its clock may be wrong, else from ``now``. What cannot be read, or
-    is past, says nothing.
+    is past, says nothing. Dates are those of HTTP (RFC 9110, 5.6.7): one with another zone than GMT is none.
 
     Args:
         headers: of the response.
@@ -275,19 +274,12 @@ def retry_after(headers: Mapping[str, str], names: Iterable[str], now: Callable[
         said = headers.get(name, "").strip()
         if _number(said) and float(said) <= UNIX_TIME:
             return float(said)
-        at = float(said) if _number(said) else _date(said)
-        left = -1 if at is None else at - (_date(headers.get("Date", "")) or now())
+        wall = now()
+        at = float(said) if _number(said) else dates.parse(said, wall)
+        left = -1 if at is None else at - (dates.parse(headers.get("Date"), wall) or wall)
         if left >= 0:
             return min(left, UNIX_TIME)  # no clock can sleep longer
     return None
-
-
-def _date(said: str) -> float | None:
-    try:
-        date = parsedate_to_datetime(said)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int | str]]:

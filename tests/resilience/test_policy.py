@@ -183,7 +183,11 @@ def at(seconds):
         ({"Retry-After": "1800000060"}, 60),
         ({"Retry-After": at(1_500_000_007), "Date": at(1_500_000_000)}, 7),
         ({"Retry-After": at(1_800_000_005), "Date": "yesterday"}, 5),
-        ({"Retry-After": "Fri, 15 Jan 2027 08:00:05 -0000"}, 5),
+        ({"Retry-After": "Friday, 15-Jan-27 08:00:05 GMT"}, 5),
+        ({"Retry-After": "Fri Jan 15 08:00:05 2027"}, 5),
+        ({"Retry-After": "Fri, 15 Jan 2027 13:00:05 +0500"}, None),  # the other two of RFC 9110, 5.6.7, and none of it
+        ({"Retry-After": "Fri, 15 Jan 2027 08:00:05 -0000"}, None),
+        ({"Retry-After": at(1_800_000_005), "Date": "Fri, 15 Jan 2027 08:00:03 +0000"}, 5),
         ({"Retry-After": "-5"}, None),
         ({"Retry-After": "5 s"}, None),
         ({"Retry-After": "99999999999999999999"}, 1e9),
@@ -204,7 +208,7 @@ def test_a_date_without_a_zone_is_of_no_zone_of_ours(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "America/New_York")
         time.tzset()
-        said = {"Retry-After": "Fri, 15 Jan 2027 08:00:05 -0000"}
+        said = {"Retry-After": "Fri Jan 15 08:00:05 2027"}
         assert retry_after(said, ["Retry-After"], lambda: 1_800_000_000.0) == 5
     time.tzset()
 
