@@ -10,6 +10,7 @@ from formation.client import wire
 from formation.errors import ProtocolError
 from formation.http.headers import digits
 from formation.http.response import Response
+from formation.http.url import PORTS
 
 if TYPE_CHECKING:
     from formation.http.headers import Headers
@@ -21,7 +22,6 @@ ERROR: Final = (500, {"Content-Type": "text/plain; charset=utf-8"}, b"Internal S
 """The answer in place of an error of the app, as servers word it."""
 
 _DEFAULTS: Final = [("User-Agent", wire.USER_AGENT), ("Accept", "*/*")]
-_PORTS: Final = {"http": 80, "https": 443}
 _BODILESS: Final = frozenset({*range(100, 200), 204, 304})  # RFC 9112, 6.3
 
 
@@ -62,7 +62,7 @@ def target(request: Request, prefix: str, name: str) -> Target:
         lines.insert(0, ("Host", url.netloc.rpartition("@")[2]))
     if request.body.length is None and "Content-Length" not in request.headers:
         lines.append(("Transfer-Encoding", "chunked"))
-    port = url.port or _PORTS.get(url.scheme, 0)
+    port = url.port or PORTS.get(url.scheme, 0)
     return Target(url.scheme, url.hostname or "", port, raw_path, path, url.query, lines)
 
 

@@ -50,7 +50,8 @@ from formation.http.secrets import SECRETS, folded
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+"""Those that go without saying (RFC 9110, 4.2; RFC 6455, 3)."""
 
 _absolute = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)").match
 _not_ascii = re.compile(r"[^\x00-\x7f]+")
@@ -479,7 +480,7 @@ def is_downgrade(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)  # hosts that a process talks to
 def _origin(scheme: str, authority: str) -> str:
     found = _host_port(authority)
-    default = _PORTS.get(scheme)
+    default = PORTS.get(scheme)
     port = int(found["port"]) if found and found["port"] else default
     if not found or (port or 0) > 65535:
         raise ValueError(f"expected scheme://host or scheme://host:port, got '{scheme}://{authority}'")

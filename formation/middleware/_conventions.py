@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from formation.http.headers import REDACTED
-from formation.http.url import redact
+from formation.http.url import PORTS, redact
 from formation.introspection import name_of
 from formation.keys import ATTEMPT, FN, NATIVE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 from formation.middleware._log import hidden
@@ -19,13 +19,8 @@ from formation.middleware._telemetry import OTHER, route_of
 
 Attributes: TypeAlias = dict[str, str | int]
 
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Seconds: the boundaries that the conventions ask for."""
-
 FAILED: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes of gRPC that are a server's fault. On a client every code but OK is an error."""
-
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def asked(ctx: Any, secrets: frozenset[str], methods: frozenset[str]) -> tuple[str, Attributes, Attributes, str]:
@@ -180,7 +175,7 @@ def _place(base: str) -> tuple[str, str, int | None]:
     """
     try:
         parts = urlsplit(base)
-        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+        return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     except ValueError:  # what a client of ours has sent as its Host
         return "", "", None
 

@@ -15,9 +15,6 @@ from formation.check import layers_of
 CALL: Final = ("side", "kind", "origin", "route", "method")
 STATES: Final = ("closed", "half-open", "open")
 
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Seconds: those of Prometheus's client, and of OpenTelemetry's conventions."""
-
 HOLD: Final = ("gates", "places", "limiters", "budget", "turns")
 """Where `circuit_breaker`, `bulkhead`, `adaptive_limit`, `retry` and `throttle` show what they hold."""
 

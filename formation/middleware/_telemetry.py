@@ -24,6 +24,9 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "
 OTHER: Final = "_OTHER"
 """That name, as OpenTelemetry has it."""
 
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds: those that OpenTelemetry's conventions ask for, and of Prometheus's client."""
+
 End: TypeAlias = Callable[[Any, int | None, BaseException | None], object]
 
 _collecting: Final[set[int]] = set()  # threads that run a collection

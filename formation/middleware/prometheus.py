@@ -11,7 +11,7 @@ from formation.kernel import Call, Ctx, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE
 from formation.middleware._keys import by_origin
 from formation.middleware._log import is_gone, kind_of, outcome
-from formation.middleware._telemetry import METHODS, OTHER, route_of, tell, when_over
+from formation.middleware._telemetry import BUCKETS, METHODS, OTHER, route_of, tell, when_over
 from formation.resilience.checks import count
 
 MOST: Final = 500
@@ -78,7 +78,7 @@ def prometheus(
     1.0
     """
     try:
-        from formation.middleware._metrics import BUCKETS, metrics_of
+        from formation.middleware._metrics import metrics_of
     except ImportError as error:
         raise ImportError(
             "prometheus-client is not installed: pip install 'formation[prometheus]'", name=error.name

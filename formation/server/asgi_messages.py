@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.http.response import BODILESS
+from formation.http.url import PORTS
 from formation.server.asgi_bodies import Chunks, Source
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
@@ -173,7 +174,7 @@ def _host(scope: Scope) -> str:
             return authority(value.decode("latin-1"))
     host, port = scope.get("server") or ("", None)
     host = f"[{host}]" if ":" in host else host
-    default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(scope.get("scheme", "http"))
+    default = PORTS.get(scope.get("scheme", "http"))
     return host if port in {None, default} else f"{host}:{port}"
 
 

@@ -19,6 +19,7 @@ from multidict import istr
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers, digits
+from formation.http.url import PORTS
 from formation.server.request import ServerRequest, authority, state
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ MANY: Final = 2048
 
 _PATH: Final = "/:;=@&+$!*'(),~"  # what may stand in a path as it is (RFC 3986, 3.3)
 _UNPREFIXED: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
-_PORTS: Final = {"http": "80", "https": "443"}
 _names: Final[dict[str, str]] = {}  # keys of environs, and the headers that they are, if any
 _rule = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>").sub
 
@@ -84,7 +84,7 @@ class WsgiRequest(ServerRequest):
         scheme, host = environ["wsgi.url_scheme"], environ.get("HTTP_HOST")
         if not host:
             host, port = environ["SERVER_NAME"], str(environ["SERVER_PORT"])
-            if port != _PORTS.get(scheme):
+            if port != str(PORTS.get(scheme)):
                 host = f"{host}:{port}"
         path = quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), _PATH)
         if path[:1] != "/":  # the target of OPTIONS *, for one, is no part of the host

@@ -32,7 +32,7 @@ from formation import ambient, for_aiohttp, for_asgi, for_httpx, for_requests, f
 from formation.errors import ClientGone, ConnectError, StatusError
 from formation.http import Request
 from formation.middleware import otel, raise_for_status, retry
-from formation.middleware._conventions import BUCKETS
+from formation.middleware._telemetry import BUCKETS
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

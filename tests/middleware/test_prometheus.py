@@ -22,7 +22,8 @@ from formation.middleware import (
     retry,
     throttle,
 )
-from formation.middleware._metrics import BUCKETS, FAMILIES, metrics_of
+from formation.middleware._metrics import FAMILIES, metrics_of
+from formation.middleware._telemetry import BUCKETS
 from formation.middleware.prometheus import MOST
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
