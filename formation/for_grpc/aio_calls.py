@@ -164,7 +164,7 @@ class _Spanned:
         native = self._link.native
         return bool(native is not None and native._done_writing_flag)  # noqa: SLF001  gRPC asks for it
 
-    async def _messages(self) -> AsyncIterator[Any]:
+    async def _messages(self) -> AsyncIterator[Any]:  # noqa: C901  a stream has many ends
         link = self._link
         while link.number:
             native, number, (passes, waits) = link.native, link.number, link.passing
@@ -230,8 +230,8 @@ class _Spanned:
         return link.is_cancelled or isinstance(link.error, asyncio.CancelledError)
 
     def done(self) -> bool:
-        """Tell whether it is over."""
-        return self._link.is_over
+        """Tell whether it is over, or was cancelled."""
+        return self._link.is_over or self._link.is_cancelled
 
     def add_done_callback(self, callback: Any) -> None:
         """Call ``callback(self)`` when it is over."""

@@ -20,7 +20,7 @@ from formation.http.request import UNSET, Timeout, Unset, check_timeout
 from formation.rpc.metadata import Fields, Metadata, MetadataLike
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Arity: TypeAlias = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 Hook: TypeAlias = Callable[[Any], Any]
@@ -70,7 +70,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self.has_begun = False
-        self.hooks: dict[str, list[Hook]] = {"in": [], "out": []}
+        self.hooks: dict[str, list[Hook]] | None = None  # most calls have none
         self.messages: Messages | None = None
 
 
@@ -120,7 +120,7 @@ class Call:
         self._timeout: Timeout | Unset = UNSET
         self._shared = shared = _Shared()
         if messages is not None:
-            shared.messages = Messages(messages, shared.hooks["in" if side == "server" else "out"])
+            shared.messages = Messages(messages, self._hooked("in" if side == "server" else "out"))
 
     def __repr__(self) -> str:
         return f"<Call {self.method}>"
@@ -207,18 +207,25 @@ class Call:
 
         To be asked for before the call is made.
         """
-        self._shared.hooks["in"].append(hook)
+        self._hooked("in").append(hook)
 
     def on_send(self, hook: Hook) -> None:
         """Call ``hook(message)`` for each message of a stream that goes; what it returns takes its place.
 
         To be asked for before the call is made.
         """
-        self._shared.hooks["out"].append(hook)
+        self._hooked("out").append(hook)
 
-    def hooks(self, direction: str) -> list[Hook]:
+    def hooks(self, direction: str) -> Sequence[Hook]:
         """Return the hooks for messages that go ``"in"`` or ``"out"``."""
-        return self._shared.hooks[direction]
+        hooks = self._shared.hooks
+        return () if hooks is None else hooks[direction]
+
+    def _hooked(self, direction: str) -> list[Hook]:
+        shared = self._shared
+        if shared.hooks is None:
+            shared.hooks = {"in": [], "out": []}
+        return shared.hooks[direction]
 
     # Again
 

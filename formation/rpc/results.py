@@ -68,7 +68,7 @@ class Result:
         self._raw = (headers, trailers)
         self._headers: _Watched | None = None
         self._trailers: _Watched | None = None
-        self._hooks: list[OnClose] = []
+        self._hooks: list[OnClose] | None = None  # seldom are there any
         self._ended: tuple[int, BaseException | None] | None = None
 
     def __repr__(self) -> str:
@@ -158,6 +158,8 @@ class Result:
     def on_close(self, hook: OnClose) -> None:
         """Call ``hook(count, error)`` once the call is over: the responses that were sent or read, and the error."""
         if self._ended is None:
+            if self._hooks is None:
+                self._hooks = []
             self._hooks.append(hook)
         else:
             _tell([hook], *self._ended)
@@ -165,9 +167,10 @@ class Result:
     def end(self, count: int, error: BaseException | None = None) -> None:
         """Say that the call is over."""
         if self._ended is None:
-            hooks, self._hooks = self._hooks, []
+            hooks, self._hooks = self._hooks, None
             self._ended = count, None if error is None else _kept(error)
-            _tell(hooks, count, error)
+            if hooks:
+                _tell(hooks, count, error)
 
     def close(self) -> None:
         """Give up what has not been read; an attempt that is not the last is closed."""

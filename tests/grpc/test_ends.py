@@ -151,6 +151,7 @@ def test_a_client_that_gives_up_a_stream(running, how):
                 assert await call.read() == b"hold0"
                 await asyncio.to_thread(caller.seen.held.wait, SECONDS)
                 assert call.cancel()
+                assert call.done()
                 with pytest.raises(asyncio.CancelledError):
                     _ = [message async for message in call]
                 assert await call.code() is grpc.StatusCode.CANCELLED
