@@ -118,6 +118,57 @@ def test_metadata_that_the_chain_has_changed_has_the_names_that_gRPC_gives(serve
         assert [(each.key, each.value) for each in call.trailing_metadata()] == [("late", "2")]
 
 
+SEVERAL = (("tag", "1"), ("tag", "2"), ("raw-bin", b"\x00"), ("raw-bin", b"\xff"))
+
+
+def by_name(fields):
+    """The fields in the order of their names: gRPC keeps that of the values of one name."""
+    return sorted([tuple(field) for field in fields], key=lambda field: field[0])
+
+
+def test_values_of_one_name_stay_apart_and_in_order(served):
+    def add(ctx, call):
+        req(ctx).headers.add("tag", "3")
+        ctx = call(ctx)
+        res(ctx).trailers.add("tag", "3")
+        return ctx
+
+    came = []
+
+    def note(context):
+        came.append([(key, value) for key, value in context.invocation_metadata() if key in {"tag", "raw-bin"}])
+        context.set_trailing_metadata(SEVERAL)
+
+    def handler(request, context):
+        note(context)
+        context.send_initial_metadata(SEVERAL)
+        return request
+
+    async def ahandler(request, context):
+        note(context)
+        await context.send_initial_metadata(SEVERAL)
+        yield request
+
+    def check(head, tail):
+        assert by_name(head) == by_name(SEVERAL)
+        assert by_name(tail) == by_name([*SEVERAL, ("tag", "3"), ("tag", "3")])
+
+    target = served(grpc.unary_unary_rpc_method_handler(handler), [for_grpc.server_interceptor([add])])
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, for_grpc.client_interceptor([add]))
+        _, call = channel.unary_unary("/test.Service/Any").with_call(b"", metadata=SEVERAL)
+        check(call.initial_metadata(), call.trailing_metadata())
+
+    async def use(method):
+        call = method(b"", metadata=SEVERAL)
+        assert [each async for each in call] == [b""]
+        check(await call.initial_metadata(), await call.trailing_metadata())
+
+    around = for_grpc.aio_client_interceptors([add])
+    aio_serve(use, ahandler, [for_grpc.aio_server_interceptor([add])], around)
+    assert [by_name(each) for each in came] == [by_name([*SEVERAL, ("tag", "3"), ("tag", "3")])] * 2
+
+
 @pytest.mark.parametrize("world", ["sync", "asyncio"])
 def test_a_handler_may_send_no_initial_metadata_at_once(served, world):
     def handler(request, context):
@@ -422,7 +473,7 @@ class AioAround:
         return ctx
 
 
-def aio_serve(use, handler, interceptors):
+def aio_serve(use, handler, interceptors, around=()):
     """Run ``use(channel)`` by a server of one method."""
 
     async def run():
@@ -431,7 +482,7 @@ def aio_serve(use, handler, interceptors):
         host.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
         port = host.add_insecure_port("127.0.0.1:0")
         await host.start()
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with aio.insecure_channel(f"127.0.0.1:{port}", interceptors=list(around)) as channel:
             await asyncio.wait_for(use(channel.unary_stream("/test.Service/Any")), SECONDS)
         await host.stop(0)
 
