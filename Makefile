@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-WHEEL_TESTS ?= tests
+# What can differ once it is installed: entry points, commands, pages, imports. That every file is there, diff says.
+WHEEL_TESTS ?= tests/cli tests/dashboard $(sort $(wildcard tests/test_*.py))
 
 BIN := $(VENV)/bin
 WHEEL_VENV := $(VENV)-wheel
