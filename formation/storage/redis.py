@@ -9,6 +9,10 @@ share. In an async chain its asyncio client does, one for each event loop, and t
 failure nobody asks for ``pause`` seconds; everybody gets `StorageUnavailable` at once. Then one call tries, while the
 others go on as before. So a dead Redis costs one timeout a pause, not one a call, and it comes back by itself.
 
+*After a timeout the idle connections are closed.* Where a machine has gone without a word, and another has its place,
+all of them are dead, and nothing tells: each would cost a timeout and a pause of its own. Those of a client that was
+given are its owner's.
+
 *Scripts* are sent by their digest; a Redis that does not know it, for it has been restarted, gets the text.
 
 *A cancelled command* leaves no connection with half an answer: redis-py closes it. So does the timeout in an async
@@ -21,6 +25,8 @@ Clients are kept in `loops`, keys are named in `names`.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -32,6 +38,7 @@ from formation.storage.names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
+    from queue import Queue
 
 TIMEOUT: Final = 0.5
 """Seconds. Redis answers in less than one thousandth, and in a tenth while it forks for a snapshot. Whoever waits
@@ -202,21 +209,33 @@ class Redis:
         if self._client is None:
             raise TypeError(f"expected a blocking client for a sync chain, got {self._async_client!r}: give a URL")
         try:
-            return self._client.execute_command(*args, NEVER_DECODE=True)
-        except self._library.exceptions.NoScriptError:
-            if script is None:
-                raise
-        return self._client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
-
-    async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
-        client, places = await self._loops.client(self._async_client_for_loop)
-        async with Patience(self._timeout), places:
             try:
-                return await client.execute_command(*args, NEVER_DECODE=True)
+                return self._client.execute_command(*args, NEVER_DECODE=True)
             except self._library.exceptions.NoScriptError:
                 if script is None:
                     raise
-            return await client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
+            return self._client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
+        except (self._library.exceptions.TimeoutError, TimeoutError):
+            if self._url is not None:
+                _close_idle(self._client.connection_pool.pool)
+            raise
+
+    async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
+        client, places = await self._loops.client(self._async_client_for_loop)
+        try:
+            async with Patience(self._timeout), places:
+                try:
+                    return await client.execute_command(*args, NEVER_DECODE=True)
+                except self._library.exceptions.NoScriptError:
+                    if script is None:
+                        raise
+                return await client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
+        except (self._library.exceptions.TimeoutError, TimeoutError):
+            if self._url is not None:
+                idle = client.connection_pool._available_connections  # noqa: SLF001  what is public closes those in use
+                while idle:  # one that is taken out is nobody else's meanwhile
+                    await idle.pop().disconnect(nowait=True)
+            raise
 
     def _async_client_for_loop(self) -> Any:
         if self._url is not None:
@@ -245,6 +264,21 @@ def _library() -> Any:
     except ImportError as error:
         raise ImportError("Redis needs redis-py: pip install 'formation[redis]'", name="redis") from error
     return redis
+
+
+def _close_idle(pool: Queue[Any]) -> None:
+    """Close what lies in the queue of a pool. `disconnect` of redis-py would close one that a thread has just taken."""
+    idle = []
+    try:
+        with suppress(Empty):
+            while True:
+                idle.append(pool.get_nowait())
+        for connection in idle:
+            if connection is not None:  # the place of one
+                connection.disconnect()
+    finally:
+        for connection in reversed(idle):
+            pool.put_nowait(connection)
 
 
 def _name(client: Any) -> str:

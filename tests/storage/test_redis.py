@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import pickle
 import random
+import socket
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -504,3 +506,97 @@ def test_the_keys_of_a_middleware_begin_with_its_name(made, redis_server):
         wrap(endpoint, [layer])({"fmtn.side": "server", "fmtn.req.http": request})
     (key,) = {*keys, *redis_server.keys()}
     assert key.startswith(f"formation:{layer.__name__}|".encode())
+
+
+class Proxy:
+    """A way to a server, on which what goes over a connection can be lost from now on, without a word."""
+
+    def __init__(self, port):
+        self.port, self.lost = port, 0
+        self.sockets = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}/0"
+        self.threads = [threading.Thread(target=self.accept)]
+        self.threads[0].start()
+
+    def accept(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.port))
+                number = len(self.sockets)
+                self.sockets += [client, server]
+                for way in ((client, server, number), (server, client, number)):
+                    self.threads.append(threading.Thread(target=self.carry, args=way))
+                    self.threads[-1].start()
+
+    def carry(self, source, target, number):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if number >= self.lost:
+                    target.sendall(data)
+            if number >= self.lost:
+                target.shutdown(socket.SHUT_WR)
+
+    def lose(self):
+        self.lost = len(self.sockets)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for each in (self.listener, *self.sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "awaited"])
+def test_idle_connections_that_died_without_a_word_cost_one_timeout_together(is_async, redis_server):
+    at = Time()
+
+    def let_go():
+        give_up = time.monotonic() + 10
+        while redis_server.client.info("clients")["blocked_clients"] < 10 and time.monotonic() < give_up:
+            pass
+        redis_server.client.rpush("held", *range(10))
+
+    with Proxy(redis_server.port) as proxy, ThreadPoolExecutor(11) as threads:
+        storage = Redis(proxy.url, timeout=2, clock=at)
+
+        def hold():
+            return storage.command("BLPOP", "held", 60)
+
+        def ping():
+            return storage.command("PING")
+
+        def ten_at_once():
+            threads.submit(let_go)
+            assert all(each.result() for each in [threads.submit(hold) for _ in range(10)])
+
+        async def ten_tasks_at_once():
+            threads.submit(let_go)
+            assert all(await asyncio.gather(*(asked(hold)() for _ in range(10))))
+
+        def blocks():
+            ten_at_once()
+            proxy.lose()
+            with pytest.raises(StorageUnavailable):
+                ping()
+            at.now += 1
+            assert ping()
+            ten_at_once()
+
+        async def awaits():
+            await ten_tasks_at_once()
+            proxy.lose()
+            with pytest.raises(StorageUnavailable):
+                await asked(ping)()
+            at.now += 1
+            assert await asked(ping)()
+            await ten_tasks_at_once()
+
+        asyncio.run(awaits()) if is_async else blocks()
+        storage.close()
