@@ -36,7 +36,8 @@ def project_files() -> list[Path]:
     if (ROOT / ".git").exists():
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-    return [file for file in ROOT.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    files = [file for file in ROOT.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return [file for file in files if not file.relative_to(ROOT).parts[0].startswith(".")]  # what a run leaves behind
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
 from formation.caching.storing import CONDITIONAL
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
+from formation.http.headers import digits
 from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
 from formation.middleware._background import in_background, running_loop
@@ -209,8 +210,7 @@ def _length(look: Look, response: Response) -> int | None:
     headers = response.headers
     if not look.is_server and "Content-Encoding" in headers:
         return None
-    announced = headers.get("Content-Length", "")
-    return int(announced) if announced.isdecimal() and announced.isascii() else None
+    return digits(headers.get("Content-Length"))
 
 
 def _copy(caching: Caching, look: Look, entry: Entry, response: Response) -> None:

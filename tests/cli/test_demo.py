@@ -5,9 +5,11 @@ import http.client
 import json
 import random
 import re
+import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -23,11 +25,20 @@ def keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "seed", lambda seed: None)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let an interrupt be one also where the suite runs in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_demo_tells_its_story_and_then_shows_the_dashboard(capsys: pytest.CaptureFixture[str]) -> None:
     port, seen = free_port(), []
 

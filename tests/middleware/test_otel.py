@@ -57,6 +57,13 @@ class Told:
     def spans(self):
         return list(self.exporter.get_finished_spans())
 
+    def in_the_end(self, count):
+        """Return the spans, once there are so many: a server's ends after its client has the answer."""
+        until = time.monotonic() + 20
+        while len(self.spans) < count and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.spans
+
     @property
     def span(self):
         (span,) = self.spans
@@ -635,7 +642,7 @@ def test_one_trace_goes_through_two_services(told):
                 told.exporter.clear()
                 with for_requests.build(base_uri=shop_url, middleware=[told.otel()]) as client:
                     assert client.get(path, path={"item": "ring"}).response.json() == {"left": 3}
-                spans = {span.context.span_id: span for span in told.spans}
+                spans = {span.context.span_id: span for span in told.in_the_end(4)}
                 chain = [next(each for each in spans.values() if each.parent is None)]
                 while following := [each for each in spans.values() if each.parent and
                                     each.parent.span_id == chain[-1].context.span_id]:  # fmt: skip
