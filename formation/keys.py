@@ -1,7 +1,7 @@
 """The keys of the context: one name for each, the same in every edge.
 
 The table with a sentence for each key is in ``docs/SPEC.md``; a test compares the two.
-A key that starts with ``fmtn.`` is Formation's own; the others are as in Formation 0.1.
+A key that starts with ``fmtn.`` is Formation's own; the others are short for what users read, as in Formation 0.1.
 """
 
 from typing import Final

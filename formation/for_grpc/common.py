@@ -74,6 +74,7 @@ def client_context(details: Any, arity: Arity, argument: Any, exchange: Any) -> 
         REQ_RPC: call,
         TEMPLATE: method,
         STATE: {},
+        SESSION: {},
         SENSITIVE: set(),
         NATIVE: {"details": details, EXCHANGE: exchange},
     }

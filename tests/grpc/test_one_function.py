@@ -16,6 +16,7 @@ def log(ctx, call):
         ctx = call(ctx)
         told.append(("function", ctx["fmtn.fn"].__name__, True))
         return ctx
+    assert {"fmtn.state", "fmtn.session", "fmtn.sensitive", "fmtn.native"} <= ctx.keys()
     req(ctx).headers["X-Seen"] = "yes"
     ctx = call(ctx)
     told.append((ctx["fmtn.side"], req(ctx).name, res(ctx).ok))
