@@ -6,6 +6,7 @@ run says why in the line above it: `<!-- skip: next "needs a server of one's own
 
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
+import structlog
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
@@ -13,7 +14,14 @@ from sybil.parsers.rest import DocTestParser
 
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 
+
+def afresh(namespace: dict[str, object]) -> None:
+    """Begin a page with structlog as it comes, which `capture_logs` of a test before it has configured."""
+    structlog.reset_defaults()
+
+
 PAGES = Sybil(
+    setup=afresh,
     parsers=[PythonCodeBlockParser(doctest_optionflags=FLAGS), SkipParser()],
     patterns=["README.md", "llms.txt", "docs/*.md", "docs/*/*.md"],
     fixtures=[],  # names of pytest fixtures that every block finds in its namespace
