@@ -1794,7 +1794,7 @@ def test_a_dropped_client_closes_its_connections(edge, fresh_server):
 # Threads
 
 
-@pytest.mark.timeout(180)  # httpx takes a minute for them where each line is traced
+@pytest.mark.timeout(300)  # httpx takes minutes for them where each line is traced
 def test_a_hundred_threads_share_a_client_for_ten_thousand_calls(edge, make, fresh_server):
     if not edge.threads:
         pytest.skip("a client of this edge belongs to its event loop")
