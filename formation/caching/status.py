@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from math import floor
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.caching.decisions import Verdict
 
@@ -15,15 +16,35 @@ if TYPE_CHECKING:
 FORWARDED: Final = frozenset({"bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"})
 """Why a request was sent on (RFC 9211, 2.2)."""
 
-REASONS: Final[Mapping[Verdict, str]] = {Verdict.VALIDATE: "stale", Verdict.RELOAD: "request", Verdict.MISS: "miss"}
-"""The same, by what `Policy.decide` said; `miss` is the general word for ``uri-miss`` and ``vary-miss``."""
+REASONS: Final[Mapping[Verdict, str]] = {
+    Verdict.VALIDATE: "stale",
+    Verdict.REFRESH: "stale",
+    Verdict.RELOAD: "request",
+    Verdict.MISS: "uri-miss",
+}
+"""The same, by what `Policy.decide` said; where there are entries, and Vary rules out all of them, ``vary-miss``."""
 
 _is_token = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+\-.^_`|~:/]*").fullmatch
 _unprintable = re.compile(r"[^ -~]")
 
 
-def cache_status(
-    cache: str,
+def cache_status(cache: str, **told: Any) -> str:
+    """Return a member of Cache-Status; a line of it goes below those that came from upstream.
+
+    Args:
+        cache: the name of the cache.
+        told: what it has done, as for `parameters`.
+
+    Raises:
+        ValueError: as `parameters`.
+
+    >>> cache_status("formation", hit=True, ttl=59.9), cache_status("a b", fwd="stale", fwd_status=304)
+    ('formation; hit; ttl=59', '"a b"; fwd=stale; fwd-status=304')
+    """
+    return "; ".join(filter(None, (_text(cache), parameters(**told))))
+
+
+def parameters(
     *,
     hit: bool = False,
     fwd: str | None = None,
@@ -34,10 +55,9 @@ def cache_status(
     key: str | None = None,
     detail: str | None = None,
 ) -> str:
-    """Return a member of Cache-Status; a line of it goes below those that came from upstream.
+    """Return what stands behind the name in a member of Cache-Status.
 
     Args:
-        cache: the name of the cache.
         hit: the request was not sent on.
         fwd: why it was, one of `FORWARDED`. Either this or ``hit``.
         fwd_status: what the next server answered, if not what was sent back.
@@ -50,21 +70,22 @@ def cache_status(
     Raises:
         ValueError: ``hit`` and ``fwd``, or ``fwd`` is no such word.
 
-    >>> cache_status("formation", hit=True, ttl=59.9), cache_status("a b", fwd="stale", fwd_status=304)
-    ('formation; hit; ttl=59', '"a b"; fwd=stale; fwd-status=304')
+    >>> parameters(fwd="uri-miss", stored=True)
+    'fwd=uri-miss; stored'
     """
     if (hit and fwd is not None) or (fwd is not None and fwd not in FORWARDED):
         raise ValueError(f"expected hit, or fwd as one of {sorted(FORWARDED)}, got hit={hit!r}, fwd={fwd!r}")
-    parts = [_text(cache)]
-    if hit:
-        parts.append("hit")
+    parts = ["hit"] if hit else []
     if fwd is not None:
         parts.append(f"fwd={fwd}")
     if fwd_status is not None:
         parts.append(f"fwd-status={fwd_status}")
     if ttl is not None:
-        parts.append(f"ttl={int(ttl // 1)}")
-    parts += [name for name, told in (("stored", stored), ("collapsed", collapsed)) if told]
+        parts.append(f"ttl={floor(ttl)}")
+    if stored:
+        parts.append("stored")
+    if collapsed:
+        parts.append("collapsed")
     if key is not None:
         parts.append(f"key={_string(key)}")
     if detail is not None:

@@ -11,6 +11,7 @@ from formation.bridge import in_async_chain
 from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
+from formation.caching.status import REASONS
 from formation.caching.storing import CONDITIONAL
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
 from formation.http.headers import digits
@@ -37,8 +38,6 @@ STALE: Final = "stale"
 """``ctx["degraded"]``, where a stale answer stands for an error."""
 
 _DEGRADED: Final = "degraded"
-
-_WHY: Final = {Verdict.MISS: "uri-miss", Verdict.RELOAD: "request"}
 
 
 def ask(caching: Caching, look: Look, verdict: Verdict) -> Any:
@@ -120,8 +119,7 @@ def _cover(caching: Caching, look: Look, failed: Any, why: str | int) -> Any:
         with suppress(Exception):
             failed.close()
     look.ctx[DEGRADED] = STALE
-    said = f"; fwd-status={why}" if isinstance(why, int) else f"; detail={why}"
-    return caching.hit(look, Verdict.STALE, f"fwd=stale{said}")
+    return caching.hit(look, Verdict.STALE, fwd="stale", **{"fwd_status" if isinstance(why, int) else "detail": why})
 
 
 def _validated(caching: Caching, look: Look, out: Any, found: Entry) -> Any:
@@ -140,7 +138,7 @@ def _validated(caching: Caching, look: Look, out: Any, found: Entry) -> Any:
     caching.land(look, STORED if is_fresh else PASS)
     look.ctx = _merged(look, out)
     caching.note("cache.revalidated", look)
-    return caching.hit(look, Verdict.FRESH, "fwd=stale; fwd-status=304")
+    return caching.hit(look, Verdict.FRESH, fwd="stale", fwd_status=304)
 
 
 def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
@@ -155,20 +153,18 @@ def _keep(caching: Caching, look: Look, out: Any, verdict: Verdict) -> Any:
             caching.shelf.put(look.key, evolve(changed, requested_at=at))
     why = _refusal(caching, look, out, response, headers)
     ctx = _merged(look, out)
-    fwd = "vary-miss" if look.entries and look.entry is None else _WHY.get(verdict, "stale")
-    said = f"fwd={fwd}" + (f"; fwd-status={status}" if look.entry is not None else "")
+    fwd = "vary-miss" if look.entries and look.entry is None else REASONS[verdict]
     if why is not None:
         is_newer = verdict is not Verdict.RELOAD and status not in ERRORS | CONDITIONAL and why != _DEGRADED
         if look.entry is not None and is_newer and "no-store" not in look.asked.directives:
             caching.shelf.drop(look.key, at)
         caching.land(look, ALONE if status >= 500 else PASS)
-        said += f'; detail="{why}"'
     else:
         entry = look.policy.entry(look.asked, status, headers, requested_at=at, received_at=now)
         _copy(caching, look, evolve(entry, requested_at=at), response)
-        said += "; stored"
     caching.note("cache.miss", look, status=status)
-    return caching.say(look, ctx, response, said)
+    told = None if look.entry is None else status
+    return caching.say(look, ctx, response, fwd=fwd, fwd_status=told, stored=why is None, detail=why)
 
 
 def _refusal(caching: Caching, look: Look, out: Any, response: Response, headers: Any) -> str | None:

@@ -17,9 +17,11 @@ import logging
 import sys
 from collections.abc import Callable
 from hashlib import sha256
+from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import clock
+from formation.caching import status
 from formation.caching.policy import Request as Asked
 from formation.caching.policy import Verdict
 from formation.caching.urls import normal
@@ -107,7 +109,7 @@ class Caching:
                     return self.hit(look, verdict)
                 verdict = Verdict.VALIDATE
             if verdict is Verdict.UNAVAILABLE:
-                return self._answer(look, 504, [("Content-Length", "0")], b"", "fwd=miss; detail=only-if-cached")
+                return self._answer(look, 504, [("Content-Length", "0")], b"", fwd="miss", detail="only-if-cached")
             if not self._wait(look, verdict):
                 break
             verdict = self._find(look)
@@ -206,7 +208,7 @@ class Caching:
                 if key is not None:
                     self.shelf.drop(key, self.now())
         why = "bypass" if not is_known or asked.method in {"GET", "HEAD"} else "method"
-        return self.say(look, out, response, f"fwd={why}")
+        return self.say(look, out, response, fwd=why)
 
     def _key_at(self, look: Look, url: str) -> str | None:
         ctx = fork(look.ctx)
@@ -245,31 +247,31 @@ class Caching:
 
     # Answer
 
-    def hit(self, look: Look, verdict: Verdict, why: str = "hit", detail: str = "") -> Any:
-        """Answer with the entry."""
+    def hit(self, look: Look, verdict: Verdict, **asked: Any) -> Any:
+        """Answer with the entry; ``asked`` is what came of asking, if somebody did."""
         self.land(look, STORED)
         entry, now = look.entry, self.now()
         assert entry is not None  # noqa: S101  for mypy
-        ttl = int(entry.lifetime - entry.age_at(now))
-        said = f"{why}; ttl={ttl}" + ("; collapsed" if look.is_collapsed else "") + detail
+        ttl = floor(status.ttl(entry, now))
         answer = look.policy.answer(look.asked, entry, now)
         body = b"" if answer.body is None else entry.body[answer.body]
         if verdict is not Verdict.FRESH:
             self.events("warning", "cache.stale", ttl=ttl, **called(look.ctx))
-        elif why == "hit":
+        elif not asked:
             self.note("cache.hit", look, ttl=ttl)
-        return self._answer(look, answer.status, answer.headers, body, said)
+        told = {**asked, "hit": not asked, "ttl": ttl, "collapsed": look.is_collapsed}
+        return self._answer(look, answer.status, answer.headers, body, **told)
 
-    def _answer(self, look: Look, status: int, headers: Any, body: bytes, said: str) -> Any:
+    def _answer(self, look: Look, code: int, headers: Any, body: bytes, **told: Any) -> Any:
         ctx, request = look.ctx, look.request
-        response = received(status, Headers.received(headers), "", request, 0.0)
+        response = received(code, Headers.received(headers), "", request, 0.0)
         response.receive(Body(body) if look.is_server else body)
         ctx[RES_HTTP] = response
-        return self.say(look, ctx, response, said)
+        return self.say(look, ctx, response, **told)
 
-    def say(self, look: Look, ctx: Any, response: Response, said: str) -> Any:
+    def say(self, look: Look, ctx: Any, response: Response, **told: Any) -> Any:
         """Say what was done, and return the context."""
-        ctx.setdefault(STATE, {})[STATUS] = said
+        ctx.setdefault(STATE, {})[STATUS] = said = status.parameters(**told)
         if look.is_server:
             response.headers.add("Cache-Status", f"{NAME}; {said}")
         return ctx

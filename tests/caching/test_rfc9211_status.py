@@ -38,7 +38,7 @@ def test_section_2_hit_and_fwd_exclude_each_other(wrong):
 
 
 def test_section_2_2_what_is_decided_is_a_reason():
-    asking = {Verdict.VALIDATE, Verdict.RELOAD, Verdict.MISS}
+    asking = {Verdict.VALIDATE, Verdict.REFRESH, Verdict.RELOAD, Verdict.MISS}
     assert set(REASONS) == asking
     assert set(REASONS.values()) <= FORWARDED
 
