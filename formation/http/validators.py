@@ -96,20 +96,6 @@ def precondition(
     return None
 
 
-def range_is_wanted(if_range: str | None, *, etag: str | None = None, last_modified: str | None = None) -> bool:
-    """Tell whether a Range counts: there is no If-Range, or it says what there is (RFC 9110, 13.1.5), strongly.
-
-    A date has to be the very one of the representation.
-    """
-    if if_range is None:
-        return True
-    if_range = if_range.strip(" \t")
-    if is_tag(if_range):
-        return etag is not None and strong_match(if_range, etag)
-    wanted = _date(if_range)
-    return wanted is not None and wanted == _date(last_modified)
-
-
 def _is_listed(value: str, etag: str | None, *, exists: bool, strong: bool) -> bool:
     given = tags(value)
     if given == ["*"]:

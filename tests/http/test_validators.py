@@ -8,7 +8,6 @@ from formation.http import Headers
 from formation.http.validators import (
     is_tag,
     precondition,
-    range_is_wanted,
     strong_match,
     tags,
     weak_match,
@@ -125,32 +124,9 @@ def test_some_methods_have_no_conditions(method):
     assert precondition(method, Headers({"If-None-Match": "*", "If-Match": '"b"'}), etag='"a"') is None
 
 
-@pytest.mark.parametrize(
-    ("value", "wanted"),
-    [
-        (None, True),
-        ('"a"', True),
-        ('W/"a"', False),  # strong (13.1.5)
-        ('"b"', False),
-        (DATE, True),
-        (OLDER, False),
-        (NEWER, False),
-        ("junk", False),
-    ],
-)
-def test_a_range_counts_if_the_rest_is_still_the_same(value, wanted):
-    assert range_is_wanted(value, etag='"a"', last_modified=DATE) is wanted
-
-
-def test_nor_does_it_without_a_validator():
-    assert not range_is_wanted('"a"')
-    assert not range_is_wanted(DATE)
-
-
 @given(TEXT)
 def test_nothing_that_a_client_writes_is_an_error(value):
     assert all(is_tag(each) or each == "*" for each in tags(value))
-    range_is_wanted(value, etag='"a"', last_modified=DATE)
 
 
 @pytest.mark.parametrize("unit", ['"', '"a', ',"', "W/", ", ", '"a",', " ", 'W/"', '"a" ', "\t,"])
@@ -159,4 +135,3 @@ def test_a_mebibyte_is_read_in_no_time_to_speak_of(start, unit):
     value = start + unit * (2**20 // len(unit))
     tags(value)
     is_tag(value)
-    range_is_wanted(value, etag='"a"', last_modified=DATE)

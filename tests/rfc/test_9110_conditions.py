@@ -6,7 +6,7 @@ Each case names its section and says the rule in a sentence; MUST and SHOULD are
 import pytest
 
 from formation.http import Headers
-from formation.http.validators import precondition, range_is_wanted, strong_match, weak_match
+from formation.http.validators import precondition, strong_match, weak_match
 from formation.middleware import etag
 from tests.middleware.hosts import Reply, answered, every_host
 
@@ -101,11 +101,3 @@ def test_section_13_1_1_if_match_star_fails_where_there_is_nothing_and_if_none_m
 @pytest.mark.parametrize("method", ["CONNECT", "OPTIONS", "TRACE"])
 def test_section_13_2_1_methods_that_select_nothing_have_no_conditions(method):
     assert precondition(method, Headers({"If-Match": '"x"', "If-None-Match": "*"}), etag='"a"') is None
-
-
-@pytest.mark.parametrize(
-    ("said", "wanted"),
-    [('"a"', True), ('W/"a"', False), ('"x"', False), (NOW, True), (BEFORE, False), (AFTER, False), ("junk", False)],
-)
-def test_section_13_1_5_if_range_compares_strongly_and_a_date_exactly(said, wanted):
-    assert range_is_wanted(said, etag='"a"', last_modified=NOW) is wanted
