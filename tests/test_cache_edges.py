@@ -14,7 +14,8 @@ from django.http import HttpResponse
 from formation import for_aiohttp, for_asgi, for_django, for_httpx, for_requests, for_wsgi
 from formation.for_asgi import FormationMiddleware as AsgiMiddleware
 from formation.for_wsgi import FormationMiddleware as WsgiMiddleware
-from formation.middleware import _background, cache
+from formation.middleware import cache
+from formation.resilience import background
 from tests.django_site import stack
 
 BODY = b"0123456789" * 5000
@@ -228,7 +229,7 @@ def test_an_app_of_asgi_is_called_in_the_background_apart_from_the_request_that_
             await client.get("/a")
             now.at += 61
             assert (await client.get("/a")).response.content == b"1" + BODY
-            await asyncio.wait(_background._tasks)
+            await asyncio.wait(background._tasks)
             return (await client.get("/a")).response
 
     response = asyncio.run(main())
@@ -283,7 +284,7 @@ def test_an_app_of_asgi_that_fails_in_the_background_is_asked_again(how, monkeyp
             now.at += 61
             for _ in range(2):
                 assert (await client.get("/a")).response.content == b"1" + BODY
-                await asyncio.wait(_background._tasks)
+                await asyncio.wait(background._tasks)
             return (await client.get("/a")).response.content
 
     assert asyncio.run(main()) == b"3" + BODY
@@ -310,7 +311,7 @@ def test_an_app_of_asgi_that_waits_for_its_client_hears_that_he_is_gone_when_it_
             await client.get("/a")
             now.at += 61
             await client.get("/a")
-            await asyncio.wait(_background._tasks)
+            await asyncio.wait(background._tasks)
             return (await client.get("/a")).response
 
     response = asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from formation.caching import dates
+from formation import dates
 from formation.caching.directives import MAX_DELTA, seconds
 
 if TYPE_CHECKING:

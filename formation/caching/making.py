@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import evolve, frozen
 
-from formation.caching import dates, directives, freshness, storing, variants
+from formation import dates
+from formation.caching import directives, freshness, storing, variants
 from formation.caching.entry import Entry
 from formation.caching.fields import joined
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
-from formation.caching import answers, dates, decisions, making, questions, storing, urls, variants
+from formation import dates
+from formation.caching import answers, decisions, making, questions, storing, urls, variants
 from formation.caching.answers import Answer
 from formation.caching.decisions import ERRORS, Verdict
 from formation.caching.fields import Headers, joined, members

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from formation.caching import dates, storing, validators
+from formation import dates
+from formation.caching import storing, validators
 from formation.caching.fields import joined
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from formation.caching import dates
+from formation import dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import re
 from time import time
 from typing import TYPE_CHECKING
 
-from formation.caching import dates
+from formation import dates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

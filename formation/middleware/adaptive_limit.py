@@ -7,11 +7,11 @@ from typing import Any, Final, Literal
 
 from formation import clock as clock_
 from formation.errors import BulkheadRejected, Rejected
+from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import RES_HTTP, RES_RPC
-from formation.middleware._events import Events, called
-from formation.middleware._keys import Key, chosen
 from formation.middleware._shed import HEALTH, Exempt, is_asked, is_shed, passing, shed
+from formation.places import Key, chosen
 from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
 from formation.resilience.limits import AIMD, Algorithm, Gradient2, Limiter, Seat

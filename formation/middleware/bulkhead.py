@@ -8,10 +8,10 @@ from weakref import finalize
 
 from formation.clock import monotonic
 from formation.errors import BulkheadRejected
+from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, RES_HTTP
-from formation.middleware._events import Events, called
-from formation.middleware._keys import Key, chosen
+from formation.places import Key, chosen
 from formation.resilience.checks import count, seconds
 from formation.resilience.keyed import Keyed
 from formation.resilience.waiter import Permits, Place

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from formation.caching.policy import Policy
+from formation.caching.serving import Caching
 from formation.caching.store import Store
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, SIDE
-from formation.middleware._caching import Caching
 from formation.resilience.checks import count
 
 MAX_ENTRY: Final = 4 * 1024 * 1024

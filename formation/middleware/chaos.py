@@ -9,12 +9,12 @@ from typing import Any, Final
 from formation import bridge
 from formation import clock as clock_
 from formation.errors import ProtocolError
+from formation.events import Events, called
 from formation.exchange import reply
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, REQ_HTTP, REQ_RPC, STATE
-from formation.middleware._events import Events, called
 from formation.resilience.checks import seconds
 
 CHAOS: Final = "chaos"

@@ -7,16 +7,16 @@ from functools import partial
 from typing import Any, Final
 
 from formation import clock as clock_
+from formation.events import BREAKER, Events
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
 from formation.keys import STATE
-from formation.middleware._events import BREAKER, Events
-from formation.middleware._keys import Key, chosen
-from formation.middleware._storage import Outages
+from formation.places import Key, chosen
 from formation.resilience.gate import Event, Gate, Storage, Verdict
 from formation.resilience.gate import classify as classify_
 from formation.resilience.keyed import Keyed
 from formation.resilience.shared_gate import SharedGate
+from formation.storage.outages import Outages
 from formation.storage.redis import Storage as Shared
 from formation.storage.redis import of
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from formation import clock as clock_
 from formation.errors import Rejected, ThrottleRejected, TransportError
+from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import RES_HTTP, RES_RPC
-from formation.middleware._events import Events, called
-from formation.middleware._keys import Key, chosen
+from formation.places import Key, chosen
 from formation.resilience.accepts import Accepts
 from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed

@@ -32,7 +32,7 @@ from formation.keys import (
     RESULT,
     STATE,
 )
-from formation.middleware._keys import Key
+from formation.places import Key
 from formation.resilience.identical import identity
 from formation.resilience.together import Together, Trip
 

@@ -10,12 +10,12 @@ from typing import Any
 from formation.errors import ProtocolError
 from formation.http.codings import LEVELS, available, packer_of
 from formation.http.headers import Headers
+from formation.http.media_types import TYPES, matching
 from formation.http.negotiation import IDENTITY, coding, members, vary_on
 from formation.http.response import BODILESS, Response
 from formation.http.validators import tags, weakened
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, RES_HTTP, SIDE
-from formation.middleware._types import TYPES, matching
 
 
 def compress(

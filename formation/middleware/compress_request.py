@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from formation.http.codings import LEVELS, available, packer_of
+from formation.http.media_types import TYPES, matching
 from formation.http.recoded import recoded
 from formation.http.request import Request
 from formation.http.unpackers import Unpack
 from formation.kernel import Call, Middleware
 from formation.keys import REQ_HTTP, SIDE
-from formation.middleware._types import TYPES, matching
 
 
 def compress_request(

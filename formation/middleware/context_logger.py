@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from formation.events import Events
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import CONTEXT
-from formation.middleware._events import Events
 
 
 def context_logger(logger: Any = None) -> Middleware[Ctx]:

@@ -6,11 +6,11 @@ from typing import Any
 
 from formation.clock import monotonic
 from formation.errors import DeadlineExceeded
+from formation.events import Events, called
 from formation.exchange import reply
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
-from formation.middleware._events import Events, called
 from formation.resilience.checks import seconds
 from formation.resilience.deadlines import HEADER, TICK, announce, read
 from formation.resilience.limit import Limit

@@ -8,11 +8,11 @@ from math import ceil
 from typing import Any, Final, TypeGuard
 
 from formation.errors import BodyTooLarge, ClientGone, FormationError, ProblemError, Rejected, ThrottleRejected
+from formation.events import Events, called
 from formation.exchange import reply, req
 from formation.http.negotiation import weights
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, REQ_ID, REQ_RPC, RES_HTTP, SIDE, WS
-from formation.middleware._events import Events, called
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
     TimeoutError: 504,  # deadlines and timeouts of ours, and of whatever this server has asked

@@ -8,12 +8,12 @@ from json import dumps
 from typing import Any, Final
 
 from formation.errors import FormationError
+from formation.events import Events, called
 from formation.exchange import reply
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import DEGRADED, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, RESULT
-from formation.middleware._events import Events, called
 from formation.resilience.policy import Failure, told
 
 FIRST: Final = 500

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from formation import clock as clock_
+from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, REQ_HTTP, REQ_RPC, SIDE
-from formation.middleware._events import Events, called
-from formation.middleware._keys import by_origin
+from formation.places import by_origin
 from formation.resilience.budget import Budget
 from formation.resilience.checks import count, positive
 from formation.resilience.forks import merge

@@ -22,19 +22,19 @@ from urllib.parse import urlsplit
 
 from formation import clock as clock_
 from formation.errors import StorageUnavailable
+from formation.events import Events, called
 from formation.exchange import reply
 from formation.http import Request, Response
 from formation.http.headers import check_name
 from formation.http.request import check_method
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, REQ_HTTP, RES_HTTP, SESSION, UID
-from formation.middleware._events import Events, called
-from formation.middleware._register import Claim, Register, Storage
 from formation.middleware._shed import is_asked, is_shed, shed
-from formation.middleware._whole import whole
 from formation.resilience.checks import count, positive
 from formation.resilience.claims import Found
+from formation.resilience.register import Claim, Register, Storage
 from formation.resilience.replay import digest, pack, read_key, unpack
+from formation.server.whole import whole
 
 METHODS: Final = ("POST", "PATCH")
 """Those that are not idempotent by themselves (RFC 9110, 9.2.2; RFC 5789, 2)."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from formation import clock as clock_
 from formation.errors import DeadlineExceeded
+from formation.events import Events, called
 from formation.exchange import req
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE
-from formation.middleware._events import Events, called
 from formation.middleware._shed import HEALTH, Exempt, is_asked, passing, shed
 from formation.resilience.shedding import HEADER, Standing, age
 

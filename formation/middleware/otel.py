@@ -7,7 +7,7 @@ from typing import Any
 
 from formation.http.secrets import SECRETS
 from formation.kernel import Call, Ctx, Middleware
-from formation.middleware._telemetry import METHODS, tell, when_over
+from formation.telemetry.measured import METHODS, tell, when_over
 
 
 def otel(
@@ -61,7 +61,7 @@ def otel(
     ('area', 12)
     """
     try:
-        from formation.middleware._spans import Telling, Tools
+        from formation.telemetry.spans import Telling, Tools
     except ImportError as error:
         raise ImportError("OpenTelemetry is not installed: pip install 'formation[otel]'", name=error.name) from error
 

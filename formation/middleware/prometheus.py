@@ -9,10 +9,10 @@ from typing import Any, Final
 from formation.introspection import name_of
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE
-from formation.middleware._keys import by_origin
-from formation.middleware._log import is_gone, kind_of, outcome
-from formation.middleware._telemetry import BUCKETS, METHODS, OTHER, route_of, tell, when_over
+from formation.places import by_origin
 from formation.resilience.checks import count
+from formation.telemetry.lines import is_gone, kind_of, outcome
+from formation.telemetry.measured import BUCKETS, METHODS, OTHER, route_of, tell, when_over
 
 MOST: Final = 500
 """Sets of origin, route and method. Each has some twenty lines, so that a scrape is a megabyte or two at most."""
@@ -78,7 +78,7 @@ def prometheus(
     1.0
     """
     try:
-        from formation.middleware._metrics import metrics_of
+        from formation.telemetry.metrics import metrics_of
     except ImportError as error:
         raise ImportError(
             "prometheus-client is not installed: pip install 'formation[prometheus]'", name=error.name

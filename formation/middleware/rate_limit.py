@@ -8,17 +8,17 @@ from typing import Any, TypeAlias, cast
 
 from formation import clock as clock_
 from formation.errors import StorageUnavailable
+from formation.events import Events, called
 from formation.exchange import reply
 from formation.http import ratelimit
 from formation.kernel import Call, Middleware
 from formation.keys import KIND, RES_HTTP, RES_RPC, STATE, WS
-from formation.middleware._clients import IPV6, client_ip, header, unnamed_proxy, who
-from formation.middleware._events import Events, called
-from formation.middleware._keys import Key
 from formation.middleware._shed import HEALTH, SHED, Exempt, is_asked, passing
-from formation.middleware._storage import Outages, processes
+from formation.places import Key
 from formation.resilience.rates import Limit, MemoryRates, Rates, Strategy, limits_of
 from formation.resilience.shared_rates import RedisRates
+from formation.server.clients import IPV6, client_ip, header, unnamed_proxy, who
+from formation.storage.outages import Outages, processes
 from formation.storage.redis import Storage, of
 
 __all__ = ["client_ip", "header", "rate_limit"]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Final
 
+from formation.events import Events
 from formation.http.secrets import SECRETS
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import CONTEXT, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
-from formation.middleware._events import Events
-from formation.middleware._log import answered, asked, called, failed, is_gone, kind_of, outcome, shown, since, spent
+from formation.telemetry.lines import answered, asked, called, failed, is_gone, kind_of, outcome, shown, since, spent
 
 EVENTS: Final = ("request", "response", "failure", "cancelled", "disconnected")
 

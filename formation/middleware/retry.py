@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 
 from formation import clock as clock_
 from formation.bridge import sleep as sleep_
+from formation.events import Events, called
 from formation.http.headers import check_name
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
-from formation.middleware._events import Events, called
-from formation.middleware._keys import by_origin
+from formation.places import by_origin
 from formation.resilience.budget import Budget
 from formation.resilience.forks import BAGS
 from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy

@@ -9,15 +9,15 @@ from typing import Any, cast
 from formation import bridge
 from formation import clock as clock_
 from formation.errors import StorageUnavailable, ThrottleRejected
+from formation.events import Events, called
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE
-from formation.middleware._events import Events, called
-from formation.middleware._keys import Key, chosen
-from formation.middleware._storage import Outages
+from formation.places import Key, chosen
 from formation.resilience.checks import seconds
 from formation.resilience.gcra import MemoryStore, Quota, Store
 from formation.resilience.shared_gcra import RedisStore
+from formation.storage.outages import Outages
 from formation.storage.redis import Storage, of
 
 

@@ -10,11 +10,11 @@ from formation import clock as clock_
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, TEMPLATE
-from formation.middleware._keys import by_origin
-from formation.middleware._log import outcome
 from formation.middleware._shed import SHED
+from formation.places import by_origin
 from formation.resilience.meter import Meter, watch
 from formation.resilience.policy import Attempt
+from formation.telemetry.lines import outcome
 
 UNKNOWN: Final = "unknown"
 """The outcome of a call whose context cannot be read."""

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import define
 
-from formation import clock
-from formation.caching import dates
+from formation import clock, dates
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
 from formation.keys import RES_HTTP, RES_RPC
 from formation.resilience.checks import count, seconds

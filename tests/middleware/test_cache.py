@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from formation import wrap
 from formation.caching.memory import MemoryStore
+from formation.caching.shelf import stored_in
 from formation.client.follow import authorize
 from formation.clock import Virtual, virtual
 from formation.errors import BodyConsumed, ConnectError, DeadlineExceeded, ReadTimeout
@@ -20,7 +21,6 @@ from formation.exchange import reply
 from formation.http import Request, Response
 from formation.http.cookies import cookie_header, keep
 from formation.middleware import (
-    _background,
     accept,
     api_key,
     basic,
@@ -31,7 +31,7 @@ from formation.middleware import (
     raise_for_status,
     retry,
 )
-from formation.middleware._shelf import stored_in
+from formation.resilience import background
 from formation.resilience.collapse import PATIENCE
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
@@ -738,8 +738,8 @@ def test_who_waits_for_a_body_that_does_not_end_goes_for_himself_after_a_while()
 
 async def settled():
     """Wait until nothing is done in the background."""
-    if _background._tasks:
-        await asyncio.wait(_background._tasks)
+    if background._tasks:
+        await asyncio.wait(background._tasks)
 
 
 def refreshed(world_is_async, now, answer):
@@ -858,17 +858,17 @@ def test_an_event_loop_that_is_just_closed_takes_its_refresh_with_it(now):
     now.at += 61
     loop.run_until_complete(call(get()))
     loop.close()
-    assert len(_background._tasks) == 1
+    assert len(background._tasks) == 1
 
     async def main():
         ended = []
-        assert _background.in_background(lambda: None, lambda: ended.append(1), "other")
+        assert background.in_background(lambda: None, lambda: ended.append(1), "other")
         await settled()
         return ended
 
     assert asyncio.run(main()) == [1]
     gc.collect()
-    assert not _background._tasks
+    assert not background._tasks
 
 
 def test_where_there_are_no_more_threads_what_may_be_stale_is_validated_first(now, monkeypatch):
@@ -876,7 +876,7 @@ def test_where_there_are_no_more_threads_what_may_be_stale_is_validated_first(no
         def start(self):
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_background, "Thread", Full)
+    monkeypatch.setattr(background, "Thread", Full)
     call = wrap(Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60"), fresh(b"new")), [cache(now=now)])
     call(get())
     now.at += 61
@@ -972,7 +972,7 @@ def test_what_a_store_gives_that_is_no_entry_is_a_miss_and_one_may_forget_drops(
 
 
 def test_only_so_many_drops_are_owed(now, monkeypatch):
-    monkeypatch.setattr("formation.middleware._shelf.OWED", 2)
+    monkeypatch.setattr("formation.caching.shelf.OWED", 2)
     store = Broken()
     call = wrap(Origin(fresh()), [cache(store, now=now)])
     for number in range(3):

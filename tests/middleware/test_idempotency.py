@@ -9,12 +9,12 @@ from structlog.testing import capture_logs
 from formation import reply, wrap
 from formation.bridge import await_
 from formation.errors import BodyAbandoned, StorageUnavailable, ThrottleRejected
+from formation.events import Events
 from formation.for_asgi import FormationMiddleware as Asgi
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import idempotency, load_shed
-from formation.middleware._events import Events
-from formation.middleware._register import Claim, Register
 from formation.resilience.claims import MemoryClaims
+from formation.resilience.register import Claim, Register
 from formation.resilience.shared_claims import RedisClaims
 from formation.storage import Redis
 from tests.middleware.worlds import app as answers

@@ -32,7 +32,7 @@ from formation import ambient, for_aiohttp, for_asgi, for_httpx, for_requests, f
 from formation.errors import ClientGone, ConnectError, StatusError
 from formation.http import Request
 from formation.middleware import otel, raise_for_status, retry
-from formation.middleware._telemetry import BUCKETS
+from formation.telemetry.measured import BUCKETS
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -848,7 +848,7 @@ def test_what_is_no_provider_is_refused(wrong):
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "formation.middleware._spans", None)
+    monkeypatch.setitem(sys.modules, "formation.telemetry.spans", None)
     with pytest.raises(ImportError, match=r"pip install 'formation\[otel\]'"):
         otel()
     assert module is otel

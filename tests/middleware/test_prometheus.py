@@ -22,9 +22,9 @@ from formation.middleware import (
     retry,
     throttle,
 )
-from formation.middleware._metrics import FAMILIES, metrics_of
-from formation.middleware._telemetry import BUCKETS
 from formation.middleware.prometheus import MOST
+from formation.telemetry.measured import BUCKETS
+from formation.telemetry.metrics import FAMILIES, metrics_of
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 CALL = {"side": "client", "kind": "http", "origin": "https://h", "route": "/items/{id}", "method": "GET"}
@@ -404,6 +404,6 @@ print(generate_latest(registry).decode())
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "formation.middleware._metrics", None)
+    monkeypatch.setitem(sys.modules, "formation.telemetry.metrics", None)
     with pytest.raises(ImportError, match=r"pip install 'formation\[prometheus\]'"):
         prometheus()

@@ -28,9 +28,9 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from formation.bridge import in_async_chain
 from formation.http.headers import digits
 from formation.keys import ATTEMPT, ATTEMPTS, KIND, REQ_HTTP, REQ_RPC, RES_HTTP, TRACE
-from formation.middleware._conventions import Attributes, answered, asked
-from formation.middleware._log import is_gone, without_secrets
-from formation.middleware._telemetry import BUCKETS
+from formation.telemetry.conventions import Attributes, answered, asked
+from formation.telemetry.lines import is_gone, without_secrets
+from formation.telemetry.measured import BUCKETS
 from formation.version import __version__
 
 SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"

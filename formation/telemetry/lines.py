@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
+from formation.events import BREAKER
 from formation.http.headers import REDACTED, digits
 from formation.http.secrets import SECRETS, folded
 from formation.http.url import redact
@@ -32,7 +33,6 @@ from formation.keys import (
     TEMPLATE,
     WS,
 )
-from formation.middleware._events import BREAKER
 
 if TYPE_CHECKING:
     from formation.http import Headers

@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A request is a `_look.Look`: who asks for what, and what there is. If an entry answers it, that is all. Else one asks
-(`_asking`): with conditions of ours, on a fork, if there is something to validate. What comes is an answer, a 304 that
+A request is a `look.Look`: who asks for what, and what there is. If an entry answers it, that is all. Else one asks
+(`asking`): with conditions of ours, on a fork, if there is something to validate. What comes is an answer, a 304 that
 makes the entry fresh, or an error that the entry may cover up. A body that is to be kept is copied as it passes
-(`_copying.Copy`), and kept when it has come to its end.
+(`copying.Copy`), and kept when it has come to its end.
 
 Of those who miss the same at the same time, one asks (`formation.resilience.collapse`). Its trip lands when its copy is
 kept, or as soon as it turns out that there will be none.
@@ -15,30 +15,30 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from hashlib import sha256
 from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import clock
-from formation.caching import status
+from formation.caching import asking, status
+from formation.caching.look import Look, has_body, is_decoded
 from formation.caching.policy import Request as Asked
 from formation.caching.policy import Verdict
+from formation.caching.shelf import Shelf, stored_in
 from formation.caching.urls import normal
+from formation.caching.users import Whose, secrets
+from formation.events import Events, called
 from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.http.response import received
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, SIDE, STATE
-from formation.middleware import _asking
-from formation.middleware._background import in_background
-from formation.middleware._events import Events, called
-from formation.middleware._look import Look, has_body, is_decoded
-from formation.middleware._shelf import Shelf, stored_in
-from formation.middleware._whose import Whose, secrets
+from formation.resilience.background import in_background
 from formation.resilience.collapse import ALONE, PATIENCE, STORED, Collapse
 from formation.resilience.forks import ASIDE, aside, fork
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from formation.caching.policy import Policy
     from formation.http.request import Request
     from formation.http.response import Response
@@ -113,7 +113,7 @@ class Caching:
             if not self._wait(look, verdict):
                 break
             verdict = self._find(look)
-        return _asking.ask(self, look, verdict)
+        return asking.ask(self, look, verdict)
 
     # Look
 
@@ -232,7 +232,7 @@ class Caching:
         begun = False
         try:
             begun = in_background(
-                lambda: _asking.refresh(self, again), lambda: refreshing.discard(key), "formation.cache"
+                lambda: asking.refresh(self, again), lambda: refreshing.discard(key), "formation.cache"
             )
         finally:
             if not begun:

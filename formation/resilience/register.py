@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 from uuid import uuid4
 
 from formation.errors import StorageUnavailable
-from formation.middleware._events import Events
-from formation.middleware._storage import Outages, processes
 from formation.resilience.claims import Claims, Found, MemoryClaims
 from formation.resilience.shared_claims import RedisClaims
 from formation.storage import redis
+from formation.storage.outages import Outages, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from formation.events import Events
 
 Storage: TypeAlias = redis.Storage | Claims | None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from formation.clock import monotonic
-from formation.errors import StorageUnavailable
-from formation.middleware._events import Events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from formation.errors import StorageUnavailable
+    from formation.events import Events
 
 EVERY: Final = 60.0
 """Seconds between two warnings: an outage is to be seen, and not to fill the disk."""
@@ -32,6 +35,8 @@ class Outages:
         clock: monotonic seconds.
 
     >>> import logging
+    >>> from formation.errors import StorageUnavailable
+    >>> from formation.events import Events
     >>> outages = Outages("throttle", Events(logging.getLogger("quiet")), clock=lambda: 0.0)
     >>> outages(StorageUnavailable("cache:6379/0", "no answer in 0.5 s"), fail_open=True)
     """

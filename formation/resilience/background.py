@@ -7,7 +7,6 @@ and a process that ends does not wait for the threads.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextvars import copy_context
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from formation import ambient, bridge
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections.abc import Callable
 
 _tasks: Final[dict[Any, Callable[[], object]]] = {}  # an event loop holds its tasks by a weak reference only
 

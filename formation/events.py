@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.introspection import name_of
 from formation.keys import FN, REQ_HTTP, REQ_RPC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 

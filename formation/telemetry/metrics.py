@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 
 from formation.check import layers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CALL: Final = ("side", "kind", "origin", "route", "method")
 STATES: Final = ("closed", "half-open", "open")

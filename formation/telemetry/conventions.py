@@ -14,8 +14,8 @@ from formation.http.headers import REDACTED
 from formation.http.url import PORTS, redact
 from formation.introspection import name_of
 from formation.keys import ATTEMPT, FN, NATIVE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
-from formation.middleware._log import hidden
-from formation.middleware._telemetry import OTHER, route_of
+from formation.telemetry.lines import hidden
+from formation.telemetry.measured import OTHER, route_of
 
 Attributes: TypeAlias = dict[str, str | int]
 

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from formation.bridge import in_async_chain
+from formation.caching.copying import Copy
 from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
 from formation.caching.status import REASONS
 from formation.caching.storing import CONDITIONAL
+from formation.caching.users import secrets
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
 from formation.http.headers import digits
 from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
-from formation.middleware._background import in_background, running_loop
-from formation.middleware._copying import Copy
-from formation.middleware._whose import secrets
+from formation.resilience.background import in_background, running_loop
 from formation.resilience.collapse import ALONE, PASS, STORED
 from formation.resilience.forks import fork, merge
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry
+    from formation.caching.look import Look
+    from formation.caching.serving import Caching
     from formation.http.request import Request
     from formation.http.response import Response
-    from formation.middleware._caching import Caching
-    from formation.middleware._look import Look
     from formation.resilience.collapse import Outcome
 
 FAILURES: Final = (TransportError, AttemptTimeout, DeadlineExceeded, Rejected, TimeoutError, ConnectionError)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from formation.caching.entry import Entry
 from formation.caching.memory import MemoryStore
 from formation.errors import StorageUnavailable
-from formation.middleware._storage import Outages
+from formation.storage.outages import Outages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from formation.caching.store import Store
-    from formation.middleware._events import Events
+    from formation.events import Events
 
 OWED: Final = 10_000
 """Drops that can be owed; beyond, the oldest is given up, which then lasts as long as its entries do."""

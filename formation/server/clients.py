@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.exchange import req
 from formation.http.forwarded import UNIX, Proxies, address, grouped
 from formation.http.headers import check_name
-from formation.middleware._keys import Key
 from formation.resilience.checks import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from formation.places import Key
 
 IPV6: Final = 64
 """Bits of an IPv6 address that count: the others are the client's to choose (RFC 4291, 2.5.4), anew each time."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formation.caching.dates import format, parse  # noqa: A004  as they read in `dates.format`
+from formation.dates import format, parse  # noqa: A004  as they read in `dates.format`
 
 SECONDS = 784111777
 
