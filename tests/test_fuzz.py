@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from formation.caching import dates
+from formation import dates
 from formation.client.pages import links
 from formation.client.unpacking import is_ours
 from formation.http import Headers, Request, Response, cookies, negotiation, redirects, url, validators

@@ -1,6 +1,6 @@
 """Requests and responses for the tests of the policy: times are seconds from NOW on."""
 
-from formation.caching import dates
+from formation import dates
 from formation.caching.policy import Policy, Request
 
 NOW = 1_000_000_000.0

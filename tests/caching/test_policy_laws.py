@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formation.caching import dates, directives, freshness, ranges, urls, validators, variants
+from formation import dates
+from formation.caching import directives, freshness, ranges, urls, validators, variants
 from formation.caching.decisions import Verdict
 from formation.caching.policy import Policy, Request
 from tests.caching.exchanges import NOW, PRIVATE, SHARED, URL, date

@@ -2,7 +2,8 @@
 
 import pytest
 
-from formation.caching import dates, validators
+from formation import dates
+from formation.caching import validators
 from tests.caching.exchanges import NOW, SHARED, date, field, get, sentences, stored
 
 PAGE = {"Cache-Control": "max-age=3600", "Date": 0}
