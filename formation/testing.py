@@ -29,8 +29,9 @@ from formation.bridge import in_async_chain
 from formation.bridge import run as on_the_bridge
 from formation.client import wire
 from formation.client.async_sender import AsyncStreamed
+from formation.client.base_sender import BaseSender
 from formation.client.declare import BaseClient
-from formation.client.sender import BaseSender, Streamed
+from formation.client.sender import Streamed
 from formation.clock import Virtual, virtual
 from formation.fast_forward import fast_forward
 from formation.http.body import Body

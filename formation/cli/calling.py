@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.cli.errors import WrongCommand, refused, words
 from formation.client.async_sender import AsyncSender, AsyncStreamed
+from formation.client.base_sender import BaseSender
 from formation.client.declare import BaseClient
-from formation.client.sender import BaseSender, Sender, Streamed
+from formation.client.sender import Sender, Streamed
 from formation.client.settings import settled
 from formation.http.request import Request
 from formation.introspection import is_coroutine_callable, name_of

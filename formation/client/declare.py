@@ -20,7 +20,7 @@ from warnings import warn
 import attrs
 
 from formation.client.async_sender import AsyncSender
-from formation.client.sender import BaseSender, Sender
+from formation.client.sender import Sender
 from formation.client.settings import NAMES, Settings, refuse_unknown
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from formation.client.base_sender import BaseSender
     from formation.http.request import Timeout
 
 K = TypeVar("K")
@@ -105,7 +106,7 @@ class ClientType(ABCMeta):
 class BaseClient(metaclass=ClientType):
     """What client classes have in common. An edge says how to send: ``_sender`` and ``_connect``."""
 
-    _sender: ClassVar[type[BaseSender]]
+    _sender: ClassVar[type[BaseSender[Any]]]
     _connect: ClassVar[Any]
     _given: dict[str, Any]
 

@@ -19,7 +19,7 @@ from formation.keys import ATTEMPTS, REQ_HTTP, RES_HTTP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from formation.client.sender import Prepared
+    from formation.client.base_sender import Prepared
     from formation.http.request import Request
     from formation.http.response import Response
     from formation.kernel import Ctx

@@ -14,9 +14,9 @@ import httpx2
 import pytest
 
 from formation import bridge, for_aiohttp, for_asgi, for_httpx, sleep
+from formation.client.base_sender import Prepared
 from formation.client.in_process_asgi import _Exchange
 from formation.client.responses import Result, json_response
-from formation.client.sender import Prepared
 from formation.http import Body, Headers, Request, Response
 from formation.keys import REQ_HTTP, STATE
 from formation.middleware import context, raise_for_status, request_duration, request_id

@@ -10,8 +10,9 @@ import pytest
 from attrs import define
 
 from formation import errors
+from formation.client.base_sender import Transport
 from formation.client.responses import json_response, raw_response, text_response
-from formation.client.sender import Sender, Transport
+from formation.client.sender import Sender
 from formation.client.settings import Settings
 from formation.exchange import reply
 from formation.for_requests import Client, build
@@ -546,6 +547,16 @@ def test_a_stream_runs_when_it_is_entered_and_is_closed_when_it_is_left(sender, 
     assert closed == [(1, errors.BodyAbandoned)]
     with pytest.raises(RuntimeError, match="sent already: make another one"), streamed:
         pass
+
+
+def test_a_stream_that_has_failed_is_not_sent_a_second_time(sender, endpoint):
+    endpoint.answer = 503, {}, b""
+    streamed = sender.get("/", stream=True, expect=200)
+    with pytest.raises(errors.StatusError), streamed:
+        pass
+    with pytest.raises(RuntimeError, match="sent already: make another one"), streamed:
+        pass
+    assert len(endpoint.contexts) == 1
 
 
 def test_what_is_wrong_with_a_stream_is_said_before_it_is_entered(sender):

@@ -1,5 +1,6 @@
 """What a type checker says of a client. Nothing here runs: mypy reads it, and each ignored error has to be one."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, assert_type
@@ -8,6 +9,7 @@ import requests
 from attrs import define
 
 from formation import Call, Ctx
+from formation.client.async_sender import AsyncSender, AsyncStreamed
 from formation.client.responses import Result
 from formation.client.sender import Sender, Streamed
 from formation.exchange import reply, req, res
@@ -145,6 +147,28 @@ def a_stream_is_a_context_manager(sender: Sender) -> None:
         for chunk in result.response.body:
             assert_type(chunk, bytes)
     streamed.body  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def an_async_client_is_awaited(sender: AsyncSender) -> None:
+    result = await sender.get("/user", response_as=User)
+    assert_type(result, Result[User])
+    assert_type(result.body, User)
+    assert_type(sender.get("/user", response_as=User), Awaitable[Result[User]])
+    assert_type(sender.get("/"), Awaitable[Result[Any]])
+    sender.get("/", response_as=User | None)
+    sender.get("/").body  # type: ignore[attr-defined]  # noqa: B018
+    for call in (sender.get, sender.head, sender.options, sender.post, sender.put, sender.patch, sender.delete):
+        assert_type((await call("/", response_as=User)).body, User)
+    streamed = sender.get("/big", stream=True)
+    assert_type(streamed, AsyncStreamed)
+    async with streamed as result_of_stream:
+        async for chunk in result_of_stream.response.body:
+            assert_type(chunk, bytes)
+    with streamed:  # type: ignore[attr-defined]
+        pass
+    sender.get("/", prams={})  # type: ignore[call-overload]
+    async for page in sender.pages(lambda: sender.get("/", response_as=User)):
+        assert_type(page, Any)
 
 
 def arguments_are_known(sender: Sender) -> None:
