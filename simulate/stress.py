@@ -19,7 +19,7 @@ from formation.middleware import (
     throttle,
 )
 from formation.resilience.budget import Budget
-from formation.resilience.gcra import MemoryStore, Quota
+from formation.resilience.turns import MemoryTurns, Quota
 from formation.stacks import resilient
 from simulate.lines import Line
 from simulate.virtual import SILENT
@@ -105,7 +105,7 @@ def turns(seconds: float) -> tuple[int, dict[str, tuple[Any, Any]]]:
 
 def slots(seconds: float) -> tuple[int, dict[str, tuple[Any, Any]]]:
     """Turns of a throttle."""
-    store = MemoryStore(lambda: 0.0)
+    store = MemoryTurns(lambda: 0.0)
     chain = wrap(endpoint, [throttle(1, storage=store, sleep=lambda seconds: None, logger=SILENT)])
     calls = hammer(seconds, answering(chain)).total()
     return calls, {"turns": (store.reserve(None, Quota(1), None)[1], calls)}

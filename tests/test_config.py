@@ -401,7 +401,7 @@ def test_what_went_wrong_is_the_cause():
 def test_a_library_that_is_missing_says_what_to_install(monkeypatch):
     one("retry")  # so that there is something to take away
     monkeypatch.setitem(sys.modules, "tenacity", None)
-    for module in ("formation.middleware.retry", "formation.resilience.run"):
+    for module in ("formation.middleware.retry", "formation.resilience.retrying"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("formation.middleware.retry", raising=False)
     with pytest.raises(ConfigError, match=r"\(retry\), use: tenacity is not installed: pip install 'formation\[resil"):

@@ -12,9 +12,9 @@ from formation.kernel import Call, Middleware
 from formation.keys import RES_HTTP, RES_RPC
 from formation.middleware._shed import HEALTH, Exempt, is_asked, is_shed, passing, shed
 from formation.places import Key, chosen
+from formation.resilience.concurrency import AIMD, Algorithm, Gradient2, Limiter, Seat
 from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
-from formation.resilience.limits import AIMD, Algorithm, Gradient2, Limiter, Seat
 
 DROPPED: Final = frozenset({500, 502, 503, 504})
 """Statuses that say that the server has not done it."""

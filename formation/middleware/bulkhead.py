@@ -14,7 +14,7 @@ from formation.keys import DEADLINE, RES_HTTP
 from formation.places import Key, chosen
 from formation.resilience.checks import count, seconds
 from formation.resilience.keyed import Keyed
-from formation.resilience.waiter import Permits, Place
+from formation.resilience.permits import Permits, Place
 
 
 def bulkhead(

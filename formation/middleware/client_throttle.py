@@ -11,7 +11,7 @@ from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import RES_HTTP, RES_RPC
 from formation.places import Key, chosen
-from formation.resilience.accepts import Accepts
+from formation.resilience.acceptance import Acceptance
 from formation.resilience.deadlines import is_past
 from formation.resilience.keyed import Keyed
 
@@ -106,8 +106,8 @@ def client_throttle(
         raise TypeError(f"expected accepted as a function of the context and the error, got {accepted!r}")
     which, events, judge = chosen(key), Events(logger), accepted
 
-    def make(key: Hashable) -> Accepts:
-        return Accepts(k, window=window, most=max, min_rate=min_rate)
+    def make(key: Hashable) -> Acceptance:
+        return Acceptance(k, window=window, most=max, min_rate=min_rate)
 
     make(None)  # refuses now what it would refuse at the first call
     counts = Keyed(make)

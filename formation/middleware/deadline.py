@@ -13,7 +13,7 @@ from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
 from formation.resilience.checks import seconds
 from formation.resilience.deadlines import HEADER, TICK, announce, read
-from formation.resilience.limit import Limit
+from formation.resilience.time_limit import TimeLimit
 
 
 def deadline(
@@ -67,7 +67,7 @@ def deadline(
             return _refuse(ctx)
         _tell(known, header)
         try:
-            with Limit(until - now, _exceeded):
+            with TimeLimit(until - now, _exceeded):
                 return call(ctx)
         except DeadlineExceeded:
             if until == own and monotonic() >= until - TICK:  # else it is somebody else's, who tells of it

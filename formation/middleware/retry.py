@@ -20,7 +20,7 @@ from formation.places import by_origin
 from formation.resilience.budget import Budget
 from formation.resilience.forks import BAGS
 from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
-from formation.resilience.run import RetryCallState, Run, Shared
+from formation.resilience.retrying import RetryCallState, Run, Shared
 
 _FORKED: Final = frozenset({REQ_HTTP, REQ_RPC, RETRY_DEPTH, *BAGS})
 """Where none of these is in a context, its copy is a fork."""

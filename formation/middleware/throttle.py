@@ -15,8 +15,8 @@ from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE
 from formation.places import Key, chosen
 from formation.resilience.checks import seconds
-from formation.resilience.gcra import MemoryStore, Quota, Store
-from formation.resilience.shared_gcra import RedisStore
+from formation.resilience.shared_turns import RedisTurns
+from formation.resilience.turns import MemoryTurns, Quota, Turns
 from formation.storage.outages import Outages
 from formation.storage.redis import Storage, of
 
@@ -28,7 +28,7 @@ def throttle(
     burst: int = 1,
     max_wait: float | None = None,
     key: Key | None = None,
-    storage: Storage | Store | None = None,
+    storage: Storage | Turns | None = None,
     fail_open: bool = True,
     logger: Any = None,
     sleep: Callable[[float], None] = bridge.sleep,
@@ -49,7 +49,7 @@ def throttle(
         max_wait: seconds; 0: never wait; ``None``: as long as the deadline allows.
         key: a function of the context: which rate it counts for. ``None``: by origin.
         storage: a `formation.storage.Redis`, or its URL: many processes share the rate, by the clock of Redis; a key
-            is then text, bytes, a number or a tuple of these. Or a `Store` of your own. ``None``: in memory.
+            is then text, bytes, a number or a tuple of these. Or `Turns` of your own. ``None``: in memory.
         fail_open: where the storage does not answer, call at once; false: turn away.
         logger: a structlog logger, one of ``logging``, or ``None`` for structlog's.
         sleep: waits so many seconds; a plain function, also in an async chain.
@@ -112,9 +112,9 @@ def throttle(
     return throttle
 
 
-def _store(storage: Storage | Store | None, clock: Callable[[], float]) -> Store:
+def _store(storage: Storage | Turns | None, clock: Callable[[], float]) -> Turns:
     if storage is None:
-        return MemoryStore(clock)
+        return MemoryTurns(clock)
     if callable(getattr(storage, "reserve", None)):
-        return cast("Store", storage)
-    return RedisStore(of(cast("Storage", storage)))
+        return cast("Turns", storage)
+    return RedisTurns(of(cast("Storage", storage)))

@@ -11,7 +11,7 @@ from formation.http.request import UNSET, Timeout, Unset, check_timeout
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE
 from formation.resilience.deadlines import TICK, announce
-from formation.resilience.limit import Limit
+from formation.resilience.time_limit import TimeLimit
 
 
 def timeout(
@@ -80,7 +80,7 @@ def timeout(
             events("warning", "timeout.attempt", seconds=limit, **called(ctx))
             return AttemptTimeout(f"it took longer than {limit} s")
 
-        with Limit(limit, exceeded):
+        with TimeLimit(limit, exceeded):
             return call(ctx)
 
     timeout.seconds = limit  # type: ignore[attr-defined]  # for whoever wants to look

@@ -29,7 +29,7 @@ class Counter(Protocol):
 
 @define
 class Slots:
-    """Slots on the time axis, as in `gcra`. ``next`` is multiplied by ``amount``: so the time between two is whole.
+    """Slots on the time axis, as in `turns`. ``next`` is multiplied by ``amount``: so the time between two is whole.
 
     >>> slots = Slots(amount=3, per=10, burst=2)
     >>> [slots.take(0) for request in range(2)], slots.wait(0), slots.left(0), slots.wait(4)

@@ -12,8 +12,8 @@ from formation.for_requests import build
 from formation.for_wsgi import FormationMiddleware, endpoint
 from formation.http import Request
 from formation.middleware import adaptive_limit, deadline
-from formation.resilience import limits
-from formation.resilience.limits import AIMD, Seat
+from formation.resilience import concurrency
+from formation.resilience.concurrency import AIMD, Seat
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.resilience.interrupts import at_each_point
 
@@ -250,7 +250,7 @@ def test_wherever_an_interrupt_comes_no_place_is_lost(seen):
         limiter = limit.limiters[None]
         return lambda: limit({}, dict), lambda: limiter.in_flight
 
-    assert set(at_each_point([import_module("formation.middleware.adaptive_limit"), limits], prepare)) == {0}
+    assert set(at_each_point([import_module("formation.middleware.adaptive_limit"), concurrency], prepare)) == {0}
 
 
 def test_tasks_that_are_cancelled_closed_or_forgotten_leave_no_place_taken(seen):

@@ -18,8 +18,8 @@ from formation.for_requests import Adapter, build
 from formation.for_wsgi import FormationMiddleware
 from formation.http import Request
 from formation.middleware import bulkhead, retry
-from formation.resilience import waiter
-from formation.resilience.waiter import Place
+from formation.resilience import permits as permits_
+from formation.resilience.permits import Place
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.resilience.interrupts import at_each_point
 
@@ -279,7 +279,7 @@ def test_wherever_an_interrupt_comes_no_place_is_lost(streamed):
 
         return lambda: wall(ctx, endpoint), outcome
 
-    assert set(at_each_point([module("formation.middleware.bulkhead"), waiter], prepare)) == {0}
+    assert set(at_each_point([module("formation.middleware.bulkhead"), permits_], prepare)) == {0}
 
 
 def test_a_coroutine_that_is_closed_and_one_that_is_forgotten_give_their_places_back():

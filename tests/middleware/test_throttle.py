@@ -13,7 +13,7 @@ from formation.errors import CircuitOpenError, Rejected, StorageUnavailable, Thr
 from formation.for_requests import Adapter, build
 from formation.http import Request
 from formation.middleware import circuit_breaker, retry, throttle
-from formation.resilience.gcra import MemoryStore, Quota
+from formation.resilience.turns import MemoryTurns, Quota
 from formation.storage import Redis
 from formation.testing import simulate
 from tests.middleware.worlds import every_lift, every_world, on_server
@@ -178,7 +178,7 @@ def test_who_is_ended_while_it_waits_gives_its_turn_back(world, time, error):
     def sleep(seconds):
         raise error
 
-    store = MemoryStore(time)
+    store = MemoryTurns(time)
     patient, ended = made(time, storage=store), made(time, storage=store, sleep=sleep)
     world(patient, get(), ok)
     for _ in range(5):
@@ -252,7 +252,7 @@ def test_threads_and_tasks_that_share_one_never_pass_the_rate():
         chain = wrap(later, [limit])
         await asyncio.gather(*(chain({}) for _ in range(50)))
 
-    chain, store = wrap(endpoint, [limit]), MemoryStore()
+    chain, store = wrap(endpoint, [limit]), MemoryTurns()
     started = store._clock()
     with ThreadPoolExecutor(9) as pool:
         loop = pool.submit(asyncio.run, tasks())
@@ -263,7 +263,7 @@ def test_threads_and_tasks_that_share_one_never_pass_the_rate():
 
 
 def test_each_attempt_of_a_retry_pays_and_what_an_open_circuit_turns_away_does_not(time):
-    store = MemoryStore(time)
+    store = MemoryTurns(time)
     limit = made(time, rate=1, storage=store)
     again = retry(3, logger=SILENT, sleep=lambda seconds: None)
     chain = wrap(lambda ctx: reply(ctx, 503), [again, circuit_breaker(SILENT, fail_max=3), limit])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from formation.resilience import crowd
 from formation.resilience.crowd import SHARED, Crowd
-from formation.resilience.gcra import MemoryStore, Quota
+from formation.resilience.turns import MemoryTurns, Quota
 
 
 def made(monkeypatch, most=8):
@@ -47,7 +47,7 @@ def test_who_shares_does_so_until_it_is_over_also_when_there_is_room_again(monke
 @given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 50)), max_size=200), st.integers(1, 5))
 def test_however_few_have_a_line_of_their_own_nobody_is_let_through_too_often(calls, most):
     now = [0.0]
-    store, quota, went = MemoryStore(lambda: now[0], most=most), Quota(1, 20, burst=2), {}
+    store, quota, went = MemoryTurns(lambda: now[0], most=most), Quota(1, 20, burst=2), {}
     store._lines._newcomers_until_search = 3
     for key, pause in calls:
         now[0] += pause

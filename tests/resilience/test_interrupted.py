@@ -29,8 +29,8 @@ from formation.middleware import (
     timeout,
 )
 from formation.resilience.budget import Budget
-from formation.resilience.gcra import MemoryStore
-from formation.resilience.waiter import Place
+from formation.resilience.permits import Place
+from formation.resilience.turns import MemoryTurns
 from simulate.virtual import SILENT, run
 
 POINTS = 10
@@ -108,7 +108,7 @@ def on_trial():
 
 
 def waiting_for_a_turn():
-    store = MemoryStore()
+    store = MemoryTurns()
     made = throttle(1, storage=store, logger=SILENT)
     # A turn is spent by who has called; who was still waiting has given it back.
     return Case(made, lambda asked: store._lines[None].next - asked, lambda: wrap(lambda ctx: ctx, [made])({}))

@@ -1,4 +1,4 @@
-"""The slots of `gcra` in Redis: one rate for many processes, on many machines.
+"""The slots of `turns` in Redis: one rate for many processes, on many machines.
 
 It goes by the clock of Redis, for those of the machines differ. That one can be set, too: where it is set back, the
 slots are set back with it, so that nobody waits for an hour that has been already.
@@ -17,7 +17,7 @@ from formation.storage.redis import Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from formation.resilience.gcra import Quota, Taken
+    from formation.resilience.turns import Quota, Taken
     from formation.storage.redis import Redis
 
 _US: Final = 1e6  # of a second; times are microseconds, as those of Redis
@@ -78,7 +78,7 @@ keep()
 )
 
 
-class RedisStore:
+class RedisTurns:
     """Slots in Redis.
 
     Args:

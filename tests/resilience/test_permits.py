@@ -15,8 +15,8 @@ import trio
 import trio.testing
 
 from formation import await_, wrap
-from formation.resilience import waiter
-from formation.resilience.waiter import Place
+from formation.resilience import permits as permits_
+from formation.resilience.permits import Place
 from tests.resilience.collection import at_each_line
 from tests.resilience.interrupts import at_each_point
 from tests.resilience.stress import in_threads
@@ -25,7 +25,7 @@ LONG = 10.0
 """Seconds after which a test gives up."""
 
 
-class Permits(waiter.Permits):
+class Permits(permits_.Permits):
     """Permits whose places are kept here: whoever gives one back, gives back the one that was taken last."""
 
     def __init__(self, *args, **settings):
@@ -267,7 +267,7 @@ def test_an_interrupt_while_a_thread_waits_gives_its_place_back(monkeypatch):
 @pytest.mark.parametrize("waits", [False, True])
 def test_wherever_an_interrupt_comes_no_permit_is_lost_and_nobody_is_left_in_the_line(waits):
     def prepare():
-        permits, before, place = waiter.Permits(1, queue=5), Place(), Place()
+        permits, before, place = permits_.Permits(1, queue=5), Place(), Place()
 
         def run():
             try:
@@ -286,7 +286,7 @@ def test_wherever_an_interrupt_comes_no_permit_is_lost_and_nobody_is_left_in_the
             permits.acquire(before)
         return run, outcome
 
-    outcomes = list(at_each_point([waiter], prepare))
+    outcomes = list(at_each_point([permits_], prepare))
     assert len(outcomes) > 3
     assert set(outcomes) == {(0, 0, True)}
 
@@ -339,6 +339,6 @@ def test_whenever_a_collection_ends_who_holds_it_the_permit_is_not_lost():
     def take(permits):
         return permits.acquire(0.01), permits
 
-    outcomes = [(got, permits.in_use, permits.waiting) for got, permits in at_each_line(waiter, prepare)]
+    outcomes = [(got, permits.in_use, permits.waiting) for got, permits in at_each_line(permits_, prepare)]
     assert set(outcomes) == {(True, 1, 0), (False, 0, 0)}
     assert outcomes.count((False, 0, 0)) < 4  # at the end, where the wait was over already

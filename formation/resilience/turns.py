@@ -1,4 +1,4 @@
-"""So many calls in so much time: who may go now, who after how long. The generic cell rate algorithm (ITU-T I.371).
+"""Turns of `throttle`: who may go now, and who after how long. The generic cell rate algorithm (GCRA, ITU-T I.371).
 
 Theory of operation
 -------------------
@@ -53,7 +53,7 @@ Taken: TypeAlias = tuple[float, float | None]
 """Seconds to wait, and the slot; without one the wait is longer than one would, and nothing is taken."""
 
 
-class Store(Protocol):
+class Turns(Protocol):
     """Where slots are kept, by key. A plain function in an async chain asks it, so it may wait with `await_`."""
 
     def reserve(self, key: Hashable, quota: Quota, patience: float | None, /) -> Taken:
@@ -63,17 +63,17 @@ class Store(Protocol):
         """Let somebody else have a slot. It may be lost instead, but no slot may be had twice."""
 
 
-class MemoryStore:
+class MemoryTurns:
     """Slots in the memory of the process, which threads and tasks may share.
 
     A key is forgotten when all its slots are past, so nobody is let through for having been forgotten. Where there are
     more than ``most`` that are not, those who come then share, see `crowd`.
 
     >>> now = [0.0]
-    >>> store, quota = MemoryStore(lambda: now[0]), Quota(4, burst=2)
-    >>> [store.reserve("a", quota, 0.5)[0] for call in range(4)]
+    >>> turns, quota = MemoryTurns(lambda: now[0]), Quota(4, burst=2)
+    >>> [turns.reserve("a", quota, 0.5)[0] for call in range(4)]
     [0.0, 0.0, 0.25, 0.5]
-    >>> store.reserve("a", quota, 0.5)
+    >>> turns.reserve("a", quota, 0.5)
     (0.75, None)
     """
 
@@ -121,8 +121,8 @@ class MemoryStore:
     def booked(self) -> float:
         """Return for how many seconds from now slots are taken, for the key that has most.
 
-        >>> store = MemoryStore(lambda: 0.0)
-        >>> store.reserve("a", Quota(4)), store.reserve("a", Quota(4)), store.booked()
+        >>> turns = MemoryTurns(lambda: 0.0)
+        >>> turns.reserve("a", Quota(4)), turns.reserve("a", Quota(4)), turns.booked()
         ((0.0, 0.0), (0.25, 0.25), 0.5)
         """
         with self._lock:

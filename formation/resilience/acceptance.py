@@ -36,7 +36,7 @@ class Bucket:
         self.requests = self.accepts = 0
 
 
-class Accepts:
+class Acceptance:
     """Counts requests and what of them was accepted, which threads and tasks may share.
 
     Args:
@@ -48,7 +48,7 @@ class Accepts:
     Raises:
         ValueError: ``k`` below 1, ``most`` not from 0 to below 1, another number that cannot be.
 
-    >>> counts = Accepts(2, window=30, most=0.9, min_rate=0.1)
+    >>> counts = Acceptance(2, window=30, most=0.9, min_rate=0.1)
     >>> for call in range(10):
     ...     refusal, bucket = counts.request(now=0.0)
     >>> round(refusal, 3)

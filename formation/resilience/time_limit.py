@@ -4,7 +4,7 @@ The timer cancels the task, and on the way out that cancellation becomes an erro
 what it is. A cancel scope of anyio would not do: a server edge may leave the ``with`` in another task than the one that
 has entered it, and a scope cannot stand that.
 
->>> with Limit(0.1, TimeoutError):  # in a sync chain nothing can be cut short
+>>> with TimeLimit(0.1, TimeoutError):  # in a sync chain nothing can be cut short
 ...     pass
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Limit:
+class TimeLimit:
     """Cancel what is awaited inside of the ``with`` block after ``seconds``, and raise another error in its place.
 
     It works for a plain function in an async chain on asyncio. In a sync chain nothing can be ended from outside, and

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from formation import sleep, wrap
-from formation.resilience.limit import Limit
+from formation.resilience.time_limit import TimeLimit
 
 SOON = 0.005
 
@@ -17,7 +17,7 @@ class Late(Exception):
 
 def limited(seconds=SOON, otherwise=Late):
     def limited(ctx, call):
-        with Limit(seconds, otherwise):
+        with TimeLimit(seconds, otherwise):
             return call(ctx)
 
     return limited

@@ -2,12 +2,12 @@
 
 import pytest
 
-from formation.resilience.accepts import Accepts
+from formation.resilience.acceptance import Acceptance
 from tests.resilience.stress import in_threads
 
 
 def counted(k=2.0, window=30.0, most=0.9, min_rate=5.0):
-    return Accepts(k, window=window, most=most, min_rate=min_rate)
+    return Acceptance(k, window=window, most=most, min_rate=min_rate)
 
 
 def test_no_call_is_refused_while_there_are_few_or_enough_are_accepted():

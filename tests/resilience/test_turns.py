@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.resilience import crowd
-from formation.resilience.gcra import MemoryStore, Quota
+from formation.resilience.turns import MemoryTurns, Quota
 from tests.resilience.stress import in_threads
 
 
@@ -35,7 +35,7 @@ def take(store, quota, clock, patience=None, key="a"):
 @pytest.mark.parametrize("burst", [1, 2, 10])
 def test_after_a_pause_a_burst_goes_at_once_and_then_one_each_interval(burst):
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(4, burst=burst)
+    store, quota = MemoryTurns(clock), Quota(4, burst=burst)
     first = [take(store, quota, clock) - 1000 for _ in range(burst + 3)]
     assert first == [0.0] * burst + [0.25, 0.5, 0.75]
     clock.now += 3600
@@ -44,7 +44,7 @@ def test_after_a_pause_a_burst_goes_at_once_and_then_one_each_interval(burst):
 
 def test_who_will_not_wait_so_long_takes_nothing_and_learns_when_to_come():
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(10)
+    store, quota = MemoryTurns(clock), Quota(10)
     take(store, quota, clock)
     for _ in range(3):
         assert store.reserve("a", quota, 0) == (pytest.approx(0.1), None)
@@ -56,7 +56,7 @@ def test_who_will_not_wait_so_long_takes_nothing_and_learns_when_to_come():
 @given(rate=st.floats(0.001, 1e6), start=st.floats(0, 1e7), burst=st.integers(1, 50))
 def test_who_comes_after_exactly_the_time_told_is_let_through(rate, start, burst):
     clock = Clock(start)
-    store, quota = MemoryStore(clock), Quota(rate, burst=burst)
+    store, quota = MemoryTurns(clock), Quota(rate, burst=burst)
     for _ in range(burst + 3):
         wait, slot = store.reserve("a", quota, 0)
         if slot is None:
@@ -66,7 +66,7 @@ def test_who_comes_after_exactly_the_time_told_is_let_through(rate, start, burst
 
 
 def test_each_key_has_a_rate_of_its_own():
-    store, quota = MemoryStore(Clock()), Quota(1)
+    store, quota = MemoryTurns(Clock()), Quota(1)
     assert [store.reserve(key, quota, None)[0] for key in "aba"] == [0, 0, 1]
 
 
@@ -77,7 +77,7 @@ def test_each_key_has_a_rate_of_its_own():
 )
 def test_in_no_stretch_of_time_go_more_than_the_burst_and_the_rate(rate, burst, steps):
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(rate, burst=burst)
+    store, quota = MemoryTurns(clock), Quota(rate, burst=burst)
     went, waiting = [], []
     for pause, patience, chance in steps:
         clock.now += pause
@@ -96,7 +96,7 @@ def test_in_no_stretch_of_time_go_more_than_the_burst_and_the_rate(rate, burst, 
 
 def test_the_last_slot_given_back_is_the_next_to_be_had():
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(4)
+    store, quota = MemoryTurns(clock), Quota(4)
     slots = [store.reserve("a", quota, None)[1] for _ in range(4)]
     store.give_back("a", quota, slots[3])
     assert store.reserve("a", quota, None) == (0.75, slots[3])
@@ -104,7 +104,7 @@ def test_the_last_slot_given_back_is_the_next_to_be_had():
 
 def test_one_in_the_middle_goes_to_the_next_who_comes_and_those_behind_stay_where_they_are():
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(4)
+    store, quota = MemoryTurns(clock), Quota(4)
     slots = [store.reserve("a", quota, None)[1] for _ in range(4)]
     store.give_back("a", quota, slots[2])
     store.give_back("a", quota, slots[1])
@@ -114,7 +114,7 @@ def test_one_in_the_middle_goes_to_the_next_who_comes_and_those_behind_stay_wher
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 1, 3), (2, 3, 1)])
 def test_when_all_who_wait_have_given_up_it_is_as_if_they_had_never_come(order):
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(10, burst=1)
+    store, quota = MemoryTurns(clock), Quota(10, burst=1)
     slots = [store.reserve("a", quota, None)[1] for _ in range(4)]
     for each in order:
         store.give_back("a", quota, slots[each])
@@ -123,7 +123,7 @@ def test_when_all_who_wait_have_given_up_it_is_as_if_they_had_never_come(order):
 
 def test_a_slot_given_back_that_nobody_took_in_time_is_gone():
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(4)
+    store, quota = MemoryTurns(clock), Quota(4)
     slots = [store.reserve("a", quota, None)[1] for _ in range(4)]
     store.give_back("a", quota, slots[1])
     clock.now += 0.5
@@ -133,7 +133,7 @@ def test_a_slot_given_back_that_nobody_took_in_time_is_gone():
 def test_keys_that_have_nothing_to_remember_are_forgotten_and_the_others_never(monkeypatch):
     monkeypatch.setattr(crowd, "LEAST", 8)
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(1)
+    store, quota = MemoryTurns(clock), Quota(1)
     for _ in range(100):
         store.reserve("busy", quota, None)
     for key in range(50):
@@ -146,7 +146,7 @@ def test_keys_that_have_nothing_to_remember_are_forgotten_and_the_others_never(m
 
 def test_a_clock_that_is_set_changes_nothing_for_it_is_not_asked(monkeypatch):
     monkeypatch.setattr("time.time", lambda: 0.0)
-    store, quota = MemoryStore(), Quota(0.001)
+    store, quota = MemoryTurns(), Quota(0.001)
     assert store.reserve("a", quota, 0)[1] is not None
     assert store.reserve("a", quota, 0)[1] is None
 
@@ -154,7 +154,7 @@ def test_a_clock_that_is_set_changes_nothing_for_it_is_not_asked(monkeypatch):
 @pytest.mark.parametrize("threads", [1, 16])
 def test_in_the_long_run_the_rate_is_what_was_asked_for_whoever_asks(threads):
     clock = Clock()
-    store, quota = MemoryStore(clock), Quota(500, burst=5)
+    store, quota = MemoryTurns(clock), Quota(500, burst=5)
 
     def work(_):
         return [take(store, quota, clock) for _ in range(16000 // threads)]
@@ -167,7 +167,7 @@ def test_in_the_long_run_the_rate_is_what_was_asked_for_whoever_asks(threads):
 
 def test_with_callers_who_come_and_go_at_random_the_rate_is_reached_and_not_passed():
     chance, clock = random.Random(7), Clock()
-    store, quota = MemoryStore(clock), Quota(200, burst=10)
+    store, quota = MemoryTurns(clock), Quota(200, burst=10)
     went = []
     while clock.now < 1060:
         clock.now += chance.expovariate(400)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from formation.resilience.gcra import MemoryStore, Quota
-from formation.resilience.shared_gcra import RedisStore
+from formation.resilience.shared_turns import RedisTurns
+from formation.resilience.turns import MemoryTurns, Quota
 from formation.storage import Redis
 
 STEPS = st.lists(
@@ -37,7 +37,7 @@ class Clock:
 def test_the_slots_in_redis_are_those_in_memory(redis_server, steps, rate, burst):
     redis_server.client.flushall()
     clock = Clock()
-    stores, quota = [MemoryStore(clock), RedisStore(Redis(redis_server.client), clock)], Quota(rate, burst=burst)
+    stores, quota = [MemoryTurns(clock), RedisTurns(Redis(redis_server.client), clock)], Quota(rate, burst=burst)
     taken = []
     for what, key, pause, patience, which in steps:
         clock.now += pause
@@ -59,7 +59,7 @@ def test_the_slots_in_redis_are_those_in_memory(redis_server, steps, rate, burst
 
 
 def test_a_key_expires_with_its_last_slot(redis_server):
-    store, quota = RedisStore(Redis(redis_server.url)), Quota(1000, burst=20)
+    store, quota = RedisTurns(Redis(redis_server.url)), Quota(1000, burst=20)
     for _ in range(5):
         store.reserve("a", quota, None)
     (key,) = redis_server.keys()
@@ -70,7 +70,7 @@ def test_a_key_expires_with_its_last_slot(redis_server):
 
 
 def test_a_slot_that_is_given_back_when_all_is_forgotten_makes_no_key(redis_server):
-    store, quota = RedisStore(Redis(redis_server.url)), Quota(0.01)
+    store, quota = RedisTurns(Redis(redis_server.url)), Quota(0.01)
     _, slot = store.reserve("a", quota, 0)
     redis_server.flush()
     store.give_back("a", quota, slot)
@@ -79,7 +79,7 @@ def test_a_slot_that_is_given_back_when_all_is_forgotten_makes_no_key(redis_serv
 
 def test_a_slot_that_is_given_back_goes_to_the_next(redis_server):
     clock = Clock()
-    store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)
+    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
     waits = [store.reserve("a", quota, None) for _ in range(4)]
     assert [round(wait, 4) for wait, _ in waits] == [0, 1, 2, 3]
     store.give_back("a", quota, waits[2][1])
@@ -88,7 +88,7 @@ def test_a_slot_that_is_given_back_goes_to_the_next(redis_server):
 
 def test_a_slot_that_was_given_back_and_that_nobody_took_in_time_is_gone(redis_server):
     clock = Clock()
-    store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)
+    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
     slots = [store.reserve("a", quota, None)[1] for _ in range(6)]
     store.give_back("a", quota, slots[1])
     store.give_back("a", quota, slots[2])
@@ -98,7 +98,7 @@ def test_a_slot_that_was_given_back_and_that_nobody_took_in_time_is_gone(redis_s
 
 def test_a_clock_that_is_set_back_makes_nobody_wait_and_lets_nobody_through_at_once(redis_server):
     clock = Clock()
-    store, quota = RedisStore(Redis(redis_server.url), clock), Quota(1)
+    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
     taken = [store.reserve("a", quota, None) for _ in range(3)]
     clock.now -= 3600
     assert store.reserve("a", quota, 0)[0] == pytest.approx(3, abs=1e-5)
@@ -113,7 +113,7 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_and_lets_nobody_through_at_o
 
 
 def test_rates_do_not_meet_in_one_key(redis_server):
-    store = RedisStore(Redis(redis_server.url))
+    store = RedisTurns(Redis(redis_server.url))
     for quota in (Quota(0.01), Quota(0.01, burst=2), Quota(0.02)):
         assert store.reserve("a", quota, 0)[0] == 0
     assert store.reserve("b", Quota(0.01), 0)[0] == 0
@@ -122,7 +122,7 @@ def test_rates_do_not_meet_in_one_key(redis_server):
 
 def take(url, tries, pipe):
     """Take what can be had at once, as often as may be, in another process."""
-    store, quota = RedisStore(Redis(url, timeout=20)), Quota(50, 3600, burst=50)
+    store, quota = RedisTurns(Redis(url, timeout=20)), Quota(50, 3600, burst=50)
     pipe.send(sum(store.reserve("a", quota, 0)[1] is not None for _ in range(tries)))
 
 
@@ -140,7 +140,7 @@ def test_several_processes_together_get_exactly_what_one_would(redis_server):
 
 def test_a_thousand_slots_given_back_in_any_order_are_had_again_once_each(redis_server):
     clock = Clock()
-    store, quota = RedisStore(Redis(redis_server.client), clock), Quota(10)
+    store, quota = RedisTurns(Redis(redis_server.client), clock), Quota(10)
     slots = [store.reserve("a", quota, None)[1] for _ in range(200)]
     chance = random.Random(3)
     chance.shuffle(slots)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from formation.resilience.limits import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter, Seat
+from formation.resilience.concurrency import AIMD, BACKOFF, SAMPLES, Gradient2, Limiter, Seat
 from tests.resilience.stress import in_threads
 
 
