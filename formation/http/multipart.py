@@ -29,8 +29,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from formation.errors import BodyConsumed
 from formation.http.body import CHUNK, Factory, File
+from formation.http.entries import entries
 from formation.http.headers import check_value, checked
-from formation.http.query import entries, pairs, utf8
+from formation.http.query import pairs
+from formation.http.values import utf8
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 """Of a file whose name tells nothing (RFC 7578 section 4.4)."""

@@ -44,8 +44,9 @@ from uuid import UUID
 
 from formation.errors import ForeignURLError
 from formation.http.headers import REDACTED
-from formation.http.query import encode, percent, scalar
+from formation.http.query import encode
 from formation.http.secrets import SECRETS, folded
+from formation.http.values import percent, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
