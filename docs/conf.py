@@ -51,6 +51,20 @@ def what_it_does(app: Any, what: str, *more: Any) -> None:
         del lines[lines.index("Theory of operation") :]
 
 
+def by_last_name(app: Any, env: Any, node: Any, shown: Any) -> Any:
+    """Lead from `retry` to ``formation.middleware.retry``, where nothing else in the reference is called so."""
+    domain, name = env.get_domain("py"), node.get("reftarget", "")
+    found = {
+        (thing.docname, thing.node_id): full
+        for full, thing in domain.objects.items()
+        if node.get("refdomain") == "py" and full.endswith(f".{name}")
+    }
+    if len(found) != 1:
+        return None
+    (full,) = found.values()
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", full, node, shown)
+
+
 def all_in_one(app: Any, error: Exception | None) -> None:
     """Put llms.txt and all pages into one file, for who reads with a machine."""
     if error is None and app.builder.format == "html":
@@ -67,8 +81,9 @@ def one_signature(app: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Let Sphinx do these at the beginning, to each page, to each docstring, and at the end."""
+    """Let Sphinx do these at the beginning, to each page, docstring and link, and at the end."""
     app.connect("builder-inited", one_signature)
     app.connect("source-read", tabs)
     app.connect("autodoc-process-docstring", what_it_does)
+    app.connect("missing-reference", by_last_name)
     app.connect("build-finished", all_in_one)
