@@ -7,11 +7,11 @@ import ssl
 import sys
 from functools import cache, lru_cache
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import errors
 from formation.client import wire
+from formation.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,14 +147,15 @@ async def within(deadline: float | None, fn: Callable[..., Any], *args: Any, **k
     if deadline is None:
         return await fn(*args, **kwargs)
     left, trio = wire.remaining(deadline), _trio()
-    try:
-        if trio is None:
-            async with asyncio.timeout(left):
-                return await fn(*args, **kwargs)
+    if trio is not None:
         with trio.move_on_after(left):
             return await fn(*args, **kwargs)
+        raise errors.DeadlineExceeded("the deadline has passed")
+    limit = asyncio.timeout(left)
+    try:
+        async with limit:
+            return await fn(*args, **kwargs)
     except TimeoutError as error:
-        if monotonic() < deadline - TICK:
+        if not limit.expired():
             raise  # somebody else's, the body of the request for example
         raise errors.DeadlineExceeded("the deadline has passed") from error
-    raise errors.DeadlineExceeded("the deadline has passed")

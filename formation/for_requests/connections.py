@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from contextvars import ContextVar
 from http.client import BadStatusLine, HTTPResponse, RemoteDisconnected, parse_headers
-from time import monotonic
 from typing import Any, Final, cast
 
 import urllib3
 from requests.adapters import HTTPAdapter
+
+from formation.clock import monotonic
 
 deadline: Final[ContextVar[float | None]] = ContextVar("formation.for_requests.connections.deadline", default=None)
 """Monotonic time by which the answer to the request that is being sent has to be read to its end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -12,6 +11,7 @@ from requests.structures import CaseInsensitiveDict
 from formation import errors
 from formation.client import wire
 from formation.client.unpacking import is_ours, keeps_limits, unpacking
+from formation.clock import monotonic
 from formation.http import Body, Headers, Request, Response
 from formation.http.response import received as made
 

@@ -15,7 +15,7 @@ import pytest
 
 from formation import bridge, for_aiohttp, for_asgi, for_httpx, sleep
 from formation.client.base_sender import Prepared
-from formation.client.in_process_asgi import _Exchange
+from formation.client.in_process_exchange import Exchange
 from formation.client.responses import Result, json_response
 from formation.http import Body, Headers, Request, Response
 from formation.keys import REQ_HTTP, STATE
@@ -28,7 +28,7 @@ FEWER = 1000
 """Calls on httpx2, whose pool looks at all that wait whenever one ends. ``python -m bench crowd`` makes 2000."""
 WAIT = 0.2
 """Seconds that a call may wait at each of three places: before and after it calls on, and for the answer."""
-OURS = {Body, bridge.Worker, Headers, Prepared, Request, Response, Result, _Exchange}
+OURS = {Body, bridge.Worker, Headers, Prepared, Request, Response, Result, Exchange}
 
 
 def number_of(ctx):

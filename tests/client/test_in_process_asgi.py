@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, StreamingRespons
 from starlette.routing import Route
 
 from formation import wrap
+from formation.clock import Virtual, virtual
 from formation.errors import BodyTooLarge, ConnectError, DeadlineExceeded, ProtocolError, ReadTimeout
 from formation.for_aiohttp import Client, build, json_response
 from formation.for_asgi import Endpoint, endpoint
@@ -756,6 +757,24 @@ def test_the_deadline_bounds_the_call() -> None:
             asyncio.run(endpoint(silent, lifespan="off")(ctx))
 
 
+def test_the_deadline_goes_by_the_clock_of_a_simulation() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def main(clock: Virtual) -> None:
+        token = virtual.set(clock)
+        ctx = {REQ_HTTP: Request("GET", "http://h/"), DEADLINE: clock.monotonic() + 0.01}
+        try:
+            await endpoint(app, lifespan="off")(ctx)
+        finally:
+            virtual.reset(token)
+
+    clock = Virtual(0)
+    clock.advance(3600)
+    with pytest.raises(DeadlineExceeded, match="has passed while the app was at work"):
+        asyncio.run(main(clock))
+
+
 # --- lifespan ---
 
 
@@ -829,7 +848,7 @@ def test_a_close_in_another_event_loop_forgets_the_one_that_is_gone() -> None:
 
 
 def test_an_app_that_stays_in_its_lifespan_after_the_shutdown_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("formation.client.in_process_asgi.GRACE", 0.001)
+    monkeypatch.setattr("formation.client.in_process_exchange.GRACE", 0.001)
     events: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -849,6 +868,30 @@ def test_an_app_that_stays_in_its_lifespan_after_the_shutdown_is_cancelled(monke
 
     call(app)
     assert events == ["cancelled"]
+
+
+def test_a_close_that_is_cancelled_leaves_no_task_of_the_app_behind() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send(START)
+            await send(END)
+        else:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+        await asyncio.Event().wait()  # in the background; and the lifespan ends no sooner
+
+    async def main() -> None:
+        made = endpoint(app)
+        response = await stream(made)
+        await response.aclose()
+        closing = asyncio.create_task(made.close())
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 4  # this one, the close, the call, the lifespan
+        closing.cancel()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        assert closing.cancelled()
+
+    asyncio.run(main())
 
 
 def test_an_app_whose_lifespan_ends_early_is_shut_down_without_waiting() -> None:
