@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from formation.caching.policy import Request as Asked
     from formation.http.request import Request
     from formation.kernel import Call
-    from formation.resilience.collapse import Trip
+    from formation.resilience.together import Trip
 
 
 class Look:

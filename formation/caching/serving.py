@@ -147,8 +147,8 @@ class Caching:
             if seconds == PATIENCE:
                 collapse.land(look.lane, trip, ALONE)
             return False
-        look.is_collapsed = trip.outcome is not None
-        return trip.outcome is None or trip.outcome is STORED
+        look.is_collapsed = trip.brought is not None
+        return trip.brought is None or trip.brought is STORED
 
     def _key_of(self, policy: Policy, ctx: Any, request: Request, url: str, *, is_server: bool) -> str | None:
         if self._key is not None:

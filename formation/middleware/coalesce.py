@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from contextvars import ContextVar
 from copy import copy
-from threading import get_ident
 from typing import Any, Final
 
-from formation.bridge import in_async_chain
 from formation.clock import monotonic
 from formation.errors import DeadlineExceeded
 from formation.http.headers import check_name
@@ -99,7 +97,7 @@ def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middlewa
                     together.end(place, mine)
                 finally:
                     together.end(place, mine)  # in case an interrupt came in between
-            if trip in _leads.get() or (trip.signal.leader == get_ident() and not in_async_chain()):
+            if trip in _leads.get() or trip.signal.would_never_come():
                 return call(ctx)
             if not trip.signal.wait(None if until is None else until - monotonic()):
                 raise DeadlineExceeded("the deadline has passed while an identical call was under way")

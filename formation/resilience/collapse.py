@@ -2,12 +2,13 @@
 
 Theory of operation
 -------------------
-Unlike `formation.resilience.together.Together`, nothing is handed over: who has waited looks into the store, where he
-finds only what is meant for him. So what is private reaches nobody else, whoever waits for it.
+Who waits for whom is in `together`, but what a trip brings is not handed over: who has waited looks into the store,
+where he finds only what is meant for him. So what is private reaches nobody else, whoever waits for it.
 
-Four outcomes: `STORED`, look again; `PASS`, it is not to be shared, everybody goes for himself; `ALONE`, the same, for
-it has failed; and none, for who went was cancelled, so one of the others goes next. What is not to be shared is
-remembered for `PASSING` seconds: those who come then do not wait for each other ("hit-for-pass").
+What is brought is one of four outcomes: `STORED`, look again; `PASS`, it is not to be shared, everybody goes for
+himself; `ALONE`, the same, for it has failed; and none, for who went was cancelled, so one of the others goes next.
+What is not to be shared is remembered for `PASSING` seconds: those who come then do not wait for each other
+("hit-for-pass").
 
 Who waits does so for `PATIENCE` seconds at most: the body of who went passes at the speed of its own client.
 
@@ -23,12 +24,11 @@ True
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import RLock, get_ident
+from threading import RLock
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from formation.bridge import in_async_chain
 from formation.clock import monotonic
-from formation.resilience.flight import Signal
+from formation.resilience.together import Together, Trip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,58 +49,39 @@ ALONE: Final = "alone"
 Outcome: TypeAlias = Literal["stored", "pass", "alone"] | None
 
 
-class Trip:
-    """One that goes, and those who wait for it."""
-
-    __slots__ = ("outcome", "signal")
-
-    def __init__(self) -> None:
-        self.signal = Signal()
-        self.outcome: Outcome = None
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has landed; tell whether it has. In the very thread that it stands still in, it never would."""
-        if self.signal.leader == get_ident() and not in_async_chain():
-            return False
-        return self.signal.wait(seconds)
-
-
 class Collapse:
     """The trips that are under way. Threads and tasks share it."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
+        self._together = Together()
         # A collection may end a forgotten response, whose trip lands, while this very thread holds the lock.
         self._lock = RLock()
-        self._trips: dict[str, Trip] = {}
         self._passed: OrderedDict[str, float] = OrderedDict()
 
     def join(self, key: str) -> tuple[Trip, bool] | None:
         """Return the trip for ``key``, and whether it is one's own to make; ``None``: there is no point in waiting."""
-        with self._lock:
-            if self._passed and (until := self._passed.get(key)) is not None:
-                if self._clock() < until:
-                    return None
-                del self._passed[key]
-            trip = self._trips.get(key)
-            if trip is not None:
-                return trip, False
-            trip = self._trips[key] = Trip()
-            return trip, True
+        if self._passed:
+            with self._lock:
+                if (until := self._passed.get(key)) is not None:
+                    if self._clock() < until:
+                        return None
+                    self._passed.pop(key, None)
+        mine = Trip()
+        trip = self._together.join(key, mine)
+        return trip, trip is mine
 
     def land(self, key: str, trip: Trip, outcome: Outcome) -> None:
         """Let those go on who wait. Landing twice does nothing."""
         with self._lock:
-            if self._trips.get(key) is trip:
-                del self._trips[key]
-            if trip.outcome is None:
-                trip.outcome = outcome
+            if trip.brought is None:
+                trip.brought = outcome
             if outcome is PASS:
                 self._passed[key] = self._clock() + PASSING
                 self._passed.move_to_end(key)
                 if len(self._passed) > _PASSED:
                     self._passed.popitem(last=False)
-        trip.signal.set()
+        self._together.end(key, trip)
 
     def __len__(self) -> int:
-        return len(self._trips)
+        return len(self._together)

@@ -28,7 +28,7 @@ from collections import deque
 from contextlib import suppress
 from threading import RLock
 
-from formation.resilience.flight import Signal
+from formation.resilience.signal import Signal
 
 
 class Place:

@@ -27,7 +27,7 @@ from attrs import frozen
 from formation.clock import monotonic
 from formation.resilience.checks import count
 from formation.resilience.counters import Counter, Parts, Slots, Times
-from formation.resilience.crowd import MOST, Crowd
+from formation.resilience.keyed import MOST, KeyedUntilOver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -113,7 +113,7 @@ class Rates(Protocol):
 class MemoryRates:
     """Requests counted in the memory of the process, which threads and tasks may share.
 
-    A client is forgotten when all of his limits are full again; the number of clients is limited, see `crowd`.
+    A client is forgotten when all of his limits are full again; the number of clients is limited, see `keyed`.
 
     Args:
         limits: all must let a request in.
@@ -150,7 +150,7 @@ class MemoryRates:
         if most is None:
             times = max(limit.amount for limit in limits) if strategy == "moving-window" else 1
             most = min(MOST, TIMES // times + 1)
-        self._clients = Crowd(
+        self._clients = KeyedUntilOver(
             lambda: [make(limit) for limit in limits],
             lambda counters: all(counter.full(self._now) <= 0 for counter in counters),
             most,

@@ -1,7 +1,11 @@
-"""Together: of those who ask for the same thing at the same time one goes, and the others get what it brings.
+"""Together: of those who ask for the same thing at the same time one goes, and the others wait for it.
 
-Unlike `formation.resilience.flight.Flight`, which fills one cache, nothing is kept: what was brought, an error too, is
-for those who were waiting. Who comes later goes anew.
+Three middlewares need that, and what differs is what the others get when the one is back:
+
+- of `coalesce`, what was brought, an error too, and nothing is kept: who comes later goes anew. It is made of what is
+  here;
+- of `oauth2_client_credentials`, a token that is kept: `flight`;
+- of `cache`, a look into the store, where each finds only what is meant for him: `collapse`.
 
 Who comes makes a `Trip` first and ends it whatever happens: so an interrupt leaves nobody behind who waits for a trip
 that nobody makes.
@@ -18,7 +22,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from formation.resilience.flight import Signal
+from formation.resilience.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -33,6 +37,10 @@ class Trip:
         self.signal = Signal()
         self.is_followed = False
         self.brought: Any = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is over; tell whether it is. In the very thread that it stands still in, it never would be."""
+        return not self.signal.would_never_come() and self.signal.wait(seconds)
 
 
 class Together:
@@ -52,7 +60,7 @@ class Together:
             return trip
 
     def land(self, key: Hashable, mine: Trip) -> bool:
-        """Let nobody join from now on; tell whether anybody has. Then say what was ``brought``, and `end` it."""
+        """Let nobody join from now on; tell whether anybody has. Who lands then sets ``brought``, and calls `end`."""
         with self._lock:
             if self._trips.get(key) is mine:
                 del self._trips[key]

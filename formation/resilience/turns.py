@@ -22,7 +22,7 @@ from attrs import define, field
 
 from formation.clock import monotonic
 from formation.resilience.checks import count, positive
-from formation.resilience.crowd import MOST, Crowd
+from formation.resilience.keyed import MOST, KeyedUntilOver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -67,7 +67,7 @@ class MemoryTurns:
     """Slots in the memory of the process, which threads and tasks may share.
 
     A key is forgotten when all its slots are past, so nobody is let through for having been forgotten. Where there are
-    more than ``most`` that are not, those who come then share, see `crowd`.
+    more than ``most`` that are not, those who come then share, see `keyed`.
 
     >>> now = [0.0]
     >>> turns, quota = MemoryTurns(lambda: now[0]), Quota(4, burst=2)
@@ -82,7 +82,7 @@ class MemoryTurns:
         self._now = clock()
         # A collection may end a forgotten task, which gives its slot back, while this very thread holds the lock.
         self._lock = RLock()
-        self._lines = Crowd(lambda: _Line(self._now), lambda line: line.next <= self._now, most)
+        self._lines = KeyedUntilOver(lambda: _Line(self._now), lambda line: line.next <= self._now, most)
 
     def reserve(self, key: Hashable, quota: Quota, patience: float | None = None, /) -> Taken:
         """Take a slot, at most ``patience`` seconds from now; ``None``: however long."""

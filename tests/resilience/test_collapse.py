@@ -22,7 +22,7 @@ def test_one_goes_and_the_others_follow_until_it_has_landed():
     assert collapse.join("tea") == (trip, False)
     assert collapse.join("milk")[1]
     collapse.land("tea", trip, STORED)
-    assert trip.outcome is STORED
+    assert trip.brought is STORED
     other, leads = collapse.join("tea")
     assert leads
     assert other is not trip
@@ -34,7 +34,7 @@ def test_landing_twice_changes_nothing_and_takes_nobody_elses_place():
     collapse.land("tea", first, ALONE)
     second, _ = collapse.join("tea")
     collapse.land("tea", first, STORED)
-    assert first.outcome is ALONE
+    assert first.brought is ALONE
     assert collapse.join("tea") == (second, False)
     collapse.land("tea", second, STORED)
     assert len(collapse) == 0
@@ -96,6 +96,6 @@ def test_a_task_waits_on_the_bridge(outcome):
         task = asyncio.create_task(wrap(endpoint, [follow])({}))
         await asyncio.sleep(0)
         collapse.land("tea", trip, outcome)
-        return (await task)["landed"], trip.outcome
+        return (await task)["landed"], trip.brought
 
     assert asyncio.run(main()) == (True, outcome)

@@ -14,10 +14,18 @@ import trio.testing
 
 from formation import await_, wrap
 from formation.errors import DeadlineExceeded
-from formation.resilience.flight import Flight, Signal
+from formation.resilience import flight, together
+from formation.resilience.flight import Flight
+from formation.resilience.signal import Signal
+from tests.resilience.interrupts import at_each_point
 
 LONG = 10.0
 """Seconds after which a test gives up."""
+
+
+def waiting(shelf):
+    """Return who waits on the bridge for the flight that is under way."""
+    return shelf.flight._together._trips[None].signal._wakers
 
 
 class Shelf:
@@ -60,7 +68,7 @@ class Shelf:
 
     @property
     def is_idle(self):
-        return self.flight._signal is None and self.at_once == 0
+        return len(self.flight) == 0 and self.at_once == 0
 
 
 async def endpoint(ctx):
@@ -233,7 +241,7 @@ def test_a_follower_that_is_cancelled_disturbs_nobody_and_is_forgotten():
         for each in followers[::2]:
             each.cancel()
         await turns(3)
-        assert len(shelf.flight._signal._wakers) == 2
+        assert len(waiting(shelf)) == 2
         goes_on.set()
         return await asyncio.gather(leader, *followers, return_exceptions=True)
 
@@ -306,7 +314,7 @@ def test_a_task_waits_until_its_deadline_and_no_longer(until):
         await turns(3)
         with pytest.raises(DeadlineExceeded):
             await shelf.aget(work, monotonic() + until)
-        assert not shelf.flight._signal._wakers
+        assert not waiting(shelf)
         patient = asyncio.create_task(shelf.aget(work, monotonic() + LONG))
         await turns(3)
         goes_on.set()
@@ -476,3 +484,12 @@ def test_a_signal_that_comes_together_with_a_cancellation_disturbs_nobody():
     cancelled, woken = arun(main())
     assert isinstance(cancelled, asyncio.CancelledError)
     assert woken == {}
+
+
+def test_wherever_an_interrupt_comes_the_next_one_makes_it():
+    def prepare():
+        shelf = Shelf()
+        return lambda: shelf.get(lambda: "value"), lambda: (shelf.get(lambda: "value", monotonic()), len(shelf.flight))
+
+    outcomes = list(at_each_point([flight, together], prepare))
+    assert outcomes == [("value", 0)] * len(outcomes)

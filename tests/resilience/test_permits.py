@@ -258,7 +258,7 @@ def test_an_interrupt_while_a_thread_waits_gives_its_place_back(monkeypatch):
     def interrupt(signal, seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("formation.resilience.flight.Signal.wait", interrupt)
+    monkeypatch.setattr("formation.resilience.signal.Signal.wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         permits.acquire(LONG)
     assert (permits.in_use, permits.waiting) == (1, 0)

@@ -37,12 +37,12 @@ class Clock:
 def test_the_slots_in_redis_are_those_in_memory(redis_server, steps, rate, burst):
     redis_server.client.flushall()
     clock = Clock()
-    stores, quota = [MemoryTurns(clock), RedisTurns(Redis(redis_server.client), clock)], Quota(rate, burst=burst)
+    both, quota = [MemoryTurns(clock), RedisTurns(Redis(redis_server.client), clock)], Quota(rate, burst=burst)
     taken = []
     for what, key, pause, patience, which in steps:
         clock.now += pause
         if what == "reserve":
-            (wait, slot), (shared_wait, shared_slot) = (store.reserve(key, quota, patience) for store in stores)
+            (wait, slot), (shared_wait, shared_slot) = (turns.reserve(key, quota, patience) for turns in both)
             # Where the patience ends within the rounding of a sum, either may say so.
             if patience is not None and abs(wait - patience) < 1e-5 and (slot is None) != (shared_slot is None):
                 return
@@ -54,76 +54,76 @@ def test_the_slots_in_redis_are_those_in_memory(redis_server, steps, rate, burst
         elif taken:
             whose, *slots = taken.pop(which % len(taken))
             if slots[0] - clock.now > 1e-5:  # one that is past now or then may be lost to one and not to the other
-                for store, slot in zip(stores, slots, strict=True):
-                    store.give_back(whose, quota, slot)
+                for turns, slot in zip(both, slots, strict=True):
+                    turns.give_back(whose, quota, slot)
 
 
 def test_a_key_expires_with_its_last_slot(redis_server):
-    store, quota = RedisTurns(Redis(redis_server.url)), Quota(1000, burst=20)
+    turns, quota = RedisTurns(Redis(redis_server.url)), Quota(1000, burst=20)
     for _ in range(5):
-        store.reserve("a", quota, None)
+        turns.reserve("a", quota, None)
     (key,) = redis_server.keys()
     assert 0 <= redis_server.client.pttl(key) <= 6
     while redis_server.keys():
         time.sleep(0.001)
-    assert store.reserve("a", quota, 0)[0] == 0
+    assert turns.reserve("a", quota, 0)[0] == 0
 
 
 def test_a_slot_that_is_given_back_when_all_is_forgotten_makes_no_key(redis_server):
-    store, quota = RedisTurns(Redis(redis_server.url)), Quota(0.01)
-    _, slot = store.reserve("a", quota, 0)
+    turns, quota = RedisTurns(Redis(redis_server.url)), Quota(0.01)
+    _, slot = turns.reserve("a", quota, 0)
     redis_server.flush()
-    store.give_back("a", quota, slot)
+    turns.give_back("a", quota, slot)
     assert redis_server.keys() == []
 
 
 def test_a_slot_that_is_given_back_goes_to_the_next(redis_server):
     clock = Clock()
-    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
-    waits = [store.reserve("a", quota, None) for _ in range(4)]
+    turns, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
+    waits = [turns.reserve("a", quota, None) for _ in range(4)]
     assert [round(wait, 4) for wait, _ in waits] == [0, 1, 2, 3]
-    store.give_back("a", quota, waits[2][1])
-    assert [round(store.reserve("a", quota, None)[0], 4) for _ in range(2)] == [2, 4]
+    turns.give_back("a", quota, waits[2][1])
+    assert [round(turns.reserve("a", quota, None)[0], 4) for _ in range(2)] == [2, 4]
 
 
 def test_a_slot_that_was_given_back_and_that_nobody_took_in_time_is_gone(redis_server):
     clock = Clock()
-    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
-    slots = [store.reserve("a", quota, None)[1] for _ in range(6)]
-    store.give_back("a", quota, slots[1])
-    store.give_back("a", quota, slots[2])
+    turns, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
+    slots = [turns.reserve("a", quota, None)[1] for _ in range(6)]
+    turns.give_back("a", quota, slots[1])
+    turns.give_back("a", quota, slots[2])
     clock.now += 2.5
-    assert store.reserve("a", quota, None)[0] == pytest.approx(3.5, abs=1e-5)
+    assert turns.reserve("a", quota, None)[0] == pytest.approx(3.5, abs=1e-5)
 
 
 def test_a_clock_that_is_set_back_makes_nobody_wait_and_lets_nobody_through_at_once(redis_server):
     clock = Clock()
-    store, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
-    taken = [store.reserve("a", quota, None) for _ in range(3)]
+    turns, quota = RedisTurns(Redis(redis_server.url), clock), Quota(1)
+    taken = [turns.reserve("a", quota, None) for _ in range(3)]
     clock.now -= 3600
-    assert store.reserve("a", quota, 0)[0] == pytest.approx(3, abs=1e-5)
+    assert turns.reserve("a", quota, 0)[0] == pytest.approx(3, abs=1e-5)
     clock.now += 1
-    assert store.reserve("a", quota, 0)[0] == pytest.approx(2, abs=1e-5)
+    assert turns.reserve("a", quota, 0)[0] == pytest.approx(2, abs=1e-5)
     clock.now -= 1
-    assert store.reserve("a", quota, None)[0] == pytest.approx(3, abs=1e-5)
-    store.give_back("a", quota, taken[2][1])  # of before: it is none of these slots
-    assert store.reserve("a", quota, None)[0] == pytest.approx(4, abs=1e-5)
+    assert turns.reserve("a", quota, None)[0] == pytest.approx(3, abs=1e-5)
+    turns.give_back("a", quota, taken[2][1])  # of before: it is none of these slots
+    assert turns.reserve("a", quota, None)[0] == pytest.approx(4, abs=1e-5)
     clock.now += 3600
-    assert store.reserve("a", quota, None)[0] == 0
+    assert turns.reserve("a", quota, None)[0] == 0
 
 
 def test_rates_do_not_meet_in_one_key(redis_server):
-    store = RedisTurns(Redis(redis_server.url))
+    turns = RedisTurns(Redis(redis_server.url))
     for quota in (Quota(0.01), Quota(0.01, burst=2), Quota(0.02)):
-        assert store.reserve("a", quota, 0)[0] == 0
-    assert store.reserve("b", Quota(0.01), 0)[0] == 0
+        assert turns.reserve("a", quota, 0)[0] == 0
+    assert turns.reserve("b", Quota(0.01), 0)[0] == 0
     assert len(redis_server.keys()) == 4
 
 
 def take(url, tries, pipe):
     """Take what can be had at once, as often as may be, in another process."""
-    store, quota = RedisTurns(Redis(url, timeout=20)), Quota(50, 3600, burst=50)
-    pipe.send(sum(store.reserve("a", quota, 0)[1] is not None for _ in range(tries)))
+    turns, quota = RedisTurns(Redis(url, timeout=20)), Quota(50, 3600, burst=50)
+    pipe.send(sum(turns.reserve("a", quota, 0)[1] is not None for _ in range(tries)))
 
 
 def test_several_processes_together_get_exactly_what_one_would(redis_server):
@@ -140,11 +140,11 @@ def test_several_processes_together_get_exactly_what_one_would(redis_server):
 
 def test_a_thousand_slots_given_back_in_any_order_are_had_again_once_each(redis_server):
     clock = Clock()
-    store, quota = RedisTurns(Redis(redis_server.client), clock), Quota(10)
-    slots = [store.reserve("a", quota, None)[1] for _ in range(200)]
+    turns, quota = RedisTurns(Redis(redis_server.client), clock), Quota(10)
+    slots = [turns.reserve("a", quota, None)[1] for _ in range(200)]
     chance = random.Random(3)
     chance.shuffle(slots)
     for slot in slots[:100]:
-        store.give_back("a", quota, slot)
-    again = [store.reserve("a", quota, None)[1] for _ in range(100)]
+        turns.give_back("a", quota, slot)
+    again = [turns.reserve("a", quota, None)[1] for _ in range(100)]
     assert sorted(round(slot, 4) for slot in again) == sorted(round(slot, 4) for slot in slots[:100])

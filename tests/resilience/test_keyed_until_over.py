@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formation.resilience import crowd
-from formation.resilience.crowd import SHARED, Crowd
+from formation.resilience import keyed
+from formation.resilience.keyed import SHARED, KeyedUntilOver
 from formation.resilience.turns import MemoryTurns, Quota
 
 
 def made(monkeypatch, most=8):
-    monkeypatch.setattr(crowd, "LEAST", 8)
-    return Crowd(list, lambda thing: not thing, most)
+    monkeypatch.setattr(keyed, "LEAST", 8)
+    return KeyedUntilOver(list, lambda thing: not thing, most)
 
 
 def test_a_key_has_the_same_thing_as_long_as_it_says_something(monkeypatch):
@@ -47,11 +47,11 @@ def test_who_shares_does_so_until_it_is_over_also_when_there_is_room_again(monke
 @given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 50)), max_size=200), st.integers(1, 5))
 def test_however_few_have_a_line_of_their_own_nobody_is_let_through_too_often(calls, most):
     now = [0.0]
-    store, quota, went = MemoryTurns(lambda: now[0], most=most), Quota(1, 20, burst=2), {}
-    store._lines._newcomers_until_search = 3
+    turns, quota, went = MemoryTurns(lambda: now[0], most=most), Quota(1, 20, burst=2), {}
+    turns._lines._newcomers_until_search = 3
     for key, pause in calls:
         now[0] += pause
-        if store.reserve(key, quota, 0)[1] is not None:
+        if turns.reserve(key, quota, 0)[1] is not None:
             times = went.setdefault(key, [])
             times.append(now[0])
             assert len(times) <= 2 or times[-1] - times[-3] >= 20 - 1e-6
