@@ -30,18 +30,17 @@ from formation.client.in_process_asgi import Endpoint, endpoint
 from formation.introspection import name_of
 from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE, WS
-from formation.server.asgi import Exchange, enter
-from formation.server.asgi_messages import AsgiRequest, trace_of
+from formation.server.asgi.exchange import Exchange, enter
+from formation.server.asgi.messages import AsgiRequest, trace_of
+from formation.server.asgi.websocket import Connection, connect, give, take
 from formation.server.request import MAX_BODY, check_max_body
-from formation.server.websocket import Connection, connect, give, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
-    from formation.server.asgi import App
-    from formation.server.asgi_messages import Receive, Scope, Send
-    from formation.server.websocket import Messages
+    from formation.server.asgi.messages import App, Receive, Scope, Send
+    from formation.server.asgi.websocket import Messages
 
 __all__ = ["Connection", "Endpoint", "FormationMiddleware", "endpoint"]
 

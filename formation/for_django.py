@@ -28,12 +28,9 @@ there at the latest, and the deadline is taken back. A response that is dropped 
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from formation import ambient
-from formation.errors import BodyTooLarge
 from formation.http import Response
 from formation.introspection import is_coroutine_callable, name_of, where
 from formation.kernel import wrap
@@ -42,25 +39,14 @@ from formation.server.request import MAX_BODY, check_max_body
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-    from django.conf import settings  # type: ignore[import-untyped]
-    from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed  # type: ignore[import-untyped]
+    from django.core.exceptions import MiddlewareNotUsed  # type: ignore[import-untyped]
     from django.core.signals import got_request_exception  # type: ignore[import-untyped]
     from django.http import HttpResponse  # type: ignore[import-untyped]
-    from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
-    from formation.server.django import (
-        DjangoRequest,
-        DjangoResponse,
-        at_the_end,
-        close_with,
-        drop,
-        give,
-        given_back,
-        go_on,
-        made,
-        put_body,
-        template_of,
-    )
+    from formation.server.django.configured import errors_of, from_settings
+    from formation.server.django.failures import FAILURE, Failure, failed, note
+    from formation.server.django.request import DjangoRequest, give, put_body, template_of
+    from formation.server.django.response import DjangoResponse, close_with, given_back, go_on, made
 except ImportError as error:
     message = "Django is not installed: pip install 'formation[django]'"
     raise ImportError(message, name=error.name) from error
@@ -74,8 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["FormationMiddleware", "middleware"]
 
 _TRACE: Final = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
-_FAILURE: Final = "_formation_failure"
-"""The attribute of Django's request that holds the error of what is inside."""
 
 
 def middleware(
@@ -100,7 +84,7 @@ def middleware(
     >>> formation = middleware([request_id(), request_duration()])  # in shop/middleware.py
     >>> MIDDLEWARE = ["shop.middleware.formation", "django.middleware.common.CommonMiddleware"]  # in the settings
     """
-    layers, errors = wrap(_unused, middleware).middleware, _errors(catch)
+    layers, errors = wrap(_unused, middleware).middleware, errors_of(catch)
     check_max_body(max_body)
 
     def formation(get_response: Callable[[Any], Any]) -> FormationMiddleware:
@@ -141,12 +125,12 @@ class FormationMiddleware:
         max_body: int | None = MAX_BODY,
     ) -> None:
         if middleware is None:
-            said = _from_settings()
+            said = from_settings()
             middleware, catch, max_body = said["middleware"], said.get("catch", ()), said.get("max_body", max_body)
         layers = wrap(_unused, middleware).middleware
         if not layers:
             raise MiddlewareNotUsed("there is no middleware in the list")
-        self.catch = _errors(catch)
+        self.catch = errors_of(catch)
         if self.catch:  # and only then, for Django registers what it finds
             self.process_exception = self._catch
         check_max_body(max_body)
@@ -167,7 +151,7 @@ class FormationMiddleware:
                     "function, which runs in both, or serve by ASGI, with no sync-only middleware inside of this one"
                 )
             self._chain = wrap(self._enter, layers)
-        got_request_exception.connect(_note)
+        got_request_exception.connect(note)
 
     def __repr__(self) -> str:
         return f"FormationMiddleware({name_of(self.get_response)}, [{', '.join(map(name_of, self.middleware))}])"
@@ -181,7 +165,7 @@ class FormationMiddleware:
         try:
             return self._answer(self._chain(ctx), bag)
         except BaseException as error:
-            if (answer := _failed(bag, error)) is None:
+            if (answer := failed(bag, error)) is None:
                 if (left := _left(ctx)) is not None:
                     left.close()
                 raise
@@ -193,7 +177,7 @@ class FormationMiddleware:
         try:
             return self._answer(await self._chain(ctx), bag)
         except BaseException as error:
-            if (answer := _failed(bag, error)) is None:
+            if (answer := failed(bag, error)) is None:
                 if (left := _left(ctx)) is not None:
                     await left.aclose()
                 raise
@@ -236,7 +220,7 @@ class FormationMiddleware:
         if around is not None:
             go_on(native, around)
         bag["response"] = native
-        failure = getattr(bag["request"], _FAILURE, None)
+        failure = getattr(bag["request"], FAILURE, None)
         if failure is not None and native.status_code >= 500:  # else somebody inside has answered it
             failure.response = native
             try:
@@ -250,7 +234,7 @@ class FormationMiddleware:
         """Keep an error of ``catch`` from Django: the answer only stands in for it on its way to the chain."""
         if not isinstance(exception, self.catch):
             return None
-        setattr(request, _FAILURE, _Failure(exception, is_reported=False))
+        setattr(request, FAILURE, Failure(exception, is_reported=False))
         return HttpResponse(status=500)
 
     # What comes out of it
@@ -263,7 +247,7 @@ class FormationMiddleware:
                 f"{self!r} expected a context with a response in {RES_HTTP!r}, got {ctx!r}: "
                 "return call(ctx), or answer by reply(ctx, status)"
             )
-        vars(bag["request"]).pop(_FAILURE, None)
+        vars(bag["request"]).pop(FAILURE, None)
         if isinstance(response, DjangoResponse):
             native = given_back(response)
         else:
@@ -297,40 +281,8 @@ def _request_of(ctx: Ctx) -> Any:
         native = ctx[NATIVE]["request"]
     except (TypeError, LookupError):
         raise TypeError(f"expected call(ctx) with the context that came, got {ctx!r}") from None
-    vars(native).pop(_FAILURE, None)
+    vars(native).pop(FAILURE, None)
     return native
-
-
-class _Failure:
-    """An error inside, and the response that Django has made of it."""
-
-    __slots__ = ("error", "is_reported", "response")
-
-    def __init__(self, error: BaseException, *, is_reported: bool) -> None:
-        self.error = error
-        self.is_reported = is_reported
-        self.response: Any = None
-
-
-def _note(request: Any = None, **more: object) -> None:
-    """Note the error of which Django is about to make a 500."""
-    error = sys.exc_info()[1]
-    if request is not None and error is not None:  # others may send the signal, too
-        setattr(request, _FAILURE, _Failure(error, is_reported=True))
-
-
-def _failed(bag: dict[str, Any], error: BaseException) -> Any:
-    """Return what is answered to an error that comes out of the chain: the 500 of Django, a 413, or nothing."""
-    request, came = bag["request"], bag.get("response")
-    failure = getattr(request, _FAILURE, None)
-    if failure is not None and failure.error is error and failure.is_reported and failure.response is not None:
-        at_the_end(failure.response, partial(vars(request).pop, _FAILURE, None))  # until then for those further out
-        return failure.response
-    if came is not None:
-        drop(came)
-    elif failure is None and isinstance(error, BodyTooLarge) and error.request is None:
-        return HttpResponse("Content Too Large", status=413, content_type="text/plain")
-    return None
 
 
 def _left(ctx: Ctx) -> Response | None:
@@ -345,26 +297,3 @@ def _left(ctx: Ctx) -> Response | None:
 def _unused(ctx: Ctx) -> Ctx:
     """Stand in for what is inside, as long as only the list is looked at."""
     return ctx
-
-
-def _errors(catch: Iterable[type[Exception]]) -> tuple[type[Exception], ...]:
-    errors = tuple(catch)
-    for each in errors:
-        if not isinstance(each, type) or not issubclass(each, Exception):
-            raise TypeError(f"expected classes of errors in catch, such as [OutOfStock], got {each!r}")
-    return errors
-
-
-def _from_settings() -> dict[str, Any]:
-    said = getattr(settings, "FORMATION", None)
-    if not isinstance(said, dict) or "middleware" not in said or said.keys() - {"middleware", "catch", "max_body"}:
-        raise ImproperlyConfigured(
-            'expected FORMATION = {"middleware": [...]} in the settings, with "catch": [...] or "max_body": ... if '
-            f"wanted, got {said!r}"
-        )
-    lists = {name: [_found(each) for each in said[name]] for name in ("middleware", "catch") if name in said}
-    return {**said, **lists}
-
-
-def _found(entry: Any) -> Any:
-    return import_string(entry) if isinstance(entry, str) else entry

@@ -256,7 +256,7 @@ def test_a_site_of_django_is_asked_first():
 
 @pytest.mark.parametrize("how", ["silent", "half", "too large"])
 def test_an_app_of_asgi_that_fails_in_the_background_is_asked_again(how, monkeypatch):
-    monkeypatch.setattr("formation.server.asgi_aside.MAX_BODY", 100_000)
+    monkeypatch.setattr("formation.server.asgi.aside.MAX_BODY", 100_000)
     app, now = AsgiApp(STALE), Clock()
 
     async def failing(scope, receive, send):

@@ -31,7 +31,7 @@ from formation.for_wsgi import FormationMiddleware, endpoint
 from formation.http import Request, Response
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, REQ_ID, RES_HTTP, TEMPLATE, TRACE
 from formation.middleware import request_id, retry
-from formation.server import wsgi_request
+from formation.server.wsgi import request as wsgi_request
 from tests.server.edges import Sent, environ_of
 
 PLAIN = [("Content-Type", "text/plain")]

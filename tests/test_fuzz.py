@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from formation import dates
 from formation.client.pages import links
 from formation.client.unpacking import is_ours
-from formation.http import Headers, Request, Response, cookies, negotiation, redirects, url, validators
+from formation.http import Headers, Request, Response, cookies, lists, negotiation, redirects, url, validators
 from formation.http.codings import codings_of
 from formation.http.headers import charset
 from formation.http.multipart import Multipart
@@ -27,7 +27,7 @@ from formation.middleware.problem_details import problem_of
 from formation.resilience import deadlines
 from formation.resilience.policy import retry_after
 from formation.server.request import authority
-from formation.server.wsgi_response import parse_status
+from formation.server.wsgi.response import parse_status
 from tests.middleware.worlds import on_server
 from tests.server.edges import Sent, environ_of, scope_of
 
@@ -52,8 +52,8 @@ def asked(name):
 
 
 def traced(value):
-    from formation.server.asgi_messages import trace_of
-    from formation.server.wsgi_request import trace_of as wsgi_trace_of
+    from formation.server.asgi.messages import trace_of
+    from formation.server.wsgi.request import trace_of as wsgi_trace_of
 
     scope = scope_of(Sent(headers={"traceparent": value, "tracestate": value}))
     assert trace_of(scope)["traceparent"] == value
@@ -90,10 +90,10 @@ PARSERS = {
     "User-Agent": products,
     "Vary": lambda value: negotiation.vary_on(line("Vary", value), "Accept"),
     "a date": lambda value: dates.parse(value, 0.0),
-    "a list": negotiation.members,
-    "a member": negotiation.parameters,
+    "a list": lists.members,
+    "a member": lists.parameters,
     "a problem": lambda value: problem_of(value.encode("latin-1", "replace")),
-    "a quoted string": negotiation.unquoted,
+    "a quoted string": lists.unquoted,
     "a query": lambda value: on_server(url=f"https://h/?{value}")["fmtn.req.http"].params,
     "a status line": parse_status,
     "grpc-timeout": lambda value: deadlines.read("grpc-timeout", value),

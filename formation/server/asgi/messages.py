@@ -11,7 +11,7 @@ from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.http.response import BODILESS
 from formation.http.url import PORTS
-from formation.server.asgi_bodies import Chunks, Source
+from formation.server.asgi.bodies import Chunks, Source
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from formation.http.request import Request
     from formation.http.response import Response
-    from formation.server.asgi import App, Attempt
-    from formation.server.asgi_bodies import Upload
+    from formation.server.asgi.attempt import Attempt
+    from formation.server.asgi.bodies import Upload
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
 Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
+App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 _PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and what is quoted already
 _DECODED: Final = _PATH.replace("%", "")

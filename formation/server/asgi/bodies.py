@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from formation.http.body import Body
-    from formation.server.asgi import Attempt
-    from formation.server.asgi_messages import Message, Receive
+    from formation.server.asgi.attempt import Attempt
+    from formation.server.asgi.messages import Message, Receive
 
 BODY: Final = "http.response.body"
+START: Final = "http.response.start"
 BODIES: Final = frozenset({BODY, "http.response.pathsend", "http.response.zerocopysend"})
 
 REPLAY: Final = 64 * 1024

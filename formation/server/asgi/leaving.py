@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from formation.errors import ClientGone
 
 if TYPE_CHECKING:
-    from formation.server.asgi_bodies import Upload
-    from formation.server.asgi_messages import Scope
+    from formation.server.asgi.bodies import Upload
+    from formation.server.asgi.messages import Scope
 
 
 class Leaving:

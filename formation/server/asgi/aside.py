@@ -11,13 +11,13 @@ from formation.errors import BodyTooLarge, ProtocolError
 from formation.http.body import Body
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, RES_HTTP
-from formation.server.asgi_bodies import BODIES, pieces
-from formation.server.asgi_messages import decoded, scope_for
+from formation.server.asgi.bodies import BODIES, pieces
+from formation.server.asgi.messages import decoded, scope_for
 from formation.server.request import MAX_BODY
 
 if TYPE_CHECKING:
     from formation.kernel import Ctx
-    from formation.server.asgi_messages import AsgiRequest, Message
+    from formation.server.asgi.messages import AsgiRequest, Message
 
 
 async def call_aside(ctx: Ctx) -> Ctx:

@@ -25,7 +25,7 @@ from formation.errors import ClientGone, ProtocolError
 from formation.http.headers import Headers, check_value
 from formation.http.response import Response
 from formation.keys import DIRECTION, KIND, MESSAGE, NATIVE, REQ_HTTP, RES_HTTP, TEMPLATE, WS
-from formation.server.asgi_messages import decoded, encoded, found, scope_for, template_of
+from formation.server.asgi.messages import decoded, encoded, found, scope_for, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from formation.http.body import BodyLike
     from formation.http.headers import HeadersLike
     from formation.kernel import AsyncChain, Ctx
-    from formation.server.asgi import App
-    from formation.server.asgi_messages import Message, Receive, Scope, Send
+    from formation.server.asgi.messages import App, Message, Receive, Scope, Send
 
     Messages: TypeAlias = tuple[AsyncChain[Ctx], AsyncChain[Ctx]]
 
