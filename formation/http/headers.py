@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
 from multidict import CIMultiDict, istr
 
+from formation.http.secrets import REDACTED as REDACTED  # moved
 from formation.http.secrets import SECRETS, folded
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -27,8 +28,6 @@ T = TypeVar("T")
 
 SENSITIVE: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Headers that logs redact, and that requests drop on the way to another origin; ``fmtn.sensitive`` adds to them."""
-
-REDACTED: Final = "[redacted]"
 
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110, 5.6.2
 _breaking = re.compile(r"[\r\n\0]").search

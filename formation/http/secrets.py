@@ -1,16 +1,26 @@
-"""Names that secrets go by, of headers, of query parameters and of settings: what is hidden without being told.
+"""Names that secrets go by, of headers, of query parameters and of settings, and URLs without them, for logs.
 
 It is a guess, and errs by hiding too much: a ``token`` may be that of the next page. What a program knows better it
 says in ``fmtn.sensitive``.
 
 >>> "X-Api-Key".casefold() in SECRETS, "access_token" in SECRETS, "page" in SECRETS
 (True, True, False)
+>>> redact("https://me:pw@example.com/?page=2&access_token=abc")
+'https://[redacted]@example.com/?page=2&access_token=[redacted]'
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+REDACTED: Final = "[redacted]"
+"""What stands in the place of a secret."""
 
 _WORDS: Final = """
 access-key access-token api-key api-secret api-token app-key app-secret auth auth-key auth-token authorization bearer
@@ -26,6 +36,13 @@ x-goog-credential x-goog-signature x-goog-api-key ocp-apim-subscription-key x-va
 x-shopify-access-token
 """
 """Of signed URLs, and of single services: AWS, Google, Azure, Vault, GitLab, Shopify."""
+
+_user_info = re.compile(r"^([^/?#]*//)[^/?#]*@").sub
+# A password with a bare "/", "?" or "#" ends the host before its "@": known by a port that is no number.
+_cut_user_info = re.compile(r"^([^/?#]*//)[^/?#@\[]*:(?![0-9]*[/?#]).*@", re.DOTALL).sub
+_query_start = re.compile(r"[?#]").search
+_pairs = re.compile(r"([&#])").split
+_assignments = re.compile(r"(?:^|[;?])([^=;?]*)=").finditer
 
 
 def _spellings(name: str) -> set[str]:
@@ -44,3 +61,28 @@ def folded(names: frozenset[str]) -> frozenset[str]:
     frozenset({'x-key'})
     """
     return frozenset(name.casefold() for name in names)
+
+
+def redact(url: str, names: Iterable[str] = SECRETS) -> str:
+    """Return a URL fit for logs: user info and the values of the named parameters become ``[redacted]``.
+
+    Any text will do. Where no names are given, they are those that secrets go by. They are compared decoded and without
+    case, in the query and in a fragment that looks like one (OAuth's ``#access_token=``).
+
+    >>> redact("https://me:pw@example.com/?q=1&api%5Fkey=abc", ["api_key"])
+    'https://[redacted]@example.com/?q=1&api%5Fkey=[redacted]'
+    """
+    if "@" in url:
+        url = _cut_user_info(rf"\1{REDACTED}@", _user_info(rf"\1{REDACTED}@", url))
+    start = _query_start(url)
+    if not start:
+        return url
+    hidden = folded(frozenset(names))
+    return url[: start.end()] + "".join([_redacted(piece, hidden) for piece in _pairs(url[start.end() :])])
+
+
+def _redacted(pair: str, hidden: Collection[str]) -> str:
+    for found in _assignments(pair):  # some servers split at ";" too
+        if unquote_plus(found[1]).casefold() in hidden:
+            return pair[: found.end()] + REDACTED
+    return pair
