@@ -16,7 +16,8 @@ import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from formation.http.negotiation import IDENTITY, members
+from formation.http.lists import members
+from formation.http.negotiation import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,9 @@ from typing import Any
 from formation.errors import ProtocolError
 from formation.http.codings import LEVELS, available, packer_of
 from formation.http.headers import Headers
+from formation.http.lists import members
 from formation.http.media_types import TYPES, matching
-from formation.http.negotiation import IDENTITY, coding, members, vary_on
+from formation.http.negotiation import IDENTITY, coding, vary_on
 from formation.http.response import BODILESS, Response
 from formation.http.validators import tags, weakened
 from formation.kernel import Call, Middleware
