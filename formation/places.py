@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from formation.http.url import origin
+from formation.http.origins import origin
 from formation.keys import REQ_HTTP, REQ_RPC, SIDE
 
 Key: TypeAlias = Callable[[Any], Hashable]

@@ -29,9 +29,11 @@ from formation.client.verbs import Verb
 from formation.client.wire import inherit
 from formation.errors import FormationError, StatusError
 from formation.http.headers import SENSITIVE as SENSITIVE_HEADERS
+from formation.http.origins import origin, same_origin
 from formation.http.query import split
 from formation.http.request import Request
-from formation.http.url import locate, origin, pathname, same_origin
+from formation.http.templates import pathname
+from formation.http.url import locate
 from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
 from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
 

@@ -14,8 +14,7 @@ from formation.bridge import await_
 from formation.errors import TooManyRedirects
 from formation.http.cookies import cookie_header, keep
 from formation.http.redirects import next_hop
-from formation.http.secrets import SECRETS
-from formation.http.url import redact
+from formation.http.secrets import SECRETS, redact
 from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from formation.client import wire
 from formation.errors import ProtocolError
 from formation.http.headers import digits
+from formation.http.origins import PORTS
 from formation.http.response import Response
-from formation.http.url import PORTS
 
 if TYPE_CHECKING:
     from formation.http.headers import Headers

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.client.responses import Result
 from formation.errors import ForeignURLError, PagesError
+from formation.http.origins import origin, same_origin
 from formation.http.redirects import target
-from formation.http.secrets import SECRETS
-from formation.http.url import origin, redact, same_origin
+from formation.http.secrets import SECRETS, redact
 from formation.keys import SENSITIVE
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from inspect import Parameter, signature, unwrap
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from formation.http.secrets import SECRETS
-from formation.http.url import redact
+from formation.http.secrets import SECRETS, redact
 from formation.introspection import name_of
 
 OURS: Final = "formation."

@@ -24,7 +24,7 @@ from formation.for_aiohttp.messages import received, translated
 from formation.http import UNSET, Request
 from formation.http.codings import available
 from formation.http.headers import SENSITIVE as SECRETS
-from formation.http.url import origin
+from formation.http.origins import origin
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from formation.for_requests.connections import FinalAdapter
 from formation.for_requests.messages import header_dict, received, sendable, translated
 from formation.http import Headers, Request
 from formation.http.headers import SENSITIVE as SECRETS
-from formation.http.url import origin
+from formation.http.origins import origin
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from formation.http.headers import SENSITIVE
-from formation.http.url import origin, same_origin
+from formation.http.origins import origin, same_origin
 
 if TYPE_CHECKING:
     from collections.abc import Collection

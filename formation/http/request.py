@@ -22,7 +22,8 @@ from formation.errors import BodyConsumed
 from formation.http.body import Body, BodyLike, Factory, File
 from formation.http.headers import Headers, HeadersLike, charset, fit_length
 from formation.http.query import form, split
-from formation.http.url import merge_query, redact, to_ascii
+from formation.http.secrets import redact
+from formation.http.url import merge_query, to_ascii
 
 
 class Unset(Enum):

@@ -8,8 +8,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from formation.http.headers import check_name
+from formation.http.origins import is_downgrade, origin, same_origin
 from formation.http.request import Request
-from formation.http.url import is_downgrade, origin, same_origin
 from formation.kernel import Call, Middleware
 from formation.keys import REQ_HTTP, SIDE
 

@@ -12,8 +12,10 @@ from attrs import field, frozen
 from formation.bridge import await_
 from formation.clock import monotonic
 from formation.errors import OAuth2Error
+from formation.http.origins import same_origin
 from formation.http.request import Request
-from formation.http.url import check_base, redact, same_origin
+from formation.http.secrets import redact
+from formation.http.url import check_base
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
 from formation.middleware._auth import AUTHORIZATION, check_text, check_visible, unauthorized

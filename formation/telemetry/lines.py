@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
 from formation.events import BREAKER
-from formation.http.headers import REDACTED, digits
-from formation.http.secrets import SECRETS, folded
-from formation.http.url import redact
+from formation.http.headers import digits
+from formation.http.secrets import REDACTED, SECRETS, folded, redact
 from formation.introspection import name_of
 from formation.keys import (
     ATTEMPTS,

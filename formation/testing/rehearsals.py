@@ -12,8 +12,7 @@ from formation.client.async_sender import AsyncStreamed
 from formation.client.base_sender import BaseSender
 from formation.client.declare import BaseClient
 from formation.client.sender import Streamed
-from formation.http.secrets import SECRETS
-from formation.http.url import redact
+from formation.http.secrets import SECRETS, redact
 from formation.introspection import name_of
 from formation.keys import REQ_HTTP, SENSITIVE
 from formation.testing.recording import as_sent

@@ -28,7 +28,7 @@ from contextvars import ContextVar
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from formation.http.url import redact
+from formation.http.secrets import redact
 from formation.introspection import is_coroutine_callable, name_of, returns_nothing
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from formation.http import Headers, Request, Response
 from formation.http.headers import SENSITIVE
+from formation.http.origins import origin, same_origin
 from formation.http.redirects import MAX_REDIRECTS, next_hop
-from formation.http.url import origin, same_origin
 
 HOME = "https://h.example/a/b?c=d"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PURGE"]

@@ -9,8 +9,8 @@ from multidict import CIMultiDict
 
 from formation.http.body import Body
 from formation.http.headers import Headers
+from formation.http.origins import PORTS
 from formation.http.response import BODILESS
-from formation.http.url import PORTS
 from formation.server.asgi.bodies import Chunks, Source
 from formation.server.request import ServerRequest, authority
 from formation.server.response import ServerResponse

@@ -19,7 +19,7 @@ from multidict import istr
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import CHUNK, Body
 from formation.http.headers import Headers, digits
-from formation.http.url import PORTS
+from formation.http.origins import PORTS
 from formation.server.request import ServerRequest, authority, state
 
 if TYPE_CHECKING:
