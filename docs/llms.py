@@ -1,6 +1,6 @@
 """Write what ``llms.txt`` lists: ``python -m docs.llms``. The rest of it is written by hand.
 
-Keys come from the specification, middlewares and edges from their signatures and the first sentence of their docstring.
+Keys come from the specification, the others from their signatures and the first sentence of their docstring.
 A test compares, so that the file is never behind the code.
 """
 
@@ -14,7 +14,8 @@ from types import FunctionType
 from typing import Any
 
 import formation
-from formation import middleware
+from formation import errors as errors_
+from formation import middleware, testing
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "llms.txt"
@@ -46,6 +47,20 @@ def edges() -> list[str]:
         shown = ", ".join(f"`{name}`" for name in sorted(names) if not name.startswith("_"))
         found.append(f"- `{edge.__name__}`: {sentence(edge)} {shown}")
     return found
+
+
+def errors() -> list[str]:
+    """Return a line for each error, with what it is one of."""
+    found = [each for each in vars(errors_).values() if isinstance(each, type) and each.__module__ == errors_.__name__]
+    return [
+        f"- `{each.__name__}({', '.join(one.__name__ for one in each.__bases__)})`: {sentence(each)}" for each in found
+    ]
+
+
+def tools() -> list[str]:
+    """Return a line for each tool of `formation.testing`."""
+    found = {name: getattr(testing, name) for name in testing.__all__}
+    return [told(name, tool) for name, tool in found.items() if isinstance(tool, type | FunctionType)]
 
 
 def told(name: str, thing: Any) -> str:
@@ -82,7 +97,10 @@ def sentence(thing: Any) -> str:
 
 def written(text: str) -> str:
     """Return ``llms.txt`` with its lists as the code has them."""
-    for name, lines in (("keys", keys()), ("middleware", middlewares()), ("edges", edges())):
+    lists = {
+        "keys": keys(), "middleware": middlewares(), "edges": edges(), "errors": errors(), "testing": tools()
+    }  # fmt: skip
+    for name, lines in lists.items():
         body = "\n".join(lines)
         text, count = re.subn(
             rf"(?s)(<!-- {name} -->\n).*?(<!-- end of {name} -->)",
