@@ -190,7 +190,20 @@ def _blank(cls: type[BaseClient], given: dict[str, Any]) -> BaseClient:
 
 
 class SyncClient(BaseClient):
-    """A client that sends and waits."""
+    """A client that sends and waits. Every sync edge has one of its own, which is called ``Client``.
+
+    Its settings, see `formation.client.settings.Settings`, are attributes of the class or arguments of the constructor.
+
+    >>> from formation.for_requests import Client, json_response
+    >>> class Github(Client):
+    ...     base_uri = "https://api.github.com"
+    ...     response_as = json_response
+    ...
+    ...     def stars(self, owner, repo):
+    ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
+    >>> Github(timeout=10).request
+    <Github: https://api.github.com>
+    """
 
     _sender = Sender
 
@@ -217,7 +230,18 @@ class SyncClient(BaseClient):
 
 
 class AsyncClient(BaseClient):
-    """A client whose methods return awaitables."""
+    """A client whose calls are awaited; in all else it is as `SyncClient` says.
+
+    >>> from formation.for_aiohttp import Client
+    >>> class Github(Client):
+    ...     base_uri = "https://api.github.com"
+    ...
+    ...     async def stars(self, owner, repo):
+    ...         path = {"owner": owner, "repo": repo}
+    ...         return (await self.request.get("/repos/{owner}/{repo}/stargazers", path=path)).body
+    >>> Github(timeout=10).request
+    <Github: https://api.github.com>
+    """
 
     _sender = AsyncSender
 

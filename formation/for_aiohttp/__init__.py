@@ -45,16 +45,10 @@ __all__ = [
 
 
 class Client(AsyncClient):
-    """A declarative client on aiohttp; ``@client`` makes any class one.
+    """A declarative client on aiohttp, see `formation.client.declare.AsyncClient`; ``@client`` makes any class one.
 
-    >>> class Github(Client):
-    ...     base_uri = "https://api.github.com"
-    ...     response_as = json_response
-    ...
-    ...     def stars(self, owner, repo):
-    ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
-    >>> Github(timeout=10).request
-    <Github: https://api.github.com>
+    >>> Client(base_uri="https://api.github.com", timeout=10).request
+    <Client: https://api.github.com>
     """
 
     _connect = staticmethod(endpoint)
@@ -66,10 +60,6 @@ client = decorator(Client)
 def build(**settings: Any) -> AsyncSender:
     """Make a sender without a class: ``build(base_uri="https://h")``, then ``await sender.get("/users")``.
 
-    Args:
-        **settings: see `formation.client.settings.Settings`.
-
-    Raises:
-        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
+    Takes what `formation.client.settings.Settings` has, and raises what it raises.
     """
     return AsyncSender(settled(settings), endpoint)

@@ -49,16 +49,10 @@ __all__ = [
 
 
 class Client(SyncClient):
-    """A declarative client on httpx; ``@client`` makes any class one.
+    """A declarative client on httpx, see `formation.client.declare.SyncClient`; ``@client`` makes any class one.
 
-    >>> class Github(Client):
-    ...     base_uri = "https://api.github.com"
-    ...     response_as = json_response
-    ...
-    ...     def stars(self, owner, repo):
-    ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
-    >>> Github(timeout=10).request
-    <Github: https://api.github.com>
+    >>> Client(base_uri="https://api.github.com", timeout=10).request
+    <Client: https://api.github.com>
     """
 
     _connect = staticmethod(endpoint)
@@ -77,11 +71,7 @@ async_client = decorator(AsyncClient)
 def build(**settings: Any) -> Sender:
     """Make a sender without a class: ``build(base_uri="https://h").get("/users")``.
 
-    Args:
-        **settings: see `formation.client.settings.Settings`.
-
-    Raises:
-        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
+    Takes what `formation.client.settings.Settings` has, and raises what it raises.
     """
     return Sender(settled(settings), endpoint)
 
@@ -89,10 +79,6 @@ def build(**settings: Any) -> Sender:
 def async_build(**settings: Any) -> AsyncSender:
     """Make an async sender without a class, to be used as ``await sender.get("/users")``.
 
-    Args:
-        **settings: see `formation.client.settings.Settings`.
-
-    Raises:
-        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
+    Takes what `formation.client.settings.Settings` has, and raises what it raises.
     """
     return AsyncSender(settled(settings), async_endpoint)

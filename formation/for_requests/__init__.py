@@ -46,16 +46,10 @@ __all__ = [
 
 
 class Client(SyncClient):
-    """A declarative client on requests; ``@client`` makes any class one.
+    """A declarative client on requests, see `formation.client.declare.SyncClient`; ``@client`` makes any class one.
 
-    >>> class Github(Client):
-    ...     base_uri = "https://api.github.com"
-    ...     response_as = json_response
-    ...
-    ...     def stars(self, owner, repo):
-    ...         return self.request.get("/repos/{owner}/{repo}/stargazers", path={"owner": owner, "repo": repo})
-    >>> Github(timeout=10).request
-    <Github: https://api.github.com>
+    >>> Client(base_uri="https://api.github.com", timeout=10).request
+    <Client: https://api.github.com>
     """
 
     _connect = staticmethod(endpoint)
@@ -67,10 +61,6 @@ client = decorator(Client)
 def build(**settings: Any) -> Sender:
     """Make a sender without a class: ``build(base_uri="https://h").get("/users")``.
 
-    Args:
-        **settings: see `formation.client.settings.Settings`.
-
-    Raises:
-        TypeError, ValueError: a setting that is unknown, or a value that does not fit.
+    Takes what `formation.client.settings.Settings` has, and raises what it raises.
     """
     return Sender(settled(settings), endpoint)
