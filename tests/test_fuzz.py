@@ -25,7 +25,7 @@ from formation.middleware.clean_request import products
 from formation.middleware.exception_handler import preferred
 from formation.middleware.problem_details import problem_of
 from formation.resilience import deadlines
-from formation.resilience.policy import retry_after
+from formation.resilience.retry_after import retry_after
 from formation.server.request import authority
 from formation.server.wsgi.response import parse_status
 from tests.middleware.worlds import on_server

@@ -12,10 +12,11 @@ from formation.introspection import name_of
 from formation.kernel import Call, Middleware
 from formation.keys import STATE
 from formation.places import Key, chosen
-from formation.resilience.gate import Event, Gate, Storage, Verdict
-from formation.resilience.gate import classify as classify_
+from formation.resilience.gate import Event, Gate, Storage
 from formation.resilience.keyed import Keyed
 from formation.resilience.shared_gate import SharedGate
+from formation.resilience.verdicts import Verdict
+from formation.resilience.verdicts import classify as classify_
 from formation.storage.outages import Outages
 from formation.storage.redis import Storage as Shared
 from formation.storage.redis import of

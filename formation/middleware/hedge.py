@@ -20,11 +20,12 @@ from formation.events import Events, called
 from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, REQ_HTTP, REQ_RPC, SIDE
 from formation.places import by_origin
+from formation.resilience.attempts import Outcome
 from formation.resilience.budget import Budget
 from formation.resilience.checks import count, positive
 from formation.resilience.forks import merge
 from formation.resilience.keyed import Keyed
-from formation.resilience.policy import Outcome, Policy
+from formation.resilience.policy import Policy
 from formation.resilience.race import Attempts, runner
 
 QUANTILE: Final = 0.95

@@ -17,9 +17,10 @@ from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPT, ATTEMPTS, REQ_HTTP, REQ_RPC, RES_HTTP, RETRY_DEPTH
 from formation.places import by_origin
+from formation.resilience.attempts import Attempt, Outcome
 from formation.resilience.budget import Budget
 from formation.resilience.forks import BAGS
-from formation.resilience.policy import Attempt, Condition, Failure, Outcome, Policy
+from formation.resilience.policy import Condition, Failure, Policy
 from formation.resilience.retrying import RetryCallState, Run, Shared
 
 _FORKED: Final = frozenset({REQ_HTTP, REQ_RPC, RETRY_DEPTH, *BAGS})

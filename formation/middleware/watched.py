@@ -12,8 +12,8 @@ from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, TEMPLATE
 from formation.middleware._shed import SHED
 from formation.places import by_origin
+from formation.resilience.attempts import Attempt
 from formation.resilience.meter import Meter, watch
-from formation.resilience.policy import Attempt
 from formation.telemetry.lines import outcome
 
 UNKNOWN: Final = "unknown"

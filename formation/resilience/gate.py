@@ -9,7 +9,7 @@ function that does nothing, or fails at once, which takes a microsecond. Neither
 
     permit = gate.admit()             CircuitOpenError if the circuit is open
     ...                               the call, for as long as it takes, under no lock
-    gate.settle(permit, verdict)      "ok", "fail" or "neutral"
+    gate.settle(permit, verdict)      "ok", "fail" or "neutral", see `verdicts`
 
 *A permit belongs to a period*, from one change of state to the next. What is settled after its period says something
 about a past that the breaker has drawn its conclusion from; it is dropped. So a late failure does not put off the next
@@ -37,12 +37,10 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
-from formation.errors import AttemptTimeout, BreakerTriggerException, FormationError, Rejected, TransportError
-from formation.keys import RES_HTTP, RES_RPC
+from formation.errors import Rejected
 from formation.resilience.checks import count, positive, seconds
-from formation.resilience.policy import LOCAL
 from formation.resilience.window import Window
 
 try:
@@ -54,16 +52,11 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from formation.resilience.verdicts import Verdict
+
 Storage: TypeAlias = pybreaker.CircuitBreakerStorage
-Verdict: TypeAlias = Literal["ok", "fail", "neutral"]
 Event: TypeAlias = Literal["opened", "half_open", "closed", "rejected"]
 Listener: TypeAlias = "Callable[[Gate, Event, dict[str, Any]], object]"
-
-FAILING: Final = frozenset({500, 502, 503, 504})
-"""Statuses of a server in trouble. 4xx is the caller's doing, 501 and 505 say what the server will never do."""
-
-NEUTRAL: Final = frozenset({429, 499})
-"""It says that we ask too much, not that the server is unwell, nor that it is well."""
 
 
 class CircuitOpenError(Rejected, pybreaker.CircuitBreakerError):
@@ -312,36 +305,3 @@ def _pass() -> None:
 
 def _fail() -> NoReturn:
     raise _Failure
-
-
-def classify(ctx: Any, error: Exception | None = None) -> Verdict:
-    """Say what a call has shown of the endpoint.
-
-    ``"fail"``: 500, 502, 503, 504; errors of the connection and of time; `BreakerTriggerException`; any error that is
-    not ours. ``"neutral"``: 429; what we have turned away ourselves; our other errors, for they are about what came
-    back. ``"ok"``: every other response, 4xx too. An error that carries a response is judged by its status.
-
-    Args:
-        ctx: what came back; where an error was raised, what went in.
-        error: what was raised.
-
-    >>> from formation.http import Response
-    >>> classify({"fmtn.res.http": Response(404)}), classify({"fmtn.res.http": Response(503)}), classify({}, OSError())
-    ('ok', 'fail', 'fail')
-    """
-    if isinstance(error, LOCAL):
-        return "neutral"
-    if isinstance(error, (TransportError, AttemptTimeout, BreakerTriggerException)):
-        return "fail"
-    if error is not None:
-        response = getattr(error, "response", None)
-    else:
-        response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
-    status = getattr(response, "status_code", None)
-    if status in FAILING:
-        return "fail"
-    if status in NEUTRAL:
-        return "neutral"
-    if error is None or status is not None:
-        return "ok"
-    return "neutral" if isinstance(error, FormationError) else "fail"

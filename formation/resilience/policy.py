@@ -22,17 +22,17 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from attrs import define
-
-from formation import clock, dates
-from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TLSError, TransportError
-from formation.keys import RES_HTTP, RES_RPC
+from formation import clock
+from formation.errors import AttemptTimeout, TLSError, TransportError
 from formation.resilience.checks import count, seconds
+from formation.resilience.retry_after import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from tenacity import RetryCallState
+
+    from formation.resilience.attempts import Outcome
 
 Condition: TypeAlias = Callable[["RetryCallState"], bool]
 Failure: TypeAlias = type[Exception] | int | str
@@ -53,84 +53,10 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 IDEMPOTENCY_KEYS: Final = ("Idempotency-Key", "X-Idempotency-Key")
 """Headers with which any method is idempotent: the server knows a repetition when it sees one. As Go's net/http."""
 
-LOCAL: Final = (Rejected, DeadlineExceeded)
-"""What we say ourselves, not the endpoint."""
-
 DOUBLINGS: Final = 64
 """The bound doubles so often at most, which is 58 000 years for a base of 0.1 s: beyond, a float might overflow."""
 
-UNIX_TIME: Final = 1e9
-"""A number in a hint that is larger is a date, in seconds since 1970, as in ``X-RateLimit-Reset``."""
-
 _code = re.compile(r"[A-Z]+(?:_[A-Z]+)*").fullmatch
-_number = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,9})?").fullmatch  # so many are no infinity
-
-
-@define
-class Attempt:
-    """An entry of the ledger ``ctx["fmtn.attempts"]``.
-
-    ``number``: from 1 on. ``status``: of the response, or ``None``. ``error``: the name of the error's type, or
-    ``None``. ``delay``: seconds slept before. ``elapsed``: seconds that the attempt itself took.
-    """
-
-    number: int
-    status: int | None
-    error: str | None
-    delay: float
-    elapsed: float
-
-
-class Outcome:
-    """What came of an attempt.
-
-    ``ctx``: what came back; where an error was raised, what went in. ``response``: the one in the context, or the one
-    that the error is about, or ``None``; ``status``: its status. ``ended``: when, by the clock of `retry`.
-    """
-
-    __slots__ = ("ctx", "ended", "error", "number", "response", "status")
-
-    def __init__(self, number: int, ctx: Any, error: BaseException | None, ended: float) -> None:
-        self.number = number
-        self.ctx = ctx
-        self.error = error
-        self.ended = ended
-        if error is not None:
-            self.response: Any = getattr(error, "response", None)
-        else:
-            self.response = (ctx.get(RES_HTTP) or ctx.get(RES_RPC)) if isinstance(ctx, dict) else None
-        self.status: int | None = None if self.response is None else getattr(self.response, "status_code", None)
-
-    @property
-    def failure(self) -> str | None:
-        """The name of the error's type, if there is an error."""
-        return None if self.error is None else type(self.error).__name__
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the endpoint has no part in it: we have turned the attempt away ourselves."""
-        return isinstance(self.error, LOCAL)
-
-    def close(self) -> None:
-        """Give up the response, and its connection."""
-        responses = [self.response]
-        if self.error is not None and isinstance(self.ctx, dict):
-            responses.append(self.ctx.get(RES_HTTP) or self.ctx.get(RES_RPC))
-        for response in responses:
-            if hasattr(response, "close"):
-                response.close()
-
-    def unwrap(self) -> Any:
-        """Return the context, or raise the error, which is then no longer held here: a frame may hold the outcome."""
-        error, self.error = self.error, None
-        if error is None:
-            return self.ctx
-        before = error.__context__
-        try:
-            raise error
-        finally:
-            error.__context__ = before or error.__context__  # Python has put there what the caller is handling
-            del error, before
 
 
 class Policy:
@@ -250,35 +176,6 @@ class Policy:
         if not pay():
             return "budget"
         return None
-
-
-def retry_after(headers: Mapping[str, str], names: Iterable[str], now: Callable[[], float]) -> float | None:
-    """Return the seconds that ``headers`` say to wait (RFC 9110, 10.2.3), or ``None``.
-
-    A date counts from the server's own Date, so that its clock may be wrong, else from ``now``. What cannot be read, or
-    is past, says nothing. Dates are those of HTTP (RFC 9110, 5.6.7): one with another zone than GMT is none.
-
-    Args:
-        headers: of the response.
-        names: headers that may say so; the first that does, counts.
-        now: seconds since 1970.
-
-    >>> retry_after({"Retry-After": "120"}, ["Retry-After"], lambda: 0)
-    120.0
-    >>> date = {"Date": "Sat, 21 Nov 2026 11:00:00 GMT", "Retry-After": "Sat, 21 Nov 2026 11:00:07 GMT"}
-    >>> retry_after(date, ["Retry-After"], lambda: 0)
-    7.0
-    """
-    for name in names:
-        said = headers.get(name, "").strip()
-        if _number(said) and float(said) <= UNIX_TIME:
-            return float(said)
-        wall = now()
-        at = float(said) if _number(said) else dates.parse(said, wall)
-        left = -1 if at is None else at - (dates.parse(headers.get("Date"), wall) or wall)
-        if left >= 0:
-            return min(left, UNIX_TIME)  # no clock can sleep longer
-    return None
 
 
 def told(on: Any) -> tuple[Condition | None, tuple[type[Exception], ...] | None, frozenset[int | str]]:

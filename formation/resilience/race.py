@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from formation import bridge
 from formation.clock import monotonic
 from formation.keys import ATTEMPT
+from formation.resilience.attempts import Attempt, Outcome
 from formation.resilience.forks import fork
-from formation.resilience.policy import Attempt, Outcome
 
 if TYPE_CHECKING:
     import asyncio

@@ -24,9 +24,10 @@ from typing import Any
 from attrs import define
 
 from formation.keys import ATTEMPT, ATTEMPTS, DEADLINE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, RETRY_DEPTH
+from formation.resilience.attempts import Attempt, Outcome
 from formation.resilience.budget import Budget
 from formation.resilience.forks import fork, merge
-from formation.resilience.policy import THROTTLED, Attempt, Outcome, Policy
+from formation.resilience.policy import THROTTLED, Policy
 
 try:
     from tenacity import RetryCallState, Retrying

@@ -32,12 +32,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from formation.errors import StorageUnavailable
-from formation.resilience.gate import CircuitOpenError, Gate, Permit, Verdict
+from formation.resilience.gate import CircuitOpenError, Gate, Permit
 from formation.storage.redis import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from formation.resilience.verdicts import Verdict
     from formation.storage.redis import Redis
 
 EVERY: Final = 1.0

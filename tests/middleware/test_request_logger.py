@@ -22,7 +22,7 @@ from formation.errors import (
 from formation.for_requests import build
 from formation.http import Request, Response
 from formation.middleware import context, raise_for_status, request_id, request_logger
-from formation.resilience.policy import Attempt
+from formation.resilience.attempts import Attempt
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 from tests.servers import refused
 

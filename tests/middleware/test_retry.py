@@ -39,8 +39,8 @@ from formation.errors import (
 from formation.for_requests import Adapter, build, endpoint
 from formation.http import Request, Response
 from formation.middleware import raise_for_status, retry
+from formation.resilience.attempts import Attempt
 from formation.resilience.budget import Budget
-from formation.resilience.policy import Attempt
 from tests.client.edges import EDGES
 from tests.middleware.worlds import every_lift, every_world
 from tests.servers import refused

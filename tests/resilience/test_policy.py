@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from formation.errors import ConnectError, DeadlineExceeded, ReadTimeout, Rejected, TLSError
 from formation.http import Headers, Request, Response
-from formation.resilience.policy import STATUSES, Attempt, Outcome, Policy, retry_after
+from formation.resilience.attempts import Attempt, Outcome
+from formation.resilience.policy import STATUSES, Policy
+from formation.resilience.retry_after import retry_after
 
 DEFAULTS = {
     "attempts": 3,

@@ -2,7 +2,7 @@ import pytest
 
 from formation import reply
 from formation.http import Request
-from formation.resilience.policy import Attempt, Outcome
+from formation.resilience.attempts import Attempt, Outcome
 from formation.resilience.race import Arrivals, Attempts, in_threads
 
 
