@@ -25,9 +25,29 @@ on one by one meanwhile, through the message middleware if there is any.
 server /shop.Door/Hello OK
 b'hello ann'
 
-What decides stands in ``formation/rpc``, and knows nothing of gRPC. Here: ``server.py`` with ``context.py``;
-``client.py`` with ``spanned.py`` and ``outcome.py`` for what it gives back, and ``iterated.py`` for what another
-interceptor does; ``aio_server.py`` with ``in_thread.py`` for plain handlers; ``aio_client.py`` with ``aio_calls.py``.
+What decides stands in ``formation/rpc``, and knows nothing of gRPC: calls, results, codes, metadata, what a message
+passes. Here is what gRPC wants, in two worlds that have the same parts:
+
+====================================  =======================================================================
+``chains.py``                         what the chains of all four begin with, and what they come back with
+``handlers.py``                       handlers of both servers: taken apart, put together, kept
+``servicer_context.py``               what a handler is given in the place of gRPC's context; why nobody waits
+``sync/server.py``                    where gRPC asks a sync server for a handler: begin here
+``sync/serving.py``                   one call of it: to the handler, and back to gRPC
+``sync/streamed.py``                  the same with a stream of responses, where the chain waits aside
+``sync/client.py``                    where a sync channel makes a call: begin here
+``sync/asked.py``                     whether that was by ``.future()``
+``sync/link.py``, ``sync/spanned.py`` a call that goes on after it has been given back: the chain's end, the user's
+``sync/outcome.py``                   a call that the chain has answered, or whose answer it has changed
+``sync/iterated.py``                  a stream of which another interceptor has left only an iterator
+``aio/server.py``                     where grpc.aio asks for a handler, and one call of it: begin here
+``aio/context.py``                    `servicer_context`, with ``read`` and ``write``
+``aio/given.py``                      a stream that a coroutine gives, as a generator
+``aio/in_thread.py``                  plain handlers in an asyncio server
+``aio/client.py``                     where a channel of grpc.aio makes a call: begin here
+``aio/link.py``, ``aio/spanned.py``   a call that goes on after it has been given back
+``aio/answered.py``                   a call that the chain has answered
+====================================  =======================================================================
 """
 
 from __future__ import annotations
@@ -40,10 +60,11 @@ except ImportError as error:
     message = "grpcio is not installed: pip install 'formation[grpc]'"
     raise ImportError(message, name=error.name) from error
 
-from formation.for_grpc.aio_client import Interceptors
-from formation.for_grpc.aio_server import AioServerInterceptor
-from formation.for_grpc.client import ClientInterceptor
-from formation.for_grpc.server import ServerInterceptor
+from formation.for_grpc.aio.client import INTERCEPTORS
+from formation.for_grpc.aio.server import AioServerInterceptor
+from formation.for_grpc.chains import Chains
+from formation.for_grpc.sync.client import ClientInterceptor
+from formation.for_grpc.sync.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,4 +140,5 @@ def aio_client_interceptors(
         grpc.aio.AioRpcError: at a call that does not end well, also where an error of ours has a code; that is its
             cause.
     """
-    return Interceptors(middleware, message_middleware).all()
+    chains = Chains(middleware, message_middleware, "client", is_async=True)
+    return [kind(chains) for kind in INTERCEPTORS]

@@ -66,12 +66,11 @@ class Messages:
 class _Shared:
     """What the forks of a call share."""
 
-    __slots__ = ("has_begun", "hooks", "messages")
+    __slots__ = ("has_begun", "hooks")
 
     def __init__(self) -> None:
         self.has_begun = False
-        self.hooks: dict[str, list[Hook]] | None = None  # most calls have none
-        self.messages: Messages | None = None
+        self.hooks: dict[str, list[Hook]] = {"in": [], "out": []}
 
 
 class Call:
@@ -92,8 +91,8 @@ class Call:
         deadline: by when the caller wants the end.
     """
 
-    __slots__ = ("_headers", "_peer", "_raw", "_shared", "_timeout", "_version", "arity", "auth", "deadline", "message",
-                 "method", "side", "template")  # fmt: skip
+    __slots__ = ("_headers", "_messages", "_peer", "_raw", "_shared", "_timeout", "_version", "arity", "auth",
+                 "deadline", "message", "method", "side", "template")  # fmt: skip
 
     def __init__(  # noqa: PLR0917  the edges make one for each call
         self,
@@ -118,9 +117,10 @@ class Call:
         self._version = 0
         self._peer = peer
         self._timeout: Timeout | Unset = UNSET
-        self._shared = shared = _Shared()
+        self._messages: Messages | None = None
+        self._shared: _Shared | None = None if arity == "unary_unary" else _Shared()  # most calls have nothing in it
         if messages is not None:
-            shared.messages = Messages(messages, self._hooked("in" if side == "server" else "out"))
+            self._messages = Messages(messages, self._share().hooks["in" if side == "server" else "out"])
 
     def __repr__(self) -> str:
         return f"<Call {self.method}>"
@@ -190,7 +190,7 @@ class Call:
     @property
     def messages(self) -> Messages | None:
         """The stream of requests; ``None`` where there is one message."""
-        return self._shared.messages
+        return self._messages
 
     @property
     def request_streaming(self) -> bool:
@@ -207,32 +207,30 @@ class Call:
 
         To be asked for before the call is made.
         """
-        self._hooked("in").append(hook)
+        self._share().hooks["in"].append(hook)
 
     def on_send(self, hook: Hook) -> None:
         """Call ``hook(message)`` for each message of a stream that goes; what it returns takes its place.
 
         To be asked for before the call is made.
         """
-        self._hooked("out").append(hook)
+        self._share().hooks["out"].append(hook)
 
     def hooks(self, direction: str) -> Sequence[Hook]:
         """Return the hooks for messages that go ``"in"`` or ``"out"``."""
-        hooks = self._shared.hooks
-        return () if hooks is None else hooks[direction]
+        return () if self._shared is None else self._shared.hooks[direction]
 
-    def _hooked(self, direction: str) -> list[Hook]:
-        shared = self._shared
-        if shared.hooks is None:
-            shared.hooks = {"in": [], "out": []}
-        return shared.hooks[direction]
+    def _share(self) -> _Shared:
+        if self._shared is None:
+            self._shared = _Shared()
+        return self._shared
 
     # Again
 
     @property
     def replayable(self) -> bool:
         """Whether it can be made a second time: not with a stream, nor when a message has come back already."""
-        return not (self._shared.messages is not None or self._shared.has_begun)
+        return self._messages is None and (self._shared is None or not self._shared.has_begun)
 
     def rewind(self) -> None:
         """Make ready to be sent again.
@@ -245,10 +243,11 @@ class Call:
 
     def begin(self) -> None:
         """Say that a message of the answer has been handed out."""
-        self._shared.has_begun = True
+        self._share().has_begun = True
 
     def fork(self) -> Call:
         """Return a call of its own for another attempt: what is done to its metadata is not done here."""
+        self._share()
         fork = Call.__new__(Call)
         for name in Call.__slots__:
             setattr(fork, name, getattr(self, name))

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from multidict import CIMultiDict
 
-from formation.http.headers import REDACTED, SENSITIVE, Headers
+from formation.http.headers import SENSITIVE, Headers
+from formation.http.secrets import REDACTED
 
 MetadataLike: TypeAlias = "Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]"
 Fields: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
@@ -31,6 +32,7 @@ class Field(NamedTuple):
 
 _name = re.compile(r"[0-9a-z_.-]+").fullmatch  # gRPC over HTTP/2, "Custom-Metadata"
 _MISSING: Final[Any] = object()
+_init: Final[Any] = CIMultiDict.__init__
 _set = CIMultiDict.__setitem__
 _add = CIMultiDict.add
 
@@ -53,7 +55,7 @@ class Metadata(Headers):
     def received(cls, fields: Iterable[tuple[str, Any]]) -> Metadata:
         """Make metadata of fields that gRPC has let through."""
         metadata: Metadata = cls.__new__(cls)
-        CIMultiDict.__init__(metadata, [(name, value) for name, value in fields])
+        _init(metadata, fields if type(fields) is tuple else list(fields))  # others may look like a mapping
         return metadata
 
     def __getitem__(self, name: str) -> Any:

@@ -143,6 +143,8 @@ class Result:
         code, details, message = self._came
         if code is not self._code or details is not self.details or message is not self.message:
             return True
+        if self._headers is None and self._trailers is None:  # nobody has looked
+            return False
         return self.changed_headers is not None or self.changed_trailers is not None
 
     @property

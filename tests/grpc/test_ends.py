@@ -12,7 +12,7 @@ import pytest
 from formation import for_grpc, req, res
 from formation.bridge import Aside
 from formation.errors import ClientGone, DeadlineExceeded
-from formation.for_grpc import aio_calls
+from formation.for_grpc.aio import link
 from tests.grpc.hosts import SECONDS, aio_running, every_server, every_world, sync_running
 
 
@@ -49,7 +49,7 @@ def soon(condition):
 
 def nothing_is_left():
     soon(lambda: not [each for each in threading.enumerate() if each.name == "formation-grpc"])
-    assert not aio_calls._running
+    assert not link._running
     assert not [each for each in gc.get_objects() if type(each) is Aside and each.is_paused]
 
 

@@ -9,7 +9,7 @@ import pytest
 from grpc import aio
 
 from formation import for_grpc, req, res
-from formation.for_grpc.context import Context, code_of
+from formation.for_grpc.servicer_context import Context, code_of
 from tests.grpc.hosts import SECONDS, aio_running, every_server, sync_running
 
 

@@ -1,12 +1,13 @@
-"""What a handler is given in the place of gRPC's servicer context, and how it ends a call."""
+"""What a handler is given in the place of gRPC's servicer context, and how a call ends on a server."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from formation.clock import monotonic
+from formation.errors import ClientGone, DeadlineExceeded
 from formation.keys import DEADLINE, REQ_RPC
 from formation.rpc.codes import Code
 from formation.rpc.results import Result
@@ -14,6 +15,9 @@ from formation.rpc.results import Result
 if TYPE_CHECKING:
     from formation.kernel import Ctx
     from formation.rpc.calls import Call
+
+TICK: Final = 0.001
+"""Seconds by which a clock may be early."""
 
 
 class Context:
@@ -41,6 +45,15 @@ class Context:
         return Result(
             code, self.text, headers=self.sent, trailers=self.fields, message=message, request=call, native=self
         )
+
+    def hand_over(self) -> None:
+        """Let gRPC have what the handler has set, where an error ends the call."""
+        if self.fields is not None:
+            self._native.set_trailing_metadata(self.fields)
+        if self.text is not None:
+            self._native.set_details(self.text)
+        if self.status is not None:
+            self._native.set_code(self.status)
 
     def invocation_metadata(self) -> Any:
         """Return the metadata of the call, with what the chain has changed."""
@@ -112,3 +125,23 @@ def code_of(status: Any) -> Code:
 
 class Aborted(Exception):
     """What `abort` raises, to end the handler. gRPC raises a bare `Exception`."""
+
+
+def gone(call: Call) -> Exception:
+    """Make the error that says why nobody waits any more."""
+    if call.deadline is not None and monotonic() >= call.deadline - TICK:
+        return DeadlineExceeded("the caller's deadline has passed")
+    return ClientGone("the caller has cancelled the call, or has gone")
+
+
+def trailing(result: Result, given: Any, late: Any) -> tuple[Any, ...] | None:
+    """Return the trailers to send, ``None`` where there are none.
+
+    Args:
+        result: the answer.
+        given: what the handler has set.
+        late: initial metadata that comes too late for that.
+    """
+    changed = result.changed_trailers
+    fields = tuple(given or ()) if changed is None else changed.fields()
+    return fields + tuple(late or ()) or None

@@ -13,37 +13,25 @@ from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from grpc import aio
 
 from formation.ambient import publish, restore
 from formation.errors import ClientGone, DeadlineExceeded
-from formation.for_grpc import context as context_
-from formation.for_grpc.common import (
-    STATUS,
-    Wrapped,
-    behaviour_of,
-    exchange_of,
-    gone,
-    handler_like,
-    result_of,
-    server_context,
-    trailing,
-)
-from formation.for_grpc.given import given
-from formation.for_grpc.in_thread import in_thread, streamed_in_thread
-from formation.introspection import name_of
-from formation.kernel import wrap
+from formation.for_grpc.aio.context import Context
+from formation.for_grpc.aio.given import given
+from formation.for_grpc.aio.in_thread import in_thread, streamed_in_thread
+from formation.for_grpc.chains import STATUS, Chains, result_of, server_context
+from formation.for_grpc.handlers import Wrapped, behaviour_of, handler_like
+from formation.for_grpc.servicer_context import gone, trailing
 from formation.keys import REQ_RPC, RES_RPC
 from formation.rpc.codes import code_for
-from formation.rpc.passing import MessageChains, Pulled
+from formation.rpc.passing import Pulled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formation.kernel import AnyMiddleware, Ctx
     from formation.rpc.calls import Call
-    from formation.rpc.passing import APassing, Passing
     from formation.rpc.results import Result
 
 
@@ -51,8 +39,7 @@ class AioServerInterceptor(aio.ServerInterceptor):
     """What `aio_server_interceptor` returns."""
 
     def __init__(self, middleware: Iterable[AnyMiddleware], message_middleware: Iterable[AnyMiddleware]) -> None:
-        self.chain: Any = wrap(enter, middleware)
-        self.messages = MessageChains(message_middleware, "server", is_async=True)
+        self._chains = Chains(middleware, message_middleware, "server", is_async=True)
         self._wrapped = Wrapped(self._around)
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -65,10 +52,10 @@ class AioServerInterceptor(aio.ServerInterceptor):
         streams = arity.endswith("stream")
 
         async def serve(argument: Any, native: Any, write: Any = None) -> Any:
-            exchange = Exchange(self, behaviour, native, native.write if write is None and streams else write)
+            exchange = Exchange(self._chains, behaviour, native, native.write if write is None and streams else write)
             ctx = server_context(method, arity, argument, native, exchange)
             try:
-                result = result_of(await self.chain(ctx))
+                result = result_of(await self._chains.around(ctx))
             except BaseException as error:  # noqa: BLE001  raised again
                 await exchange.fail(error)
                 return None
@@ -77,22 +64,16 @@ class AioServerInterceptor(aio.ServerInterceptor):
         return handler_like(handler, arity, partial(given, serve) if isasyncgenfunction(behaviour) else serve)
 
     def __repr__(self) -> str:
-        return f"aio_server_interceptor([{', '.join(map(name_of, self.chain.middleware))}])"
-
-
-async def enter(ctx: Ctx) -> Ctx:
-    """The endpoint of the chain: call the handler."""
-    await exchange_of(ctx).call(ctx)
-    return ctx
+        return f"aio_server_interceptor({self._chains})"
 
 
 class Exchange:
     """A call that has come, and the way back."""
 
-    __slots__ = ("behaviour", "context", "count", "interceptor", "native", "write")
+    __slots__ = ("behaviour", "chains", "context", "count", "native", "write")
 
-    def __init__(self, interceptor: AioServerInterceptor, behaviour: Any, native: Any, write: Any) -> None:
-        self.interceptor = interceptor
+    def __init__(self, chains: Chains, behaviour: Any, native: Any, write: Any) -> None:
+        self.chains = chains
         self.behaviour = behaviour
         self.native = native
         self.write = write  # lets a message go
@@ -110,7 +91,7 @@ class Exchange:
         try:
             if call.response_streaming:
                 context.exchange = self
-                context.way_out = self.interceptor.messages.apassing(ctx, call, "out")
+                context.way_out = self.chains.messages.apassing(ctx, call, "out")
                 await self._stream(argument, context)
             elif iscoroutinefunction(self.behaviour):
                 message = await self.behaviour(argument, context)
@@ -135,7 +116,7 @@ class Exchange:
         if call.messages is None:
             return call.message
         source = call.messages.take()
-        context.way_in = passing = self.interceptor.messages.apassing(ctx, call, "in")
+        context.way_in = passing = self.chains.messages.apassing(ctx, call, "in")
         return source if passing == (None, None) else Pulled(source, *passing)
 
     async def _stream(self, argument: Any, context: Context) -> None:
@@ -197,73 +178,11 @@ class Exchange:
         if isinstance(error, (ClientGone, DeadlineExceeded)) and native.cancelled():
             return  # nobody waits for an answer
         if context is not None and isinstance(error, Exception):
-            if context.fields is not None:
-                native.set_trailing_metadata(context.fields)
-            if context.text is not None:
-                native.set_details(context.text)
-            if context.status is not None:
-                native.set_code(context.status)
+            context.hand_over()
         code = code_for(error)
         if code is not None and (context is None or context.status is None):
             await native.abort(STATUS[code], str(error))
         raise error
-
-
-class Context(context_.Context):
-    """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
-
-    __slots__ = ("exchange", "way_in", "way_out")
-    way_in: tuple[Passing | None, APassing | None]
-    way_out: tuple[Passing | None, APassing | None]
-    exchange: Exchange
-
-    async def read(self) -> Any:
-        """Return the next message of the caller, ``grpc.aio.EOF`` at the end."""
-        message = await self._native.read()
-        if message is aio.EOF:
-            return message
-        passes, waits = self.way_in
-        if passes is not None:
-            return passes(message)
-        return message if waits is None else await waits(message)
-
-    async def write(self, message: Any) -> None:
-        """Send a message."""
-        passes, waits = self.way_out
-        if passes is not None:
-            message = passes(message)
-        elif waits is not None:
-            message = await waits(message)
-        await self._native.write(message)
-        self.exchange.count += 1
-
-    async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """Send the initial metadata."""
-        self.sent = fields = tuple(initial_metadata or ())
-        await self._native.send_initial_metadata(fields)
-
-    def details(self) -> Any:
-        """Return the details."""
-        return self._native.details() if self.text is None else self.text
-
-    async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> None:  # type: ignore[override]
-        """End the call with this code."""
-        if self.aborted:
-            raise aio.UsageError("Abort already called!")
-        if code == grpc.StatusCode.OK:
-            code, details = grpc.StatusCode.UNKNOWN, ""
-        self.aborted, self.status = True, code
-        self.text = details or self.text
-        if trailing_metadata:
-            self.fields = tuple(trailing_metadata)
-        raise aio.AbortError("Locally aborted.")
-
-    async def abort_with_status(self, status: Any) -> None:  # type: ignore[override]
-        """End the call with this status."""
-        await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
-
-
-aio.ServicerContext.register(Context)
 
 
 async def aiterated(messages: Any) -> Any:

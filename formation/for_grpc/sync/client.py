@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 
 from formation.errors import FormationError
-from formation.for_grpc.common import client_context, exchange_of, result_of, seconds_left
-from formation.for_grpc.iterated import Iterated
-from formation.for_grpc.outcome import Outcome, failure_of
-from formation.for_grpc.spanned import Link, Spanned
-from formation.introspection import name_of
-from formation.kernel import wrap
+from formation.for_grpc.chains import OK, Chains, client_context, result_of, seconds_left
+from formation.for_grpc.sync.asked import is_future
+from formation.for_grpc.sync.iterated import Iterated
+from formation.for_grpc.sync.link import Link
+from formation.for_grpc.sync.outcome import Outcome, failure_of
+from formation.for_grpc.sync.spanned import Spanned
 from formation.keys import REQ_RPC, RES_RPC
 from formation.rpc.codes import Code
-from formation.rpc.passing import MessageChains, pulled
+from formation.rpc.passing import pulled
 from formation.rpc.results import Result
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class ClientInterceptor(
     """What `client_interceptor` returns."""
 
     def __init__(self, middleware: Iterable[Middleware[Ctx]], message_middleware: Iterable[Middleware[Ctx]]) -> None:
-        self.chain: Any = wrap(enter, middleware, is_async=False)
-        self.messages = MessageChains(message_middleware, "client", is_async=False)
+        self._chains = Chains(middleware, message_middleware, "client", is_async=False)
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Make a call with one request and one response."""
@@ -63,12 +62,12 @@ class ClientInterceptor(
         return self._spanned("stream_stream", continuation, client_call_details, request_iterator)
 
     def _one(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
-        if ".future." in getattr(continuation, "__qualname__", ""):  # all that tells whether the caller waits
+        if is_future(continuation):
             return self._spanned(arity, continuation, details, argument)
-        exchange = Exchange(self, continuation, details)
+        exchange = Exchange(self._chains, continuation, details)
         ctx = client_context(details, arity, argument, exchange)
         try:
-            result = result_of(self.chain(ctx))
+            result = result_of(self._chains.around(ctx))
         except FormationError as error:
             if (failed := failure_of(error)) is None:
                 raise
@@ -77,22 +76,15 @@ class ClientInterceptor(
         return Outcome.of(result)
 
     def _spanned(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
-        exchange = SpannedExchange(self, continuation, details)
+        exchange = SpannedExchange(self._chains, continuation, details)
         ctx = client_context(details, arity, argument, exchange)
         exchange.link = link = Link(ctx[REQ_RPC])
         spanned = Spanned(link)
-        spanned.start(self.chain, ctx)
+        spanned.start(self._chains.around, ctx)
         return spanned
 
     def __repr__(self) -> str:
-        names = ", ".join(map(name_of, self.chain.middleware))
-        return f"client_interceptor([{names}])"
-
-
-def enter(ctx: Ctx) -> Ctx:
-    """The endpoint of the chain: make the call."""
-    exchange_of(ctx).call(ctx)
-    return ctx
+        return f"client_interceptor({self._chains})"
 
 
 class Details(NamedTuple):
@@ -112,10 +104,10 @@ grpc.ClientCallDetails.register(Details)
 class Exchange:
     """A call that is made, and what of it is gRPC's."""
 
-    __slots__ = ("broken", "continuation", "details", "interceptor")
+    __slots__ = ("broken", "chains", "continuation", "details")
 
-    def __init__(self, interceptor: ClientInterceptor, continuation: Any, details: Any) -> None:
-        self.interceptor = interceptor
+    def __init__(self, chains: Chains, continuation: Any, details: Any) -> None:
+        self.chains = chains
         self.continuation = continuation
         self.details = details
         self.broken: Exception | None = None  # what a message middleware has raised, in gRPC's thread
@@ -134,12 +126,12 @@ class Exchange:
                 getattr(details, "wait_for_ready", None),
                 getattr(details, "compression", None),
             )
-        return self.continuation(details, self._argument(ctx, call))
+        return self.continuation(
+            details, call.message if call.messages is None else self._requests(ctx, call, call.messages.take())
+        )
 
-    def _argument(self, ctx: Ctx, call: Call) -> Any:
-        if call.messages is None:
-            return call.message
-        source, through = call.messages.take(), self.interceptor.messages.passing(ctx, call, "out")
+    def _requests(self, ctx: Ctx, call: Call, source: Any) -> Any:
+        through = self.chains.messages.passing(ctx, call, "out")
         if through is None:
             return source
 
@@ -161,19 +153,21 @@ class Exchange:
         broken, self.broken = self.broken, None
         if broken is not None:
             raise broken
-        details, message = None, None
-        cancelled = getattr(native, "cancelled", None)
-        if cancelled is not None and cancelled():  # to ask for the error would raise
-            code, details = Code.CANCELLED, native.details()
-        else:
-            error = native.exception() if hasattr(native, "exception") else None
-            if error is not None and not isinstance(error, grpc.RpcError):
-                raise error
-            code = Code.of(native.code())
-            if code is not Code.OK:
-                details = native.details()
-            elif not call.response_streaming:
+        status, details, message = native.code(), None, None
+        if status is OK:
+            code = Code.OK
+            if not call.response_streaming:
                 message = native.result()
+        else:
+            cancelled = getattr(native, "cancelled", None)
+            if cancelled is not None and cancelled():  # to ask for the error would raise
+                code = Code.CANCELLED
+            else:
+                error = native.exception() if hasattr(native, "exception") else None
+                if error is not None and not isinstance(error, grpc.RpcError):
+                    raise error
+                code = Code.of(status)
+            details = native.details()
         return Result(
             code,
             details,
@@ -202,7 +196,7 @@ class SpannedExchange(Exchange):
         if self.link.is_cancelled:
             ctx[RES_RPC] = Result(Code.CANCELLED, "Locally cancelled by application!", request=call)
             return
-        through = self.interceptor.messages.passing(ctx, call, "in") if call.response_streaming else None
+        through = self.chains.messages.passing(ctx, call, "in") if call.response_streaming else None
         native = self.make(ctx, call)
         if not hasattr(native, "add_callback"):
             native = Iterated(native)

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from formation.for_grpc.common import STATUS
+from formation.for_grpc.chains import STATUS
 from formation.rpc.codes import code_for
 from formation.rpc.results import Result
 

@@ -1,4 +1,9 @@
-"""What the four edges have in common: the contexts that they begin with, and what a chain has to come back with."""
+"""What the four edges have in common: their chains, what those begin with, and what they have to come back with.
+
+At the end of a chain stands an *exchange*: what belongs to one call, knows gRPC, and has ``call(ctx)``, which makes the
+call or calls the handler, and puts the `Result` into ``ctx``. There are two in each world, one of the server and one of
+the client, and those of streams are made of them. It is found by way of ``ctx``, so that a chain is made once.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,20 @@ import grpc
 
 from formation import ambient
 from formation.clock import monotonic
-from formation.errors import ClientGone, DeadlineExceeded
+from formation.errors import DeadlineExceeded
 from formation.http.request import UNSET
+from formation.introspection import name_of
+from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_RPC, RES_RPC, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
 from formation.rpc.calls import Call, trace_of
 from formation.rpc.codes import Code
+from formation.rpc.passing import MessageChains
 from formation.rpc.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from formation.kernel import Ctx
+    from formation.kernel import AnyMiddleware, Ctx
     from formation.rpc.calls import Arity
 
 EXCHANGE: Final = "formation"
@@ -29,10 +37,49 @@ ARITIES: Final[tuple[Arity, ...]] = ("unary_unary", "unary_stream", "stream_unar
 FOR_EVER: Final = 1e9
 """Seconds: what gRPC says is left where there is no deadline is more."""
 
-TICK: Final = 0.001
-"""Seconds by which a clock may be early."""
+OK: Final = grpc.StatusCode.OK
 
 STATUS: Final = {Code.of(code): code for code in grpc.StatusCode}
+
+
+class Chains:
+    """The chain around each call of an interceptor, and those around its messages.
+
+    Args:
+        middleware: the first is outermost.
+        message_middleware: the same, for the messages of a stream.
+        side: ``"server"`` or ``"client"``.
+        is_async: whether they are awaited.
+
+    Raises:
+        TypeError: a middleware is none, or is ``async def`` where nothing is awaited.
+    """
+
+    def __init__(
+        self,
+        middleware: Iterable[AnyMiddleware],
+        message_middleware: Iterable[AnyMiddleware],
+        side: str,
+        *,
+        is_async: bool,
+    ) -> None:
+        self.around: Any = wrap(enter_async, middleware) if is_async else wrap(enter, middleware, is_async=False)
+        self.messages = MessageChains(message_middleware, side, is_async=is_async)
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(map(name_of, self.around.middleware))}]"
+
+
+def enter(ctx: Ctx) -> Ctx:
+    """The endpoint of a chain: let the exchange make the call, or call the handler."""
+    exchange_of(ctx).call(ctx)
+    return ctx
+
+
+async def enter_async(ctx: Ctx) -> Ctx:
+    """The endpoint of an async chain."""
+    await exchange_of(ctx).call(ctx)
+    return ctx
 
 
 def server_context(method: str, arity: Arity, argument: Any, native: Any, exchange: Any) -> Ctx:
@@ -132,52 +179,6 @@ def seconds_left(ctx: Ctx, call: Call, given: float | None) -> float | None:
     return left if timeout is None else min(left, timeout)
 
 
-def gone(call: Call) -> Exception:
-    """Make the error that says why nobody waits any more."""
-    if call.deadline is not None and monotonic() >= call.deadline - TICK:
-        return DeadlineExceeded("the caller's deadline has passed")
-    return ClientGone("the caller has cancelled the call, or has gone")
-
-
-def behaviour_of(handler: Any) -> tuple[Arity, Any]:
-    """Return which way a handler of gRPC streams, and its function. ``None`` stands for ``False``."""
-    arity: Any = f"{_word(handler.request_streaming)}_{_word(handler.response_streaming)}"
-    return arity, getattr(handler, arity)
-
-
-def _word(streams: Any) -> str:
-    return "stream" if streams else "unary"
-
-
-_make: Final[dict[str, Callable[..., Any]]] = {arity: getattr(grpc, f"{arity}_rpc_method_handler") for arity in ARITIES}
-
-
-def handler_like(handler: Any, arity: Arity, behaviour: Any) -> Any:
-    """Return a handler of gRPC that calls ``behaviour``, and is in all else like ``handler``."""
-    return _make[arity](
-        behaviour,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
-
-
-class Wrapped:
-    """The handlers that an interceptor has wrapped: gRPC asks for one at each call, and mostly it is the same."""
-
-    def __init__(self, wrap: Callable[[str, Any], Any]) -> None:
-        self._wrap = wrap
-        self._known: dict[str, tuple[Any, Any]] = {}
-
-    def __call__(self, method: str, handler: Any) -> Any:
-        known = self._known.get(method)
-        if known is not None and known[0] is handler:
-            return known[1]
-        wrapped = self._wrap(method, handler)
-        if len(self._known) < 1024:  # methods of a program; a generic handler may take any name
-            self._known[method] = handler, wrapped
-        return wrapped
-
-
 def tell(callback: Callable[[], Any]) -> None:
     """Call a callback of the program; what one raises is logged, as by gRPC, and the others are called."""
     try:
@@ -186,16 +187,3 @@ def tell(callback: Callable[[], Any]) -> None:
         from logging import getLogger  # rarely needed
 
         getLogger("formation").exception("a callback of a call raised: %r", callback)
-
-
-def trailing(result: Result, given: Any, late: Any) -> tuple[Any, ...] | None:
-    """Return the trailers to send, ``None`` where there are none.
-
-    Args:
-        result: the answer.
-        given: what the handler has set.
-        late: initial metadata that comes too late for that.
-    """
-    changed = result.changed_trailers
-    fields = tuple(given or ()) if changed is None else changed.fields()
-    return fields + tuple(late or ()) or None

@@ -12,12 +12,12 @@ from contextvars import copy_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from formation.for_grpc.context import Aborted
+from formation.for_grpc.servicer_context import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterator
 
-    from formation.for_grpc.aio_server import Context
+    from formation.for_grpc.aio.context import Context
 
 _END: Any = object()
 

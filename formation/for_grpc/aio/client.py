@@ -8,52 +8,39 @@ when it has ended. So their chain runs in a task of its own, which waits for the
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from grpc import aio
 
 from formation.errors import FormationError
-from formation.for_grpc.aio_calls import CALLS, Answered, Link, failure_of, now
-from formation.for_grpc.common import client_context, exchange_of, result_of, seconds_left
-from formation.introspection import name_of
-from formation.kernel import wrap
+from formation.for_grpc.aio.answered import Answered, failure_of
+from formation.for_grpc.aio.link import Link
+from formation.for_grpc.aio.spanned import CALLS
+from formation.for_grpc.chains import Chains, client_context, result_of, seconds_left
 from formation.keys import REQ_RPC, RES_RPC
 from formation.rpc.codes import Code
-from formation.rpc.passing import MessageChains, Pulled
+from formation.rpc.passing import Pulled
 from formation.rpc.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from formation.kernel import AnyMiddleware, Ctx
+    from formation.kernel import Ctx
     from formation.rpc.calls import Arity, Call
 
 
-class Interceptors:
-    """What the four have in common: the chains."""
-
-    def __init__(self, middleware: Iterable[AnyMiddleware], message_middleware: Iterable[AnyMiddleware]) -> None:
-        self.chain: Any = wrap(enter, middleware)
-        self.messages = MessageChains(message_middleware, "client", is_async=True)
-
-    def all(self) -> list[Any]:
-        """Return the four."""
-        return [UnaryUnary(self), UnaryStream(self), StreamUnary(self), StreamStream(self)]
-
-
 class _Interceptor:
-    def __init__(self, own: Interceptors) -> None:
-        self._own = own
+    def __init__(self, chains: Chains) -> None:
+        self._chains = chains
 
     async def _start(self, arity: Arity, continuation: Any, details: Any, argument: Any) -> Any:
-        exchange = SpannedExchange(self._own, continuation, details)
+        exchange = SpannedExchange(self._chains, continuation, details)
         ctx = client_context(details, arity, argument, exchange)
         exchange.link = link = Link(ctx[REQ_RPC])
-        await link.start(self._own.chain, ctx)
+        await link.start(self._chains.around, ctx)
         return CALLS[arity](link)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}([{', '.join(map(name_of, self._own.chain.middleware))}])"
+        return f"{type(self).__name__}({self._chains})"
 
 
 class UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
@@ -61,10 +48,10 @@ class UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Make the call, and wait for it."""
-        exchange = Exchange(self._own, continuation, client_call_details)
+        exchange = Exchange(self._chains, continuation, client_call_details)
         ctx = client_context(client_call_details, "unary_unary", request, exchange)
         try:
-            result = result_of(await self._own.chain(ctx))
+            result = result_of(await self._chains.around(ctx))
         except FormationError as error:
             if (failed := failure_of(error)) is None:
                 raise
@@ -99,25 +86,22 @@ class StreamStream(_Interceptor, aio.StreamStreamClientInterceptor):
         return await self._start("stream_stream", continuation, client_call_details, request_iterator)
 
 
-async def enter(ctx: Ctx) -> Ctx:
-    """The endpoint of the chain: make the call."""
-    await exchange_of(ctx).call(ctx)
-    return ctx
+INTERCEPTORS: Final = UnaryUnary, UnaryStream, StreamUnary, StreamStream
 
 
 class Exchange:
     """A call that is made, and what of it is gRPC's."""
 
-    __slots__ = ("broken", "continuation", "details", "own")
+    __slots__ = ("broken", "chains", "continuation", "details")
 
-    def __init__(self, own: Interceptors, continuation: Any, details: Any) -> None:
-        self.own = own
+    def __init__(self, chains: Chains, continuation: Any, details: Any) -> None:
+        self.chains = chains
         self.continuation = continuation
         self.details = details
         self.broken: Exception | None = None  # what a message middleware has raised, in a task of gRPC
 
-    async def make(self, ctx: Ctx, call: Call) -> Any:
-        """Make an attempt; return what gRPC does."""
+    def make(self, ctx: Ctx, call: Call) -> Any:
+        """Make an attempt; return what is to be awaited for what gRPC does."""
         details, changed = self.details, call.changed
         timeout = seconds_left(ctx, call, details.timeout)
         method = call.method.encode() if isinstance(details.method, bytes) else call.method
@@ -127,10 +111,10 @@ class Exchange:
         argument = call.message
         if call.messages is not None:
             argument = call.messages.take()
-            plain, waits = self.own.messages.apassing(ctx, call, "out")
+            plain, waits = self.chains.messages.apassing(ctx, call, "out")
             if plain is not None or waits is not None:
                 argument = self._passed(argument, plain, waits)
-        return await self.continuation(details, argument)
+        return self.continuation(details, argument)
 
     async def _passed(self, source: Any, plain: Any, waits: Any) -> Any:
         """Let requests pass the middleware; what it raises is raised at ``call(ctx)``, too."""
@@ -153,8 +137,8 @@ class Exchange:
         return Result(
             code,
             details,
-            headers=lambda: now(native.initial_metadata()),
-            trailers=lambda: now(native.trailing_metadata()),
+            headers=partial(now, native.initial_metadata),
+            trailers=partial(now, native.trailing_metadata),
             message=message,
             request=call,
             native=native,
@@ -187,7 +171,7 @@ class SpannedExchange(Exchange):
         link = self.link
         if link.is_cancelled:
             raise asyncio.CancelledError
-        passing = self.own.messages.apassing(ctx, call, "in") if call.response_streaming else (None, None)
+        passing = self.chains.messages.apassing(ctx, call, "in") if call.response_streaming else (None, None)
         native = await self.make(ctx, call)
         link.attempt(native, passing)
         try:
@@ -209,3 +193,16 @@ class SpannedExchange(Exchange):
             return await self._answer(native)
         code = Code.of(await native.code())
         return code, None if code is Code.OK else await native.details(), None
+
+
+def now(ask: Any) -> Any:
+    """Return the result of a coroutine that has nothing to wait for: a call that is over has its metadata."""
+    coroutine = ask()
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    except aio.AioRpcError:
+        return None
+    coroutine.close()
+    return None
