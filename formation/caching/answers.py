@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from formation.caching import ranges, validators
+from formation import dates
+from formation.caching import ranges
+from formation.http.validators import is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,16 +57,17 @@ def answer(request: Request, entry: Entry, now: float) -> Answer:
 
 def _not_modified(fields: Mapping[str, str], entry: Entry, now: float) -> bool:
     if "if-none-match" in fields:
-        return not validators.none_match(fields["if-none-match"], entry.etag)
+        return is_listed(fields["if-none-match"], entry.etag, strong=False, lenient=True)
     if "if-modified-since" in fields:
         modified = entry.date if entry.last_modified is None else entry.last_modified  # RFC 9111, 4.3.2
-        return not validators.modified_since(fields["if-modified-since"], modified, now)
+        since = dates.parse(fields["if-modified-since"], now)
+        return since is not None and modified <= since
     return False
 
 
 def _part(fields: Mapping[str, str], entry: Entry, age: tuple[str, str]) -> Answer | None:
     same = fields.get("if-range")
-    if same is not None and not validators.same_range(same, entry.etag, entry.last_modified, entry.date):
+    if same is not None and not ranges.is_of_this(same, entry.etag, entry.last_modified, entry.date):
         return None
     try:
         taken = ranges.part(fields["range"], entry.length)

@@ -9,7 +9,6 @@ from attrs import evolve
 
 from formation.bridge import in_async_chain
 from formation.caching.copying import Copy
-from formation.caching.fields import members
 from formation.caching.policy import ERRORS, Verdict
 from formation.caching.policy import Request as Asked
 from formation.caching.status import REASONS
@@ -17,6 +16,7 @@ from formation.caching.storing import CONDITIONAL
 from formation.caching.users import secrets
 from formation.errors import AttemptTimeout, DeadlineExceeded, Rejected, TransportError
 from formation.http.headers import digits
+from formation.http.lists import members
 from formation.http.response import BODILESS
 from formation.keys import DEGRADED, REQ_HTTP, RES_HTTP
 from formation.resilience.background import in_background, running_loop
@@ -191,7 +191,7 @@ def _varies_inside(caching: Caching, look: Look, out: Any) -> bool:
     """Tell whether the response depends on a header that the request had not yet when it was looked up."""
     sent: Request = out.get(REQ_HTTP, look.request)
     by_key = caching.tells_users(look)
-    for name in members(out[RES_HTTP].headers.get("Vary", "")):
+    for name in members(out[RES_HTTP].headers.get("Vary", "").lower()):
         if by_key and name in {"authorization", "cookie"}:
             continue
         if name == "cookie" and (sent.cookies or "jar" in sent.extensions):  # which become a header further in

@@ -24,10 +24,10 @@ FORMAT: Final = 1
 class Entry:
     """A stored response, as `Policy.entry` makes it; `with_body` then adds what came after the head.
 
-    ``method``: whose requests it answers: ``"GET"`` (and with it HEAD), or ``"HEAD"``. ``url``: see `urls.normal`.
-    ``vary``: the request headers that the response depends on, each with the value that it was chosen by, as
-    `variants.normal` has it; ``None``: the request had none. ``status``, ``headers``: as received, less what may not be
-    stored, with a Date.
+    ``method``: whose requests it answers: ``"GET"`` (and with it HEAD), or ``"HEAD"``. ``url``: in normal form, see
+    `formation.http.origins.normal`. ``vary``: the request headers that the response depends on, each with the value
+    that it was chosen by, as `variants.normal` has it; ``None``: the request had none. ``status``, ``headers``: as
+    received, less what may not be stored, with a Date.
     ``received_at``: when. ``age``: seconds old at that time. ``date``: when the origin made it, by the origin.
     ``lifetime``: seconds from 0 on for which it is fresh. ``heuristic``: whether that is our guess. ``shared``: whether
     a shared cache made it; a policy leaves alone what a cache of the other kind has stored.

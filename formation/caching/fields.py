@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import TypeAlias
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """Lines of name and value, in the order in which they came; a name may have several."""
@@ -31,15 +28,3 @@ def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     for key, lines in more.items():
         fields[key] = ", ".join(lines)
     return fields
-
-
-def members(value: str) -> Iterator[str]:
-    """Give the members of a comma-separated list of tokens, in lower case, without the empty ones (RFC 9110, 5.6.1).
-
-    >>> list(members(" Accept,, COOKIE "))
-    ['accept', 'cookie']
-    """
-    for member in value.split(","):
-        stripped = member.strip(" \t")
-        if stripped:
-            yield stripped.lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import evolve, frozen
@@ -11,6 +10,7 @@ from formation import dates
 from formation.caching import directives, freshness, storing, variants
 from formation.caching.entry import Entry
 from formation.caching.fields import joined
+from formation.http.validators import is_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +27,6 @@ NOBODY: Final[variants.Vary] = (("", ""),)
 
 FIXED: Final = frozenset({"content-encoding", "content-length", "content-md5", "content-range"})
 """What is true of the stored body stays so, whatever a 304 says (RFC 9111, 3.2)."""
-
-# Without quotes it is no tag, but many a server means one. A star would match anything.
-_is_tag = re.compile(r"(?:W/)?\"[^\"\x00-\x1f\x7f]*\"|[!#-)+\--~]+").fullmatch
 
 
 @frozen
@@ -107,7 +104,7 @@ def entry(
         immutable="immutable" in told,
         stale_while_revalidate=directives.seconds(told.get("stale-while-revalidate")) or 0,
         stale_if_error=(directives.seconds(told["stale-if-error"]) or 0) if "stale-if-error" in told else None,
-        etag=etag if _is_tag(etag) else None,
+        etag=etag if is_tag(etag, lenient=True) else None,
         last_modified=dates.parse(fields.get("last-modified"), received_at),
     )
 

@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve
 
 from formation import dates
-from formation.caching import answers, decisions, making, questions, storing, urls, variants
+from formation.caching import answers, decisions, making, questions, storing, variants
 from formation.caching.answers import Answer
 from formation.caching.decisions import ERRORS, Verdict
-from formation.caching.fields import Headers, joined, members
+from formation.caching.fields import Headers, joined
 from formation.caching.request import Request
+from formation.http.lists import members
+from formation.http.origins import normal, same_origin
+from formation.http.redirects import target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,7 +112,7 @@ class Policy:
         if why is not None:
             return why
         names = variants.names(fields.get("vary"))
-        if names is None or not set(names).isdisjoint(members(request.fields.get("connection", ""))):
+        if names is None or not set(names).isdisjoint(members(request.fields.get("connection", "").lower())):
             return "vary"  # or by what a proxy further in takes away, so the origin has never seen it
         if "etag" in fields or "last-modified" in fields or life.seconds > 0:
             return None
@@ -268,11 +271,9 @@ class Policy:
         """
         if request.method in SAFE or not 200 <= status < 400:
             return []
-        target = urls.normal(request.url)
-        fields = joined(headers)
-        named = [urls.joined(target, fields[name]) for name in ("location", "content-location") if name in fields]
-        found = [target, *(url for url in named if url and urls.origin(url) == urls.origin(target))]
-        return list(dict.fromkeys(found))
+        url, fields = normal(request.url), joined(headers)
+        named = [target(url, fields[name]) for name in ("location", "content-location") if name in fields]
+        return list(dict.fromkeys([url, *(normal(each) for each in named if each and same_origin(each, url))]))
 
     def _useful(self, request: Request, entries: Iterable[Entry]) -> list[Entry]:
         methods = ("GET", "HEAD") if request.method == "HEAD" else (request.method,)

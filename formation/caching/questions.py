@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from formation import dates
-from formation.caching import storing, validators
+from formation.caching import storing
 from formation.caching.fields import joined
+from formation.http.validators import is_weak, strong_match, weak_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def validated(headers: Headers, entry: Entry | None, entries: Iterable[Entry]) -
         return entry if all(one is entry for one in asked) else None
     if entry is not None and not asked:  # whose date was asked about, for it has no tag
         return entry if dates.parse(told.get("last-modified"), entry.received_at) == entry.last_modified else None
-    same = validators.weakly_equal if tag.startswith("W/") else validators.strongly_equal
+    same = weak_match if is_weak(tag) else strong_match
     found = (one for one in asked if same(str(one.etag), tag))
     return next(found, None)
 
@@ -88,5 +89,4 @@ def offered(entry: Entry | None, entries: Iterable[Entry]) -> Sequence[Entry]:
 
 def _tells_apart(one: Entry) -> bool:
     """Whether the tag of a variant stands for that one alone."""
-    is_strong = not str(one.etag).startswith("W/")
-    return is_strong and PERSONAL.isdisjoint(name for name, _ in one.vary)
+    return not is_weak(str(one.etag)) and PERSONAL.isdisjoint(name for name, _ in one.vary)

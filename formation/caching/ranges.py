@@ -1,12 +1,18 @@
-"""Range and Content-Range (RFC 9110, 14)."""
+"""Range, If-Range and Content-Range (RFC 9110, 14 and 13.1.5)."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from formation import dates
+from formation.http.validators import strong_match
+
 DIGITS: Final = 18
 """A position with more is beyond the end of anything."""
+
+ONE_SECOND: Final = 1.0
+"""By so much Last-Modified must be before Date, for a file may change twice in a second (RFC 9110, 8.8.2.2)."""
 
 _one = re.compile(r"bytes[ \t]*+=[ \t,]*+([0-9]*+)-([0-9]*+)[ \t,]*+", re.IGNORECASE | re.ASCII).fullmatch
 
@@ -40,6 +46,21 @@ def part(value: str, length: int) -> slice | None:
     if wanted == 0:
         raise LookupError(f"bytes */{length}")
     return slice(max(length - wanted, 0), length) if length else None  # nothing has no Content-Range
+
+
+def is_of_this(value: str, etag: str | None, modified: float | None, date: float) -> bool:
+    """Tell whether If-Range lets a part be sent: what the client has is of this very response (RFC 9110, 13.1.5).
+
+    Args:
+        value: of the field, a tag or a date.
+        etag: of the response.
+        modified: its Last-Modified, seconds since 1970.
+        date: its Date, the same.
+    """
+    value = value.strip(" \t")
+    if value.startswith(('"', "W/")):
+        return etag is not None and strong_match(value, etag)
+    return modified is not None and modified + ONE_SECOND <= date and dates.parse(value, date) == modified
 
 
 def content_range(taken: slice, length: int) -> str:

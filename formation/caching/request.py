@@ -19,7 +19,7 @@ class Request:
 
     Args:
         method: in upper case.
-        url: absolute, see `urls.normal`.
+        url: absolute, see `formation.http.origins.normal`.
         headers: as the client sends them, or the server has received them.
     """
 

@@ -25,11 +25,11 @@ from formation.caching.look import Look, has_body, is_decoded
 from formation.caching.policy import Request as Asked
 from formation.caching.policy import Verdict
 from formation.caching.shelf import Shelf, stored_in
-from formation.caching.urls import normal
 from formation.caching.users import Whose, secrets
 from formation.events import Events, called
 from formation.http.body import Body
 from formation.http.headers import Headers
+from formation.http.origins import normal
 from formation.http.response import received
 from formation.keys import DEADLINE, REQ_HTTP, RES_HTTP, SIDE, STATE
 from formation.resilience.background import in_background

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from formation.caching import urls
-from formation.caching.fields import members
 from formation.caching.freshness import HEURISTIC
+from formation.http.lists import members
+from formation.http.origins import normal
+from formation.http.redirects import target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def whole(name: str, directives: Directives) -> bool:
     """
     if name not in directives:
         return False
-    listed = set(members(directives[name] or ""))
+    listed = set(members((directives[name] or "").lower()))
     return not listed or not listed.isdisjoint(NEEDED)
 
 
@@ -68,10 +69,10 @@ def dropped(fields: Mapping[str, str], directives: Directives, *, shared: bool) 
 
     The fields that no-cache lists would have to be validated before each use; not to have them is as good.
     """
-    names = {"age", *HOP_BY_HOP, *members(fields.get("connection", ""))}
+    names = {"age", *HOP_BY_HOP, *members(fields.get("connection", "").lower())}
     for directive in ("no-cache", "private") if shared else ("no-cache",):
         if not whole(directive, directives):
-            names.update(members(directives.get(directive) or ""))
+            names.update(members((directives.get(directive) or "").lower()))
     return names
 
 
@@ -84,7 +85,8 @@ def answers_get(request: Request, status: int, fields: Mapping[str, str]) -> boo
     """Tell whether a response to POST says that it is what GET would get (RFC 9110, 9.3.3)."""
     if request.method != "POST" or status != 200 or "content-location" not in fields:
         return False
-    return urls.joined(request.url, fields["content-location"]) == urls.normal(request.url)
+    located = target(request.url, fields["content-location"] or request.url)
+    return located is not None and normal(located) == normal(request.url)
 
 
 def refusal(
@@ -110,7 +112,7 @@ def refusal(
         return "request no-store"
     if "no-store" in directives and not understood(directives, status):
         return "no-store"
-    if not NEEDED.isdisjoint(members(fields.get("connection", ""))):
+    if not NEEDED.isdisjoint(members(fields.get("connection", "").lower())):
         return "connection"  # what the entry would be read by is not for us to keep
     if not (explicit or "public" in directives or whole("private", directives) or status in HEURISTIC):
         return "nothing allows it"

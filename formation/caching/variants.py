@@ -6,7 +6,8 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from formation.caching.fields import members
+from formation.http.lists import members, parameters
+from formation.http.negotiation import weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,6 @@ SECRETS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 """Headers of which a hash is kept: stores may be read by others, and to tell whether two are the same it will do."""
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
-_quality = re.compile(r"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch
 
 
 def names(vary: str | None) -> tuple[str, ...] | None:
@@ -29,7 +29,7 @@ def names(vary: str | None) -> tuple[str, ...] | None:
     >>> names("Accept, COOKIE, accept"), names("Cookie, *"), names(None)
     (('accept', 'cookie'), None, ())
     """
-    found = set(members(vary)) if vary else set()
+    found = set(members(vary.lower())) if vary else set()
     return None if any(name == "*" or not _is_token(name) for name in found) else tuple(sorted(found))
 
 
@@ -63,6 +63,5 @@ def normal(name: str, value: str | None) -> str | None:
 
 
 def _preference(part: str) -> float:
-    _, _, parameter = part.partition(";")
-    found = _quality(parameter)
-    return -float(found[1]) if found else -1.0
+    liked = weight(parameters(part)[1])
+    return -1.0 if liked is None else -liked

@@ -24,6 +24,8 @@ scheme_and_host = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)").match
 FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """What parsers disagree about: backslashes are slashes to some, and some drop tabs and line breaks."""
 
+# What most URLs are, and is in normal form as it stands.
+_is_normal = re.compile(r"https?://[a-z0-9.\-]++/[!$-;=?-\[\]_a-z~|^`{}\\]*+").fullmatch
 _host_port = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)(?P<zone>%25[A-Za-z0-9._~-]+)?\]|(?P<name>(?!\.)(?:[A-Za-z0-9._-]|[^\x00-\x9f\s])+))"
     r"(?::(?P<port>[0-9]{0,5}))?"
@@ -61,6 +63,30 @@ def same_origin(a: str, b: str) -> bool:
         return origin(a) == origin(b)
     except ValueError:
         return False
+
+
+def normal(url: str) -> str:
+    """Return the URL so that spellings that are certain to mean one target are one (RFC 3986, 6.2): for a key.
+
+    The origin is in normal form, user info stays, a path is never empty, and the fragment is left out. A URL that has
+    no origin is kept as it is but for the fragment, and so are path and query.
+
+    >>> normal("HTTP://Example.com:80?q=1#top"), normal("http://me@example.com/A"), normal("/a#b")
+    ('http://example.com/?q=1', 'http://me@example.com/A', '/a')
+    """
+    if _is_normal(url):
+        return url
+    url = url.partition("#")[0]
+    found = scheme_and_host(url)
+    if found is None:
+        return url
+    user, at, host = found[2].rpartition("@")
+    try:
+        scheme, _, host = origin_of(found[1].lower(), host).partition("://")
+    except ValueError:
+        return url
+    rest = url[found.end() :]
+    return f"{scheme}://{user}{at}{host}{rest if rest.startswith('/') else '/' + rest}"
 
 
 def is_downgrade(a: str, b: str) -> bool:

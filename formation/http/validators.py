@@ -23,11 +23,21 @@ if TYPE_CHECKING:
 
 _tag = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"').fullmatch  # RFC 9110, 8.8.3
 _listed = re.compile(r'(?:^|,)[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")[ \t]*+(?=,|\Z)').findall
+_meant = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]*+"|[!#-)+\--~]++').fullmatch  # no star: that would match anything
+_listed_as_meant = re.compile(r'[ \t,]*+((?:W/)?+"[^"]*+"|[^", \t][^,]*+)').match
 
 
-def is_tag(value: str) -> bool:
-    """Tell whether it is an entity tag, weak or strong."""
-    return _tag(value) is not None
+def is_tag(value: str, *, lenient: bool = False) -> bool:
+    """Tell whether it is an entity tag, weak or strong.
+
+    Args:
+        value: of ETag.
+        lenient: whether what many a server sends for one is one: without quotes, or with a space in them.
+
+    >>> is_tag("a"), is_tag("a", lenient=True), is_tag("*", lenient=True)
+    (False, True, False)
+    """
+    return (_meant if lenient else _tag)(value) is not None
 
 
 def is_weak(tag: str) -> bool:
@@ -40,10 +50,22 @@ def weakened(tag: str) -> str:
     return tag if is_weak(tag) else f"W/{tag}"
 
 
-def tags(value: str) -> list[str]:
-    """Return the tags of If-Match or If-None-Match; ``["*"]`` for any. What is no tag is left out."""
+def tags(value: str, *, lenient: bool = False) -> list[str]:
+    """Return the tags of If-Match or If-None-Match; ``["*"]`` for any. What is no tag is left out.
+
+    >>> tags('"a,b", c'), tags('"a,b", c', lenient=True)
+    (['"a,b"'], ['"a,b"', 'c'])
+    """
     value = value.strip(" \t")
-    return ["*"] if value == "*" else _listed(value)
+    if value == "*":
+        return ["*"]
+    if not lenient:
+        return _listed(value)
+    found, position = [], 0
+    while member := _listed_as_meant(value, position):
+        found.append(member[1].rstrip(" \t"))
+        position = member.end()
+    return found
 
 
 def strong_match(one: str, other: str) -> bool:
@@ -54,6 +76,23 @@ def strong_match(one: str, other: str) -> bool:
 def weak_match(one: str, other: str) -> bool:
     """Tell whether two tags are the same, weak or not."""
     return one.removeprefix("W/") == other.removeprefix("W/")
+
+
+def is_listed(value: str, etag: str | None, *, strong: bool, exists: bool = True, lenient: bool = False) -> bool:
+    """Tell whether If-Match (``strong``) or If-None-Match names what there is (RFC 9110, 13.1.1 and 13.1.2).
+
+    Args:
+        value: of the field.
+        etag: the tag of what there is; ``None``: it has none.
+        strong: how tags are compared.
+        exists: whether there is anything, which is what ``*`` asks.
+        lenient: as for `is_tag`.
+    """
+    given = tags(value, lenient=lenient)
+    if given == ["*"]:
+        return exists
+    matches = strong_match if strong else weak_match
+    return exists and etag is not None and any(matches(each, etag) for each in given)
 
 
 def precondition(
@@ -77,7 +116,7 @@ def precondition(
     modified = _date(last_modified)
     wanted, since = headers.get("If-Match"), headers.get("If-Unmodified-Since")
     if wanted is not None:
-        if not _is_listed(wanted, etag, exists=exists, strong=True):
+        if not is_listed(wanted, etag, exists=exists, strong=True):
             return 412
     elif since is not None and modified is not None:
         limit = _date(since)
@@ -87,21 +126,13 @@ def precondition(
     known, since = headers.get("If-None-Match"), headers.get("If-Modified-Since")
     is_read = method in {"GET", "HEAD"}
     if known is not None:
-        if _is_listed(known, etag, exists=exists, strong=False):
+        if is_listed(known, etag, exists=exists, strong=False):
             return 304 if is_read else 412
     elif is_read and since is not None and modified is not None:
         limit = _date(since)
         if limit is not None and modified <= limit:
             return 304
     return None
-
-
-def _is_listed(value: str, etag: str | None, *, exists: bool, strong: bool) -> bool:
-    given = tags(value)
-    if given == ["*"]:
-        return exists
-    matches = strong_match if strong else weak_match
-    return exists and etag is not None and any(matches(each, etag) for each in given)
 
 
 def _date(value: str | None) -> float | None:

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formation import dates
-from formation.caching import directives, freshness, ranges, urls, validators, variants
+from formation.caching import directives, freshness, ranges, variants
 from formation.caching.decisions import Verdict
 from formation.caching.policy import Policy, Request
+from formation.http.validators import is_listed, is_tag
 from tests.caching.exchanges import NOW, PRIVATE, SHARED, URL, date
 
 NAMES = ["Age", "Cache-Control", "CDN-Cache-Control", "Connection", "Content-Length", "Content-Location", "Cookie"]
@@ -163,12 +164,12 @@ def test_every_parser_takes_a_mebibyte_of_anything(part):
         directives.seconds(value)
         dates.parse(value, NOW)
         freshness.age(value)
-        validators.none_match(value, '"x"')
-        validators.same_range(value, '"x"', NOW, NOW)
+        is_tag(value, lenient=True)
+        is_listed(value, '"x"', strong=False, lenient=True)
+        ranges.is_of_this(value, '"x"', NOW, NOW)
         variants.names(value)
         variants.normal("foo", value)
         variants.normal("accept-language", value)
-        urls.normal(value)
     with suppress(LookupError):
         ranges.part("bytes=" + body, 10)
 

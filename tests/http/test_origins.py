@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from formation.http.origins import is_downgrade, origin, same_origin
+from formation.http.origins import is_downgrade, normal, origin, same_origin
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,46 @@ def test_origins_are_compared_in_normal_form():
 )
 def test_from_https_to_http_is_a_downgrade(a, b, down):
     assert is_downgrade(a, b) is down
+
+
+SAME = [
+    ("http://example.com/", "http://example.com/"),
+    ("HTTP://EXAMPLE.com/", "http://example.com/"),
+    ("http://example.com", "http://example.com/"),
+    ("http://example.com?a=1", "http://example.com/?a=1"),
+    ("http://example.com:80/", "http://example.com/"),
+    ("https://example.com:443/", "https://example.com/"),
+    ("http://example.com:/", "http://example.com/"),
+    ("http://[::1]:80/", "http://[::1]/"),
+    ("http://[::1]/", "http://[::1]/"),
+    ("http://example.com/a#b", "http://example.com/a"),
+    ("http://Me:Secret@EXAMPLE.com/", "http://Me:Secret@example.com/"),
+    ("/a#b", "/a"),
+    ("http://h:no/a#b", "http://h:no/a"),
+]
+OTHERS = [
+    ("http://example.com/a", "http://example.com/A"),
+    ("http://example.com/a", "http://example.com/a/"),
+    ("http://example.com/a", "http://example.com/a?"),
+    ("http://example.com/?a=1&b=2", "http://example.com/?b=2&a=1"),
+    ("http://example.com/", "https://example.com/"),
+    ("http://example.com/", "http://example.com:443/"),
+    ("http://example.com/a%2Fb", "http://example.com/a/b"),
+    ("http://me@example.com/", "http://you@example.com/"),
+]
+
+
+@pytest.mark.parametrize(("url", "key"), SAME)
+def test_spellings_of_one_target_have_one_key(url, key):
+    assert normal(url) == key
+
+
+@pytest.mark.parametrize(("one", "other"), OTHERS)
+def test_what_may_be_two_targets_has_two(one, other):
+    assert normal(one) != normal(other)
+
+
+@given(st.text())
+def test_a_key_has_itself_as_key_whatever_it_was_made_of(url):
+    assert normal(normal(url)) == normal(url)
+    assert normal(normal(f"HTTP://{url}/")) == normal(f"HTTP://{url}/")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from formation.http import Headers
 from formation.http.validators import (
+    is_listed,
     is_tag,
     precondition,
     strong_match,
@@ -34,6 +35,27 @@ TEXT = st.text(st.sampled_from('W/"ab,* \t\\\xff'), max_size=60) | st.text(max_s
 )
 def test_a_list_of_tags_is_taken_apart_and_what_is_no_tag_left_out(value, found):
     assert tags(value) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("a", ["a"]),
+        ('"a b", c d , W/"e"', ['"a b"', "c d", 'W/"e"']),
+        ('"a,b",,"c"', ['"a,b"', '"c"']),
+        (" * ", ["*"]),
+        ("", []),
+        ('"a', []),
+    ],
+)
+def test_with_lenience_a_list_has_what_servers_send_for_tags_too(value, found):
+    assert tags(value, lenient=True) == found
+
+
+@pytest.mark.parametrize(("value", "is_one"), [("a", True), ('"a b"', True), ("*", False), ("a,b", False), ("", False)])
+def test_with_lenience_what_servers_send_for_a_tag_is_one(value, is_one):
+    assert is_tag(value, lenient=True) is is_one
+    assert not is_tag(value)
 
 
 def test_the_table_of_section_8_8_3_2():
@@ -133,5 +155,7 @@ def test_nothing_that_a_client_writes_is_an_error(value):
 @pytest.mark.parametrize("start", ["", '"', ",", "Sun, 06 Nov 1994 "])
 def test_a_mebibyte_is_read_in_no_time_to_speak_of(start, unit):
     value = start + unit * (2**20 // len(unit))
-    tags(value)
-    is_tag(value)
+    for lenient in (False, True):
+        tags(value, lenient=lenient)
+        is_tag(value, lenient=lenient)
+        is_listed(value, '"x"', strong=False, lenient=lenient)
