@@ -62,24 +62,24 @@ class MessageChains:
 
     def apassing(self, ctx: Ctx, call: Call, direction: str) -> tuple[Passing | None, APassing | None]:
         """Return the same for an async chain: a plain function if nothing on the way can wait, else one to await."""
-        chain, hooks = self._chains.get(direction), tuple(call.hooks(direction))
-        if chain is None:
-            return (partial(_hooked, hooks) if hooks else None), None
-        base = _base(ctx, direction)
-        step: Any = chain if self.is_awaited else partial(run, chain)  # on the bridge, for it may wait
+        if not self.is_awaited:
+            through: Any = self.passing(ctx, call, direction)
+            return (None, partial(run, through)) if self._chains else (through, None)  # on the bridge, for it may wait
+        chain: Any = self._chains[direction]
+        hooks, base = tuple(call.hooks(direction)), _base(ctx, direction)
 
-        async def through(message: Any) -> Any:
+        async def awaited(message: Any) -> Any:
             if hooks and direction == "out":
                 message = _hooked(hooks, message)
             each = base.copy()
             each[MESSAGE] = message
             try:
-                message = (await step(each))[MESSAGE]
+                message = (await chain(each))[MESSAGE]
             except StopAsyncIteration as error:
                 raise _no_end(error) from error
             return _hooked(hooks, message) if hooks and direction == "in" else message
 
-        return None, through
+        return None, awaited
 
 
 def _base(ctx: Ctx, direction: str) -> Ctx:
