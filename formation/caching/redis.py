@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from formation.caching.store import REMEMBERED, VARIANTS, name_of_variant, packed, unpacked
-from formation.storage.redis import Redis, Script, of
+from formation.storage import Redis, Script, of
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry

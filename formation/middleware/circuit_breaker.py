@@ -17,9 +17,9 @@ from formation.resilience.keyed import Keyed
 from formation.resilience.shared_gate import SharedGate
 from formation.resilience.verdicts import Verdict
 from formation.resilience.verdicts import classify as classify_
+from formation.storage.choice import Storage as Shared
+from formation.storage.choice import of
 from formation.storage.outages import Outages
-from formation.storage.redis import Storage as Shared
-from formation.storage.redis import of
 
 VERDICTS: Final = ("ok", "fail", "neutral")
 LEVELS: Final = {"opened": "error", "half_open": "warning", "closed": "info", "rejected": "debug"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import ceil
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from formation import clock as clock_
 from formation.errors import StorageUnavailable
@@ -18,8 +18,8 @@ from formation.places import Key
 from formation.resilience.rates import Limit, MemoryRates, Rates, Strategy, limits_of
 from formation.resilience.shared_rates import RedisRates
 from formation.server.clients import IPV6, client_ip, header, unnamed_proxy, who
+from formation.storage.choice import Storage, kept_in
 from formation.storage.outages import Outages, processes
-from formation.storage.redis import Storage, of
 
 __all__ = ["client_ip", "header", "rate_limit"]
 
@@ -90,7 +90,10 @@ def rate_limit(
     ('"1/minute";r=0;t=60', '60')
     """
     all_limits, events, passes = limits_of(limits), Events(logger), passing(exempt, websockets=False)
-    client, rates = who(key, trusted_proxies, ipv6_prefix), _rates(storage, all_limits, strategy, burst, clock)
+    client, counted = who(key, trusted_proxies, ipv6_prefix), (all_limits, strategy, burst)
+    rates: Rates = kept_in(
+        storage, "hit", lambda: MemoryRates(*counted, clock=clock), lambda redis: RedisRates(redis, *counted)
+    )
     judged = _judging(all_limits, rates, events, Outages("rate_limit", events, clock), ipv6_prefix, fail_open=fail_open)
     if storage is None and (many := processes()) > 1:
         events("warning", "rate_limit.per_process", processes=many, limits=ratelimit.policy(all_limits))
@@ -144,17 +147,3 @@ def _judging(
         return 429, {**fields, "Content-Type": "application/problem+json"}, ratelimit.problem(said)
 
     return judged
-
-
-def _rates(
-    storage: Storage | Rates | None,
-    limits: Sequence[Limit],
-    strategy: Strategy,
-    burst: int | None,
-    clock: Callable[[], float],
-) -> Rates:
-    if storage is None:
-        return MemoryRates(limits, strategy, burst, clock=clock)
-    if callable(getattr(storage, "hit", None)):
-        return cast("Rates", storage)
-    return RedisRates(of(cast("Storage", storage)), limits, strategy, burst)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 from formation import bridge
 from formation import clock as clock_
@@ -17,8 +18,8 @@ from formation.places import Key, chosen
 from formation.resilience.checks import seconds
 from formation.resilience.shared_turns import RedisTurns
 from formation.resilience.turns import MemoryTurns, Quota, Turns
+from formation.storage.choice import Storage, kept_in
 from formation.storage.outages import Outages
-from formation.storage.redis import Storage, of
 
 
 def throttle(
@@ -79,7 +80,8 @@ def throttle(
         seconds("max_wait", max_wait)
     if is_coroutine_callable(sleep):
         raise TypeError(f"expected sleep as a plain function, got {sleep!r}: formation.sleep awaits where it has to")
-    turns, outages = _store(storage, clock), Outages("throttle", events, clock)
+    turns: Turns = kept_in(storage, "reserve", partial(MemoryTurns, clock), RedisTurns)
+    outages = Outages("throttle", events, clock)
 
     def throttle(ctx: Any, call: Call[Any]) -> Any:
         place, patience = which(ctx), max_wait
@@ -110,11 +112,3 @@ def throttle(
     throttle.rate, throttle.per, throttle.burst = rate, per, burst  # type: ignore[attr-defined]  # for who wants to look
     throttle.turns = turns  # type: ignore[attr-defined]
     return throttle
-
-
-def _store(storage: Storage | Turns | None, clock: Callable[[], float]) -> Turns:
-    if storage is None:
-        return MemoryTurns(clock)
-    if callable(getattr(storage, "reserve", None)):
-        return cast("Turns", storage)
-    return RedisTurns(of(cast("Storage", storage)))

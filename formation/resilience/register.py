@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
 from formation.errors import StorageUnavailable
 from formation.resilience.claims import Claims, Found, MemoryClaims
 from formation.resilience.shared_claims import RedisClaims
-from formation.storage import redis
+from formation.storage import choice
+from formation.storage.choice import kept_in
 from formation.storage.outages import Outages, processes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from formation.events import Events
 
-Storage: TypeAlias = redis.Storage | Claims | None
+Storage: TypeAlias = choice.Storage | Claims | None
 
 OWED: Final = 10_000
 """Claims of which Redis is to be told what came: of an outage with more of them, the first ones are given up."""
@@ -46,13 +47,10 @@ class Register:
     """
 
     def __init__(self, storage: Storage, ttl: float, lease: float, events: Events, *, fail_open: bool) -> None:
-        self._shared: RedisClaims | None = None
-        self._local: Claims = MemoryClaims()
-        if callable(getattr(storage, "claim", None)):
-            self._local = cast("Claims", storage)
-        elif storage is not None:
-            self._shared = RedisClaims(redis.of(cast("redis.Storage", storage)))
-        elif (many := processes()) > 1:
+        found: Claims = kept_in(storage, "claim", MemoryClaims, RedisClaims)
+        self._shared = found if isinstance(found, RedisClaims) else None
+        self._local = found if self._shared is None else MemoryClaims()
+        if storage is None and (many := processes()) > 1:
             events("warning", "idempotency.per_process", processes=many)
         self._ttl, self._lease, self._events, self._fail_open = ttl, lease, events, fail_open
         self._warn = Outages("idempotency", events)

@@ -1,5 +1,6 @@
 """What many processes share: `Redis`, and the scripts that run in it."""
 
-from formation.storage.redis import Redis, Script, of
+from formation.storage.choice import of
+from formation.storage.redis import Redis, Script
 
 __all__ = ["Redis", "Script", "of"]

@@ -19,26 +19,24 @@ given are its owner's.
 chain, which is one for all of it: the wait for a connection, connecting, writing and reading. In a sync chain each of
 these has the timeout.
 
-Clients are kept in `loops`, keys are named in `names`.
+Clients are made in `connections` and kept in `loops`, keys are named in `names`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
-from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.bridge import await_, in_async_chain
 from formation.errors import StorageUnavailable
 from formation.resilience.checks import positive
+from formation.storage import connections
 from formation.storage.loops import Loops, Patience
 from formation.storage.names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
-    from queue import Queue
 
 TIMEOUT: Final = 0.5
 """Seconds. Redis answers in less than one thousandth, and in a tenth while it forks for a snapshot. Whoever waits
@@ -46,13 +44,6 @@ longer for leave to begin would have been better off without asking."""
 
 PAUSE: Final = 1.0
 """Seconds for which nobody asks after a failure: few, to be back soon after Redis is; more than one timeout."""
-
-PROTOCOL: Final = 2
-"""Of Redis. With 3 redis-py 8 no longer sees whether a connection that lay idle was closed, so each of these would be a
-failure of its own after a restart; and a Redis 5 does not know it."""
-
-CONNECTIONS: Final = 50
-"""At once, of a process or an event loop; more calls wait for one. As in redis-py's pools that wait."""
 
 
 class Script:
@@ -106,35 +97,25 @@ class Redis:
         pause: float = PAUSE,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._library = _library()
+        self._library = connections.library()
         self.prefix = prefix
         self._timeout = positive("timeout", timeout)
         self._pause = positive("pause", pause)
         self._clock = clock
         self._silent_until = 0.0
-        self._loops = Loops(CONNECTIONS, own=isinstance(url, str))
+        self._loops = Loops(connections.MOST, own=isinstance(url, str))
         self._url = url if isinstance(url, str) else None
         self._client: Any = None
         self._async_client = async_client
         if self._url is not None:
-            self._client = self._library.Redis(
-                connection_pool=self._library.BlockingConnectionPool.from_url(
-                    self._url,
-                    protocol=PROTOCOL,
-                    timeout=timeout,
-                    socket_timeout=timeout,
-                    socket_connect_timeout=timeout,
-                    max_connections=CONNECTIONS,
-                    retry=self._library.retry.Retry(self._library.backoff.NoBackoff(), 0),
-                )
-            )
+            self._client = connections.blocking(self._url, timeout)
         elif isinstance(url, (self._library.asyncio.Redis, self._library.asyncio.RedisCluster)):
             self._async_client = async_client or url
         elif isinstance(url, (self._library.Redis, self._library.RedisCluster)):
             self._client = url
         else:
             raise TypeError(f"expected a URL such as 'redis://localhost:6379/0', or a client of redis-py, got {url!r}")
-        self._name = _name(self._client or self._async_client)
+        self._name = connections.place_of(self._client or self._async_client)
 
     def key(self, *parts: Hashable) -> str:
         """Return the name for ``parts``: the same in every process, different for different parts, and not long.
@@ -217,7 +198,7 @@ class Redis:
             return self._client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
         except (self._library.exceptions.TimeoutError, TimeoutError):
             if self._url is not None:
-                _close_idle(self._client.connection_pool.pool)
+                connections.close_idle(self._client)
             raise
 
     async def _awaited(self, args: tuple[Any, ...], script: Script | None) -> Any:
@@ -232,80 +213,12 @@ class Redis:
                 return await client.execute_command("EVAL", script.text, *args[2:], NEVER_DECODE=True)
         except (self._library.exceptions.TimeoutError, TimeoutError):
             if self._url is not None:
-                idle = client.connection_pool._available_connections  # noqa: SLF001  what is public closes those in use
-                while idle:  # one that is taken out is nobody else's meanwhile
-                    await idle.pop().disconnect(nowait=True)
+                await connections.close_idle_of_loop(client)
             raise
 
     def _async_client_for_loop(self) -> Any:
         if self._url is not None:
-            return self._new_async_client(self._url)
+            return connections.of_loop(self._url, self._timeout)
         if self._async_client is None:
             raise TypeError(f"expected async_client for an async chain, next to {self._client!r}: or give a URL")
         return self._async_client
-
-    def _new_async_client(self, url: str) -> Any:
-        # No timeout for reading, for one is around the whole; that for connecting is also one for closing. And not
-        # redis-py's pool that waits: who is cancelled while he gives a connection back to that one loses its place.
-        library = self._library
-        pool = library.asyncio.ConnectionPool.from_url(
-            url,
-            protocol=PROTOCOL,
-            socket_timeout=None,
-            socket_connect_timeout=self._timeout,
-            retry=library.asyncio.retry.Retry(library.backoff.NoBackoff(), 0),
-        )
-        return library.asyncio.Redis(connection_pool=pool)
-
-
-def _library() -> Any:
-    try:
-        import redis.asyncio
-    except ImportError as error:
-        raise ImportError("Redis needs redis-py: pip install 'formation[redis]'", name="redis") from error
-    return redis
-
-
-def _close_idle(pool: Queue[Any]) -> None:
-    """Close what lies in the queue of a pool. `disconnect` of redis-py would close one that a thread has just taken."""
-    idle = []
-    try:
-        with suppress(Empty):
-            while True:
-                idle.append(pool.get_nowait())
-        for connection in idle:
-            if connection is not None:  # the place of one
-                connection.disconnect()
-    finally:
-        for connection in reversed(idle):
-            pool.put_nowait(connection)
-
-
-def _name(client: Any) -> str:
-    """Say where it is, without who may log in there."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is None:
-        return type(client).__name__
-    place = pool.connection_kwargs
-    where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
-    return f"{where}/{place.get('db') or 0}"
-
-
-Storage: TypeAlias = Redis | str
-"""What ``storage=`` takes: a Redis, or its URL."""
-
-
-def of(storage: Storage) -> Redis:
-    """Return ``storage``, or a Redis of the URL, or of the client of redis-py, that it is.
-
-    Raises:
-        TypeError: it is none of these.
-
-    >>> of("redis://localhost/3")
-    Redis('localhost:6379/3')
-    """
-    if isinstance(storage, Redis):
-        return storage
-    if isinstance(storage, str) or callable(getattr(storage, "execute_command", None)):
-        return Redis(storage)
-    raise TypeError(f"expected storage as a Redis or a URL such as 'redis://localhost:6379/0', got {storage!r}")
