@@ -1,4 +1,4 @@
-"""What a circuit, a rate or a bulkhead is for: the origin that is asked, unless somebody says otherwise."""
+"""Who is asked, and who asks: what a circuit, a rate or a bulkhead is for, and the user whose call it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from formation.http.origins import origin
-from formation.keys import REQ_HTTP, REQ_RPC, SIDE
+from formation.keys import REQ_HTTP, REQ_RPC, SESSION, SIDE, UID
 
 Key: TypeAlias = Callable[[Any], Hashable]
 
@@ -15,9 +15,8 @@ Key: TypeAlias = Callable[[Any], Hashable]
 def by_origin(ctx: Any) -> str | None:
     """Return the scheme, host and port of the request; ``None`` where there are none, and on a server.
 
-    Of a remote call it is the service: gRPC does not tell where a channel leads.
-
-    There the host is what the client says: whoever made one up for each request would have a place of his own.
+    On a server the host is what the client says: whoever made one up for each request would have a place of his own. Of
+    a remote call it is the service: gRPC does not tell where a channel leads.
     """
     if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
         return None
@@ -32,6 +31,18 @@ def by_origin(ctx: Any) -> str | None:
 
 
 _origin = lru_cache(1024)(origin)  # as many as there are circuits; of a URL without its path, so that there are few
+
+
+def user_of(ctx: Any) -> Any:
+    """Return the user: ``uid`` of the session, else ``ctx["uid"]``; ``None``, or an empty text, is nobody.
+
+    >>> user_of({"fmtn.session": {"uid": 42}, "uid": 7}), user_of({"fmtn.session": {"uid": ""}, "uid": 7}), user_of({})
+    (42, 7, None)
+    """
+    for uid in ((ctx.get(SESSION) or {}).get(UID), ctx.get(UID)):
+        if uid is not None and uid != "":
+            return uid
+    return None
 
 
 def chosen(key: Key | None) -> Key:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import CONTEXT, REQ_ID, REQ_PARENT_ID, SESSION, UID
+from formation.keys import CONTEXT, REQ_ID, REQ_PARENT_ID
+from formation.places import user_of
 
 
 def get_context(  # noqa: PLR0917  as in Formation 0.1
@@ -24,6 +25,8 @@ def get_context(  # noqa: PLR0917  as in Formation 0.1
     gettid: Callable[[], int] = threading.get_ident,
 ) -> dict[str, Any]:
     """Return the fields under the short names that logs have; what `context` calls unless told otherwise.
+
+    The defaults are those of Formation 0.1, where ``version`` and ``scope`` were other ones than those of `context`.
 
     >>> get_context("7f3a", uid=42, getpid=lambda: 1, gettid=lambda: 2)
     {'v': '0.0.1', 'sha': 'dev', 'env': 'local', 'pid': 1, 'tid': 2, 'uid': 42, 'scope': 'service', 'ns': 'service',
@@ -56,7 +59,8 @@ def context(  # noqa: PLR0917  as in Formation 0.1
     """Gather in ``ctx["fmtn.context"]`` what every log line of a call should have.
 
     The ids are ``ctx["req.id"]`` and ``ctx["req.parent.id"]``; the user is ``ctx["fmtn.session"]["uid"]``, else
-    ``ctx["uid"]``. Process and thread are asked at each call, for a server forks.
+    ``ctx["uid"]``. Process and thread are asked at each call, for a server forks. The defaults of ``version`` and
+    ``scope`` are other ones than those of `get_context`, in Formation 0.1 as well: dashboards filter by them.
 
     Args:
         context_fn: makes the fields. Gets by keyword all arguments of `get_context`.
@@ -89,11 +93,10 @@ def context(  # noqa: PLR0917  as in Formation 0.1
             raise TypeError(message)
 
     def context(ctx: Ctx, call: Call[Ctx]) -> Ctx:
-        uid = (ctx.get(SESSION) or {}).get(UID)
         ctx[CONTEXT] = context_fn(
             request_id=ctx.get(REQ_ID),
             request_parent_id=ctx.get(REQ_PARENT_ID),
-            uid=ctx.get(UID) if uid is None else uid,
+            uid=user_of(ctx),
             getpid=getpid,
             gettid=gettid,
             **fixed,

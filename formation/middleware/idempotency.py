@@ -28,8 +28,9 @@ from formation.http import Request, Response
 from formation.http.headers import check_name
 from formation.http.request import check_method
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, REQ_HTTP, RES_HTTP, SESSION, UID
+from formation.keys import KIND, REQ_HTTP, RES_HTTP
 from formation.middleware._shed import is_asked, is_shed, shed
+from formation.places import user_of
 from formation.resilience.checks import count, positive
 from formation.resilience.claims import Found
 from formation.resilience.register import Claim, Register, Storage
@@ -60,8 +61,8 @@ CREDENTIALS: Final = ("Authorization", "X-API-Key")
 
 
 def by_caller(ctx: Any) -> Hashable:
-    """Say who asks: ``uid`` of the session, if somebody outside of here has found out; else by `CREDENTIALS`."""
-    uid = (ctx.get(SESSION) or {}).get(UID)
+    """Say who asks: the user, if somebody outside of here has found out (`user_of`); else by `CREDENTIALS`."""
+    uid = user_of(ctx)
     if uid is not None:
         return "uid", str(uid)
     headers = ctx[REQ_HTTP].headers

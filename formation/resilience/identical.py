@@ -47,6 +47,7 @@ def _asked(ctx: dict[str, Any], unlike: frozenset[str]) -> tuple[Any, ...] | Non
         lines = sorted((name.lower(), value) for name, value in request.headers.items() if name.lower() not in unlike)
         # What is inside may sign for the user.
         bags = (tuple(sorted(bag.items())) for bag in (request.cookies, request.extensions, ctx.get(SESSION) or {}))
+        # All that may say who the user is: more than `places.user_of`, for whoever looks inside may go by any of it.
         values: tuple[Any, ...] = (request.auth, ctx.get(UID), *bags)
         return (request.method, request.target, tuple(lines), values, tuple(map(_exactly, values)))
     if FN in ctx:

@@ -19,6 +19,8 @@ CASES = {
     "the user of the context": ({"uid": 7}, NOBODY | {"uid": 7}),
     "the session goes before the context": ({"fmtn.session": {"uid": 42}, "uid": 7}, NOBODY | {"uid": 42}),
     "a session without a user": ({"fmtn.session": {}, "uid": 7}, NOBODY | {"uid": 7}),
+    "a session whose user is nobody": ({"fmtn.session": {"uid": ""}, "uid": 7}, NOBODY | {"uid": 7}),
+    "an empty text is nobody": ({"uid": ""}, NOBODY),
     "a user whose number is 0": ({"fmtn.session": {"uid": 0}, "uid": 7}, NOBODY | {"uid": 0}),
     "no session": ({"fmtn.session": None}, NOBODY),
     "a context of before": ({"fmtn.context": {"ns": "old"}}, NOBODY),

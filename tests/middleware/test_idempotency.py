@@ -167,6 +167,46 @@ def test_who_has_logged_in_is_known_by_his_uid_whatever_his_token(world):
     assert len(orders) == 1
 
 
+@every_world
+@pytest.mark.parametrize(
+    ("found_out", "done"),
+    [
+        ({"uid": 7}, 1),
+        ({"fmtn.session": {"uid": 7}, "uid": 8}, 1),
+        ({"fmtn.session": {}, "uid": 0}, 1),
+        ({"fmtn.session": {"uid": ""}, "uid": 7}, 1),
+        ({"uid": ""}, 2),
+        ({"fmtn.session": {"uid": None}}, 2),
+    ],
+    ids=repr,
+)
+def test_the_user_is_that_of_the_session_else_of_the_context_and_an_empty_text_is_nobody(world, found_out, done):
+    made, orders = idempotency(logger=SILENT), []
+
+    def endpoint(ctx):
+        orders.append(1)
+        return answers(201)(ctx)
+
+    for token in "ab":
+        headers = {"Idempotency-Key": "7f3a", "Authorization": token}
+        world(made, on_server("POST", headers=headers, **found_out), endpoint)
+    assert len(orders) == done
+
+
+@every_world
+def test_users_without_a_session_do_not_get_each_others_answers_behind_one_token(world):
+    made, orders = idempotency(logger=SILENT), []
+
+    def endpoint(ctx):
+        orders.append(ctx["uid"])
+        return answers(201)(ctx)
+
+    for uid in ("ann", "bob", "ann"):
+        headers = {"Idempotency-Key": "7f3a", "Authorization": "that of the gateway"}
+        world(made, on_server("POST", headers=headers, uid=uid), endpoint)
+    assert orders == ["ann", "bob"]
+
+
 @every_host
 def test_no_secret_and_no_key_stands_in_redis(host, redis_server):
     with closing(Redis(redis_server.url)) as redis:
