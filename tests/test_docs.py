@@ -167,6 +167,19 @@ PUBLIC = [
 ]
 
 
+def test_the_reference_has_what_users_are_told_to_import() -> None:
+    reference = "\n".join(text(page) for page in sorted((DOCS / "reference").glob("*.md")))
+    there, module = set(), ""
+    for kind, name in re.findall(r"\.\. (auto\w+|currentmodule):: ([\w.]+)", reference):
+        module = name if "module" in kind else module
+        there |= {name, f"{module}.{name}"}
+    there |= {"formation.keys"} | {f"formation.{name}" for name in public_names("formation")}
+    pages = "\n".join(map(text, PAGES))
+    imports = re.findall(r"(?m)^(?:>>> |\.\.\. )?\s*from (formation[\w.]*) import ([\w, ]+)", pages)
+    told = {(home, each.split(" as ")[0].strip()) for home, names in imports for each in names.split(",") if each}
+    assert not [(home, name) for home, name in told if name and not there & {home, f"{home}.{name}"}]
+
+
 @pytest.mark.parametrize(("module", "name"), PUBLIC, ids=lambda value: value)
 def test_every_public_name_is_somewhere_in_the_documentation(module: str, name: str) -> None:
     said = re.compile(rf"(?<![\w/]){name}(?!\w|\.md)")
