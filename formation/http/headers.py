@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
 from multidict import CIMultiDict, istr
 
-from formation.http.secrets import REDACTED as REDACTED  # moved
-from formation.http.secrets import SECRETS, folded
+from formation.http.secrets import REDACTED, SECRETS, folded
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 

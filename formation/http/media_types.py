@@ -1,4 +1,4 @@
-"""Media types: which of them become smaller, and patterns for them."""
+"""Media types: those of forms and JSON, which of them become smaller, and patterns for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+JSON_TYPE: Final = "application/json"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+MULTIPART_TYPE: Final = "multipart/form-data"
 
 # fmt: off
 TYPES: Final = (
@@ -18,6 +22,15 @@ TYPES: Final = (
 )
 """What becomes smaller. Photographs, films, archives and woff are packed already."""
 # fmt: on
+
+
+def media_type(content_type: str) -> str:
+    """Return what a Content-Type names, in lower case and without parameters (RFC 9110, 8.3.1).
+
+    >>> media_type("Text/HTML; charset=utf-8")
+    'text/html'
+    """
+    return content_type.partition(";")[0].strip().lower()
 
 
 def matching(types: Iterable[str]) -> Callable[[str], Any]:

@@ -7,43 +7,24 @@
 
 from __future__ import annotations
 
-import json as json_
 import re
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
-from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from attrs import define, field, fields
+from attrs import define, fields
 from multidict import MultiDict
 
 from formation.errors import BodyConsumed
-from formation.http.body import Body, BodyLike, Factory, File
-from formation.http.headers import Headers, HeadersLike, charset, fit_length
-from formation.http.query import form, split
+from formation.http.headers import Headers, HeadersLike
+from formation.http.payload import Payload
+from formation.http.query import split
 from formation.http.secrets import redact
+from formation.http.timeouts import UNSET, Timeout, Unset, check_timeout
 from formation.http.url import merge_query, to_ascii
 
-
-class Unset(Enum):
-    """The type of `UNSET`."""
-
-    UNSET = "unset"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""Nobody has said anything. ``None`` is something to say: ``timeout=None`` waits for ever, on purpose."""
-
-Timeout: TypeAlias = float | tuple[float | None, float | None] | None
-"""Seconds for connecting and for reading, the same for both or a pair; ``None`` waits for ever."""
-
-JSON_TYPE: Final = "application/json"
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
-MULTIPART_TYPE: Final = "multipart/form-data"
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -69,26 +50,8 @@ def check_url(url: str) -> str:
     return url
 
 
-def check_timeout(timeout: Timeout | Unset) -> Timeout | Unset:
-    """Return ``timeout`` if it is one: positive seconds, a pair of them, or ``None``."""
-    if timeout is UNSET or timeout is None:
-        return timeout
-    parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    if len(parts) != 2 or not all(map(_is_seconds, parts)):
-        raise ValueError(
-            f"expected a timeout in seconds, above 0, or a pair (connect, read), got {timeout!r}: None waits for ever"
-        )
-    return timeout
-
-
-def _is_seconds(part: object) -> bool:
-    if isinstance(part, bool) or not isinstance(part, (int, float)):
-        return part is None
-    return 0 < part < float("inf")
-
-
 @define(eq=False, repr=False, init=False, match_args=False)  # its own __init__ takes half the time of a generated one
-class Request:
+class Request(Payload):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
     """A request, with the names that users of requests and httpx know. One is made for each call; nothing is shared.
 
     Args:
@@ -116,21 +79,13 @@ class Request:
 
     _method: str
     _url: str
-    _headers: Headers
-    _params: MultiDict[Any] | None  # this and the next two are made when somebody looks
+    _params: MultiDict[Any] | None  # this and the next are made when somebody looks
     _cookies: dict[str, str] | None
-    _extensions: dict[str, Any] | None
     auth: Any
-    _content: Any
-    _data: Any
-    _json: Any
-    _files: Any
     _timeout: Timeout | Unset
     template: str | None
     deadline: float | None
     peer: str | None
-    _body: Body | None = field(init=False)
-    _typed: str | None = field(init=False)  # the Content-Type that came with the body
 
     def __init__(
         self,
@@ -158,21 +113,11 @@ class Request:
         self._cookies = dict(cookies) if cookies else None
         self._extensions = dict(extensions) if extensions else None
         self.auth = auth
-        if (content is not None) + (json is not None) + (data is not None or files is not None) > 1:
-            given = {"content": content, "data": data, "json": json, "files": files}
-            names = " and ".join(name for name, value in given.items() if value is not None)
-            raise TypeError(
-                f"a request has one body: expected one of content, data and json, or data and files, got {names}"
-            )
-        self._content = content
-        self._data = data
-        self._json = json
-        self._files = files
+        self._give(content, data, json, files)
         self._timeout = check_timeout(timeout)
         self.template = template
         self.deadline = deadline
         self.peer = peer
-        self._body = self._typed = None
 
     def __repr__(self) -> str:
         """Show the names in the query, but no values: nobody knows which of them are secret."""
@@ -200,16 +145,6 @@ class Request:
         self._url = check_url(value)
 
     @property
-    def headers(self) -> Headers:
-        """The header fields; assigning a mapping keeps lines that did not change."""
-        return self._headers
-
-    @headers.setter
-    def headers(self, value: HeadersLike | None) -> None:
-        if value is not self._headers:
-            self._headers = self._headers.replaced(value or ())
-
-    @property
     def params(self) -> MultiDict[Any]:
         """The query parameters that come on top of those of the URL."""
         if self._params is None:
@@ -230,17 +165,6 @@ class Request:
     @cookies.setter
     def cookies(self, value: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> None:
         self._cookies = dict(value or ())
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """What a transport understands beyond that."""
-        if self._extensions is None:
-            self._extensions = {}
-        return self._extensions
-
-    @extensions.setter
-    def extensions(self, value: Mapping[str, Any] | None) -> None:
-        self._extensions = dict(value or ())
 
     @property
     def timeout(self) -> Timeout | Unset:
@@ -279,106 +203,7 @@ class Request:
         """``GET /repos/{owner}``: the method with the template, or with the path where there is none."""
         return f"{self._method} {self.path if self.template is None else self.template}"
 
-    # The body
-
-    @property
-    def body(self) -> Body:
-        """The body as it is sent, made of whichever of ``content``, ``data``, ``json`` and ``files`` is given.
-
-        Assigning takes what the argument ``content`` takes, a generator over the old body for example.
-        """
-        if self._body is None:
-            body, content_type = _encode(self._content, self._data, self._json, self._files)
-            self._body = body
-            body.attach(self)
-            if content_type is not None:
-                given = self._headers.get("Content-Type", "")
-                if not given or (self._files is not None and _media_type(given) == MULTIPART_TYPE):  # another boundary
-                    self._headers["Content-Type"] = self._typed = content_type
-            if body.length is not None:
-                self.body_changed(body.length)
-        return self._body
-
-    @body.setter
-    def body(self, value: BodyLike) -> None:
-        self._change(content=value)
-
-    @property
-    def in_memory(self) -> bytes | None:
-        """All of the body, if it is in memory; ``None`` if it is a stream."""
-        if self._body is None and self._content is self._data is self._json is self._files is None:
-            return b""  # nearly always, and without making a `Body`
-        return self.body.read() if self.body.is_bytes else None
-
-    @property
-    def content(self) -> bytes:
-        """All of the body, within its limit. Assigning takes what the argument ``content`` takes."""
-        return self.body.read()
-
-    @content.setter
-    def content(self, value: Any) -> None:
-        self._change(content=value)
-
-    @property
-    def text(self) -> str:
-        """The content, decoded by the charset of Content-Type, else as UTF-8; what does not decode becomes U+FFFD."""
-        return self.content.decode(charset(self._headers), "replace")
-
-    @property
-    def data(self) -> Any:
-        """The form, as it was given, or ``None``."""
-        return self._data
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        self._change(data=value, files=self._files)
-
-    @property
-    def files(self) -> Any:
-        """The files, as they were given, or ``None``."""
-        return self._files
-
-    @files.setter
-    def files(self, value: Any) -> None:
-        self._change(data=self._data, files=value)
-
-    @property
-    def json(self) -> Any:
-        """What was given as ``json``; otherwise the content parsed, ``None`` if there is none.
-
-        Raises:
-            ValueError: the content is no JSON.
-        """
-        if self._json is not None:
-            return self._json
-        content = self.content
-        try:
-            return json_.loads(content) if content else None
-        except RecursionError as error:
-            raise ValueError("the JSON is nested too deep") from error
-
-    @json.setter
-    def json(self, value: Any) -> None:
-        self._change(json=value)
-
-    def _change(self, *, content: Any = None, data: Any = None, json: Any = None, files: Any = None) -> None:
-        """Take another body in the place of the one there was; a content type that came with that one goes."""
-        given, old = self._headers.get("Content-Type"), self._body
-        if given is not None:
-            typed = json is not None or files is not None or _is_form(data)
-            if given == self._typed or (typed and _media_type(given) in {JSON_TYPE, FORM_TYPE, MULTIPART_TYPE}):
-                del self._headers["Content-Type"]
-        self._content, self._data, self._json, self._files = content, data, json, files
-        self._body = self._typed = None
-        if old is not None and old is not self.body:
-            self.body.replace(old)
-        if "Content-Length" in self._headers:
-            self.body_changed(self.body.length)
-
-    @property
-    def replayable(self) -> bool:
-        """Whether the body can be sent a second time: bytes, forms, JSON, seekable files, functions that make one."""
-        return self.body.replayable
+    # Again
 
     def rewind(self) -> None:
         """Make ready to be sent again.
@@ -398,29 +223,21 @@ class Request:
         What is done to its headers, parameters, cookies, extensions and body, such as a map, is not done here. A stream
         is still one stream: `rewind` this request before the next fork is sent.
         """
-        if self._body is None and (self._content, self._data, self._json, self._files) != (None,) * 4:
+        if self._body is None and not self._is_empty:
             self.body  # noqa: B018  made once, so that a file starts where it stood at the first attempt
         fork: Request = Request.__new__(Request)
-        for name in _FIELDS:
+        for name in _SHARED:
             setattr(fork, name, getattr(self, name))
         for name in _OWN:
-            if (own := getattr(self, name)) is not None:
-                setattr(fork, name, own.copy())
+            own = getattr(self, name)
+            setattr(fork, name, None if own is None else own.copy())
+        fork._body = None
         if self._body is not None:
-            body = self._body.fork()
+            fork._body = body = self._body.fork()
             body.attach(fork)
-            fork._body = body
         return fork
 
     __copy__ = fork
-
-    def has_changeable_body(self) -> bool:
-        """Whether a map may change the body: not where it is part of something."""
-        return "Content-Range" not in self._headers
-
-    def body_changed(self, length: int | None) -> None:
-        """Set the headers right after the body has changed."""
-        fit_length(self._headers, length)
 
     def __reduce__(self) -> Any:
         """Leave a stream, auth and extensions behind; what remains tells which request it was."""
@@ -440,8 +257,8 @@ class Request:
         return _restore, (self._method, self._url, more)
 
 
-_FIELDS: Final = tuple(attribute.name for attribute in fields(Request))
 _OWN: Final = ("_headers", "_params", "_cookies", "_extensions")
+_SHARED: Final = tuple(each.name for each in fields(Request) if each.name not in {*_OWN, "_body"})
 
 
 def _restore(method: str, url: str, more: dict[str, Any]) -> Request:
@@ -450,44 +267,3 @@ def _restore(method: str, url: str, more: dict[str, Any]) -> Request:
 
 def _multidict(params: Any) -> MultiDict[Any]:
     return params.copy() if type(params) is MultiDict else MultiDict(split(params)[0])
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
-def _encode(content: Any, data: Any, json: Any, files: Any) -> tuple[Body, str | None]:
-    """Make the body, and the content type that goes with it."""
-    if files is not None:
-        from formation.http.multipart import Multipart  # few requests need it
-
-        multipart = Multipart(data, files)
-        return Body(multipart), multipart.content_type
-    if json is not None:
-        return Body(json_.dumps(json, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()), JSON_TYPE
-    if _is_form(data):
-        return Body(form(data)), FORM_TYPE
-    return _body(content if data is None else data), None
-
-
-def _body(content: Any) -> Body:
-    if content is None or isinstance(content, (bytes, str)):
-        return Body(content)
-    if isinstance(content, Body):
-        return content
-    if hasattr(content, "__aiter__") and not hasattr(content, "__iter__"):
-        return Body(content)
-    if hasattr(content, "read"):
-        return Body(File(content))
-    if callable(content) and not hasattr(content, "__iter__"):
-        return Body(Factory(content))
-    return Body(content)
-
-
-def _is_form(data: Any) -> bool:
-    """Whether ``data`` has fields: a mapping, pairs, or an object with attributes; else it is a body as it stands."""
-    if isinstance(data, (list, tuple)):
-        return all(isinstance(each, (list, tuple)) and len(each) == 2 for each in data)
-    if data is None or isinstance(data, (bytes, bytearray, memoryview, str, Mapping)):
-        return isinstance(data, Mapping)
-    return not (hasattr(data, "read") or isinstance(data, (Iterable, AsyncIterable, Callable)))  # type: ignore[arg-type]

@@ -15,9 +15,10 @@ from attrs import define, field
 
 from formation.errors import DecodeError
 from formation.http.body import Body, BodyLike, OnClose
-from formation.http.headers import Headers, HeadersLike, charset, check_value, fit_length
+from formation.http.headers import Headers, HeadersLike, check_value
+from formation.http.message import Message
 from formation.http.request import Request
-from formation.http.url import redact
+from formation.http.secrets import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +27,6 @@ _json = json.JSONDecoder().decode
 
 BODILESS: Final = frozenset({*range(100, 200), 204, 205, 304})  # RFC 9110, 6.4.1, and 15.3.6
 _REASONS: Final = {int(status): status.phrase for status in HTTPStatus}
-_DIGESTS: Final = ("Content-MD5", "Digest", "Content-Digest", "Repr-Digest")
 
 
 def check_status(status_code: int) -> int:
@@ -37,7 +37,7 @@ def check_status(status_code: int) -> int:
 
 
 @define(eq=False, repr=False, init=False, match_args=False)  # its own __init__ takes half the time of a generated one
-class Response:
+class Response(Message):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
     """A response, with the names that users of requests and httpx know.
 
     Args:
@@ -58,7 +58,6 @@ class Response:
     """
 
     _status_code: int
-    _headers: Headers
     _body: Body | bytes  # bytes until somebody asks for a Body
     _reason: str
     request: Request | None
@@ -66,7 +65,6 @@ class Response:
     elapsed: float | None
     history: tuple[Response, ...]
     trailers: Headers | None
-    _extensions: dict[str, Any] | None
     _whole: bool = field(init=False)  # it came in one piece, so that nobody will iterate over it
 
     def __init__(
@@ -127,27 +125,6 @@ class Response:
         self._reason = check_value("reason", value)
 
     @property
-    def headers(self) -> Headers:
-        """The header fields; assigning a mapping keeps lines that did not change."""
-        return self._headers
-
-    @headers.setter
-    def headers(self, value: HeadersLike | None) -> None:
-        if value is not self._headers:
-            self._headers = self._headers.replaced(value or ())
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """What a transport says beyond that."""
-        if self._extensions is None:
-            self._extensions = {}
-        return self._extensions
-
-    @extensions.setter
-    def extensions(self, value: Mapping[str, Any] | None) -> None:
-        self._extensions = dict(value or ())
-
-    @property
     def ok(self) -> bool:
         """Whether the status is below 400."""
         return self._status_code < 400
@@ -156,16 +133,6 @@ class Response:
     def name(self) -> str:
         """The name of the request."""
         return "" if self.request is None else self.request.name
-
-    @property
-    def content_type(self) -> str:
-        """The media type, in lower case and without parameters; empty if there is none."""
-        return self._headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-    @property
-    def charset(self) -> str:
-        """The charset of the text: what Content-Type says if Python knows it, else UTF-8."""
-        return charset(self._headers)
 
     # The body
 
@@ -197,14 +164,16 @@ class Response:
         self.body_changed(len(new) if isinstance(new, bytes) else new.length)
 
     @property
+    def in_memory(self) -> bytes | None:
+        """All of the body, if it is in memory; ``None`` if it is a stream."""
+        if isinstance(self._body, bytes):
+            return self._body
+        return self._body.read() if self._body.is_bytes else None
+
+    @property
     def content(self) -> bytes:
         """All of the body, within its limit; a stream is read, and may be read again afterwards."""
         return self._body if isinstance(self._body, bytes) else self._body.read()
-
-    @property
-    def text(self) -> str:
-        """The content, decoded by `charset`; what does not decode becomes U+FFFD."""
-        return self.content.decode(self.charset, "replace")
 
     def json(self) -> Any:
         """Return the content parsed as JSON, whatever Content-Type says.
@@ -273,15 +242,13 @@ class Response:
     def has_changeable_body(self) -> bool:
         """Whether a map may change the body: there is one, and it is whole."""
         head = self.request is not None and self.request.method == "HEAD"
-        partial = self._status_code == HTTPStatus.PARTIAL_CONTENT or "Content-Range" in self._headers
+        partial = self._status_code == HTTPStatus.PARTIAL_CONTENT or not super().has_changeable_body()
         return not (head or partial or self._status_code in BODILESS)
 
     def body_changed(self, length: int | None) -> None:
         """Set the headers right after the body has changed: Content-Length, digests, and an ETag that is strong."""
+        super().body_changed(length)
         headers = self._headers
-        fit_length(headers, length)
-        for name in _DIGESTS:
-            headers.popall(name, None)
         etag = headers.get("ETag")
         if etag is not None and not etag.startswith("W/"):
             headers["ETag"] = f"W/{etag}"

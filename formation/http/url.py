@@ -35,12 +35,6 @@ from urllib.parse import unquote_plus
 
 from formation.errors import ForeignURLError
 from formation.http.origins import FORBIDDEN, origin, origin_of, scheme_and_host
-from formation.http.origins import PORTS as PORTS  # moved
-from formation.http.origins import is_downgrade as is_downgrade  # moved
-from formation.http.origins import origin as origin  # moved
-from formation.http.origins import same_origin as same_origin  # moved
-from formation.http.secrets import redact as redact  # moved
-from formation.http.templates import pathname as pathname  # moved
 from formation.http.query import encode
 from formation.http.secrets import redact
 from formation.http.templates import Token, expand, fill, parse

@@ -153,37 +153,7 @@ def test_a_repr_shows_no_secret():
     assert repr(Response(404)) == "<Response 404>"
 
 
-# --- text and JSON ---
-
-
-@pytest.mark.parametrize(
-    ("content_type", "expected"),
-    [
-        ("text/html", "text/html"),
-        ("Application/JSON; charset=utf-8", "application/json"),
-        (" text/plain ;x", "text/plain"),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_the_content_type_is_the_media_type_alone(content_type, expected):
-    assert Response(200, {} if content_type is None else {"Content-Type": content_type}).content_type == expected
-
-
-@pytest.mark.parametrize("charset", ["utf-8", "latin-1", "windows-1252", "utf-16"])
-def test_text_is_decoded_by_the_charset(charset):
-    response = Response(200, {"Content-Type": f"text/plain; charset={charset}"}, "grün".encode(charset))
-    assert response.text == "grün"
-
-
-@pytest.mark.parametrize("charset", ["nonsense", "hex", "idna", "undefined", "unicode_escape", "zlib"])
-def test_what_is_no_charset_is_utf_8(charset):
-    response = Response(200, {"Content-Type": f"text/plain; charset={charset}"}, "grün\\d".encode())
-    assert (response.text, response.charset) == ("grün\\d", "utf-8")
-
-
-def test_what_does_not_decode_is_replaced():
-    assert Response(200, body=b"gr\xfcn").text == "gr\ufffdn"
+# --- JSON ---
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
@@ -447,6 +417,13 @@ def test_a_generator_over_the_body_takes_its_place(body):
     assert "Content-Length" not in response.headers
     assert response.content == b"ABC"
     assert old == new == [(3, type(None))]
+
+
+def test_what_is_in_memory_is_told_without_reading_a_stream():
+    stream = Response(200, body=iter([b"a"]))
+    assert [Response(200, body=b"a").in_memory, stream.in_memory, stream.content, stream.in_memory] == [
+        b"a", None, b"a", b"a",
+    ]  # fmt: skip
 
 
 def test_a_client_may_pull_from_what_it_has_in_memory():
