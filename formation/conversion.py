@@ -14,8 +14,8 @@ from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from formation.http.request import Unset
 from formation.http.secrets import REDACTED, SECRETS
+from formation.http.timeouts import Unset
 
 _TOLD: Final[dict[Any, str]] = {
     int: "a whole number",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import formation.middleware as package
 from formation.config import built_in
 from formation.conversion import convert, told
-from formation.http.request import Timeout, Unset
+from formation.http.timeouts import Timeout, Unset
 
 EMPTY = inspect.Parameter.empty
 T = TypeVar("T")

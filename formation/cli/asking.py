@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from formation.cli.errors import WrongCommand
-from formation.http.request import FORM_TYPE, JSON_TYPE
+from formation.http.media_types import FORM_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
     from argparse import Namespace

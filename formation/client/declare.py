@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from formation.client.base_sender import BaseSender
-    from formation.http.request import Timeout
+    from formation.http.timeouts import Timeout
 
 K = TypeVar("K")
 _IDENTITY = ("__module__", "__qualname__", "__doc__", "__firstlineno__")  # the last one since 3.13

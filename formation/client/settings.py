@@ -16,7 +16,7 @@ from attrs import define, field
 from formation.http.headers import Headers, HeadersLike
 from formation.http.origins import origin
 from formation.http.redirects import MAX_REDIRECTS
-from formation.http.request import UNSET, Timeout, Unset, check_timeout
+from formation.http.timeouts import UNSET, Timeout, Unset, check_timeout
 from formation.http.url import check_base
 from formation.kernel import Composed
 

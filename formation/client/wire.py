@@ -13,7 +13,7 @@ from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
 from formation.http.headers import digits
-from formation.http.request import UNSET
+from formation.http.timeouts import UNSET
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE, TRACE
 from formation.version import __version__
 

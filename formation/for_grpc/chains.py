@@ -14,7 +14,7 @@ import grpc
 from formation import ambient
 from formation.clock import monotonic
 from formation.errors import DeadlineExceeded
-from formation.http.request import UNSET
+from formation.http.timeouts import UNSET
 from formation.introspection import name_of
 from formation.kernel import wrap
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_RPC, RES_RPC, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from formation.client import wire
 from formation.client.settings import MAX_BODY
 from formation.http import UNSET, Body, Headers, Request, Response
-from formation.http.request import check_timeout
+from formation.http.timeouts import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formation.http.headers import check_value
-from formation.http.request import JSON_TYPE
+from formation.http.media_types import JSON_TYPE
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import REQ_HTTP
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from formation.clock import monotonic
 from formation.errors import AttemptTimeout, ConnectTimeout, DeadlineExceeded, ReadTimeout, WriteTimeout
 from formation.events import Events, called
-from formation.http.request import UNSET, Timeout, Unset, check_timeout
+from formation.http.timeouts import UNSET, Timeout, Unset, check_timeout
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE
 from formation.resilience.deadlines import TICK, announce

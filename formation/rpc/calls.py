@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from multidict import getversion
 
 from formation.errors import BodyConsumed
-from formation.http.request import UNSET, Timeout, Unset, check_timeout
+from formation.http.timeouts import UNSET, Timeout, Unset, check_timeout
 from formation.rpc.metadata import Fields, Metadata, MetadataLike
 
 if TYPE_CHECKING:
