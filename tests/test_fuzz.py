@@ -17,7 +17,19 @@ from hypothesis import strategies as st
 from formation import dates
 from formation.client.pages import links
 from formation.client.unpacking import is_ours
-from formation.http import Headers, Request, Response, cookies, lists, negotiation, redirects, url, validators
+from formation.http import (
+    Headers,
+    Request,
+    Response,
+    cookies,
+    lists,
+    negotiation,
+    origins,
+    redirects,
+    secrets,
+    url,
+    validators,
+)
 from formation.http.codings import codings_of
 from formation.http.headers import charset
 from formation.http.multipart import Multipart
@@ -86,7 +98,7 @@ PARSERS = {
     "Location": lambda value: redirects.target("https://h/", value),
     "Retry-After": lambda value: retry_after({"Retry-After": value, "Date": value}, ["Retry-After"], lambda: 0.0),
     "Set-Cookie": kept,
-    "URL": lambda value: (url.same_origin(value, "https://h/"), url.redact(value), url.to_ascii(value)),
+    "URL": lambda value: (origins.same_origin(value, "https://h/"), secrets.redact(value), url.to_ascii(value)),
     "User-Agent": products,
     "Vary": lambda value: negotiation.vary_on(line("Vary", value), "Accept"),
     "a date": lambda value: dates.parse(value, 0.0),
