@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from formation.http.headers import REDACTED
-from formation.http.url import PORTS, redact
+from formation.http.origins import PORTS
+from formation.http.secrets import REDACTED, redact
 from formation.introspection import name_of
 from formation.keys import ATTEMPT, FN, NATIVE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
 from formation.telemetry.lines import hidden
@@ -35,17 +35,27 @@ def asked(ctx: Any, secrets: frozenset[str], methods: frozenset[str]) -> tuple[s
     >>> name, attributes["url.full"], of
     ('GET /{x}', 'https://REDACTED:REDACTED@h/a?sig=REDACTED', 'http.client')
     """
-    side = "server" if ctx.get(SIDE) == "server" else "client"
+    is_server = ctx.get(SIDE) == "server"
     if (request := ctx.get(REQ_HTTP)) is not None:
-        if side == "server":
-            return *_served(ctx, request, hidden(ctx, secrets), methods), "http.server"
-        return *_sent(ctx, request, hidden(ctx, secrets), methods), "http.client"
+        if is_server:
+            return _served(ctx, request, secrets, methods)
+        url = request.target
+        path = url.find("/", url.find("//") + 2)
+        template = request.template or route_of(ctx, request)
+        shown, metered, known = _client(url if path < 0 else url[:path], request.method, template, methods)
+        attributes = known.copy()
+        attributes["url.full"] = url
+        if "?" in url or "@" in url or "#" in url:  # where a secret may be
+            attributes["url.full"] = _scrubbed(url, hidden(ctx, secrets))
+        if (attempt := ctx.get(ATTEMPT, 1)) > 1:
+            attributes["http.request.resend_count"] = attempt - 1
+        return shown, attributes, metered, "http.client"
     if (call := ctx.get(REQ_RPC)) is not None:
-        metered: Attributes = {"rpc.system.name": "grpc", "rpc.method": call.name.lstrip("/")}
+        metered = {"rpc.system.name": "grpc", "rpc.method": call.name.lstrip("/")}
         attributes = metered.copy()
-        if side == "server" and call.peer:
+        if is_server and call.peer:
             attributes["client.address"] = attributes["network.peer.address"] = call.peer
-        return call.name.lstrip("/"), attributes, metered, f"rpc.{side}"
+        return call.name.lstrip("/"), attributes, metered, "rpc.server" if is_server else "rpc.client"
     fn = ctx.get(FN)
     if fn is None:
         return "call", {}, {}, ""
@@ -53,23 +63,11 @@ def asked(ctx: Any, secrets: frozenset[str], methods: frozenset[str]) -> tuple[s
     return name_of(fn), {"code.function.name": f"{module}.{name}" if module else name}, {}, ""
 
 
-def _sent(
-    ctx: Any, request: Any, secrets: frozenset[str], methods: frozenset[str]
-) -> tuple[str, Attributes, Attributes]:
-    """Say what a client asks for."""
-    url = request.target
-    shown, metered = _client("/".join(url.split("/", 3)[:3]), request.method, route_of(ctx, request), methods)
-    attributes = {**metered, "url.full": _scrubbed(url, secrets)}
-    if shown[:4] == "HTTP":
-        attributes["http.request.method_original"] = request.method
-    if (attempt := ctx.get(ATTEMPT, 1)) > 1:
-        attributes["http.request.resend_count"] = attempt - 1
-    return shown, attributes, metered
-
-
 @lru_cache(1024)  # as many as there are circuits
-def _client(base: str, method: str, template: str | None, methods: frozenset[str]) -> tuple[str, Attributes]:
-    """Return the name of a client's span and the attributes that its metrics have, too; nobody may change them."""
+def _client(
+    base: str, method: str, template: str | None, methods: frozenset[str]
+) -> tuple[str, Attributes, Attributes]:
+    """Return the name of a client's span, the attributes of its metrics, and its own; nobody may change them."""
     scheme, host, port = _place(base)
     shown, metered = _method(method, methods)
     if host:
@@ -81,26 +79,29 @@ def _client(base: str, method: str, template: str | None, methods: frozenset[str
     if template is not None:
         metered["url.template"] = template
         shown = f"{shown} {template}"
-    return shown, metered
+    attributes = {**metered, "url.full": base}
+    if method not in methods:
+        attributes["http.request.method_original"] = method
+    return shown, metered, attributes
 
 
 def _served(
     ctx: Any, request: Any, secrets: frozenset[str], methods: frozenset[str]
-) -> tuple[str, Attributes, Attributes]:
+) -> tuple[str, Attributes, Attributes, str]:
     """Say what a server is asked for. Nobody knows the route yet."""
     url, _, query = request.url.partition("?")
     scheme, _, host, *path = url.split("/", 3) if "://" in url else ("", "", "", url[1:])
     shown, metered, place = _server(f"{scheme}//{host}", request.method, _protocol(ctx), methods)
     attributes: Attributes = {**metered, **place, "url.path": f"/{path[0] if path else ''}"}
     if query:
-        attributes["url.query"] = _scrubbed(f"?{query}", secrets)[1:]
+        attributes["url.query"] = _scrubbed(f"?{query}", hidden(ctx, secrets))[1:]
     if request.peer:
         attributes["client.address"] = attributes["network.peer.address"] = request.peer
     if agent := request.headers.get("User-Agent"):
         attributes["user_agent.original"] = agent
     if shown == "HTTP":
         attributes["http.request.method_original"] = request.method
-    return shown, attributes, metered
+    return shown, attributes, metered, "http.server"
 
 
 @lru_cache(1024)  # a client may make a host up for each request, and has to be forgotten then
@@ -111,7 +112,7 @@ def _server(
     scheme, host, port = _place(base)
     shown, metered = _method(method, methods)
     metered["url.scheme"] = scheme or "http"
-    if version := _version(protocol):
+    if version := _VERSIONS.get(protocol):
         metered["network.protocol.version"] = version
     place: Attributes = {}
     if host:
@@ -126,10 +127,10 @@ def answered(ctx: Any, error: BaseException | None) -> tuple[Attributes, bool]:
     said: Attributes = {}
     is_server = ctx.get(SIDE) == "server"
     is_failure = error is not None
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if (response := ctx.get(RES_HTTP)) is not None and status is None:
+    status = None if error is None else getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and (response := ctx.get(RES_HTTP)) is not None:
         status = response.status_code
-        if version := _version(None if is_server else response.extensions.get("http_version")):
+        if not is_server and (version := _VERSIONS.get(response.extensions.get("http_version"))):
             said["network.protocol.version"] = version
     if status is not None:
         said["http.response.status_code"] = status
@@ -189,17 +190,9 @@ def _protocol(ctx: Any) -> str | None:
     return (native.get("scope") or {}).get("http_version")
 
 
-_VERSIONS: Final = {
+_VERSIONS: Final[dict[str | None, str]] = {
     f"{before}{said}": said.removesuffix(".0") if said >= "2" else said
     for before in ("HTTP/", "")
     for said in ("1.0", "1.1", "2", "2.0", "3")
 }
-
-
-def _version(said: str | None) -> str | None:
-    """Return a version of HTTP as the conventions write it; a client may make one up, which is none.
-
-    >>> _version("HTTP/1.1"), _version("HTTP/2"), _version("2.0"), _version("HTTP/7.7")
-    ('1.1', '2', '2', None)
-    """
-    return _VERSIONS.get(said or "")
+"""How the conventions write a version of HTTP: ``2`` is that of ``HTTP/2.0``. Others, a client has made up."""

@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.errors import BodyAbandoned, ClientGone, DeadlineExceeded, Rejected
-from formation.events import BREAKER
 from formation.http.headers import digits
 from formation.http.secrets import REDACTED, SECRETS, folded, redact
 from formation.introspection import name_of
@@ -29,6 +28,7 @@ from formation.keys import (
     SENSITIVE,
     SIDE,
     STATE,
+    STATE_BREAKER,
     TEMPLATE,
     WS,
 )
@@ -153,7 +153,7 @@ def spent(ctx: Ctx, started: float, said: str) -> dict[str, Any]:
         is_none = said in {"deadline", "rejected"}  # before a retry, or whoever calls, was asked
         fields["attempts"] = len(ledger) if ledger is not None else int(not is_none)
         fields["slept"] = round(sum(each.delay for each in ledger or ()), 3)
-    if (state := (ctx.get(STATE) or {}).get(BREAKER)) is not None:
+    if (state := (ctx.get(STATE) or {}).get(STATE_BREAKER)) is not None:
         fields["breaker"] = state
     return fields
 

@@ -81,12 +81,18 @@ def when_over(out: Any, end: End) -> None:
     response = out.get(RES_HTTP)
     if response is None or out.get(KIND) == "websocket":
         tell(end, out, None, None)
-    elif (body := response.body).is_bytes:
-        tell(end, out, body.length, None)
+        return
+    content = response.in_memory
+    if content is not None:
+        tell(end, out, len(content), None)
     else:
-        is_server = out.get(SIDE) == "server"
+        response.on_close(_close(end, out))
 
-        def close(count: int, error: BaseException | None) -> None:
-            tell(end, out, count, error if is_server or not isinstance(error, BodyAbandoned) else None)
 
-        body.on_close(close)
+def _close(end: End, out: Any) -> Callable[[int, BaseException | None], None]:
+    is_server = out.get(SIDE) == "server"
+
+    def close(count: int, error: BaseException | None) -> None:
+        tell(end, out, count, error if is_server or not isinstance(error, BodyAbandoned) else None)
+
+    return close

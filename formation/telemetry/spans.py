@@ -35,7 +35,7 @@ from formation.version import __version__
 
 SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
 
-_KINDS: Final = {"http.server": SpanKind.SERVER, "rpc.server": SpanKind.SERVER, "": SpanKind.INTERNAL}
+_CLIENTS: Final = frozenset({"http.client", "rpc.client"})
 
 
 class Headers(Getter[Any]):
@@ -98,63 +98,79 @@ class Tools:
             or getattr(measures, "_METER_PROVIDER", True) is not None
         )
 
-    def propagator(self) -> tuple[Any, frozenset[str]]:
-        """Return what reads and writes the trace, the one given or the program's by now, and the headers it writes."""
-        propagator = self._propagator or propagate.get_global_textmap()
-        if self._fields[0] is not propagator:
+    def propagator(self) -> Any:
+        """Return what reads and writes the trace: the one given, or the program's by now."""
+        return self._propagator or propagate.get_global_textmap()
+
+    def have_trace(self, headers: Any, propagator: Any) -> bool:
+        """Tell whether there is anything in the headers that the propagator writes."""
+        if self._fields[0] is not propagator:  # the fields of several are put together each time one asks
             self._fields = propagator, frozenset(propagator.fields)
-        return self._fields
+        return any(name in headers for name in self._fields[1])
 
 
 class Telling:
     """A call that is told of."""
 
-    __slots__ = ("_around", "_before", "_counted", "_ctx", "_measured", "_name", "_of", "_span", "_started", "_tools")
+    __slots__ = (
+        "_around",
+        "_before",
+        "_counted",
+        "_durations",
+        "_measured",
+        "_name",
+        "_of",
+        "_span",
+        "_started",
+        "_tools",
+    )
 
     def __init__(self, tools: Tools, ctx: Any) -> None:
-        self._tools, self._ctx = tools, ctx
+        self._tools = tools
         self._name, attributes, self._measured, self._of = asked(ctx, tools.secrets, tools.methods)
-        before = contexts.get_current()
-        self._before: Any = before
-        propagator, fields = tools.propagator()
-        kind, parent = self._place(before, propagator, fields)
-        self._span = span = tools.tracer.start_span(self._name, parent, kind, attributes)
-        around = trace.set_span_in_context(span, parent)
-        self._around: Any = around
-        if self._of.endswith("client"):
-            propagator.inject((ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers, around)
-        elif self._of:
-            sent: dict[str, str] = {}
-            propagator.inject(sent, around)
-            if sent:  # for client chains below that know nothing of this
-                ctx[TRACE] = sent
+        self._durations = tools.durations.get(self._of)
+        self._before: Any = contexts.get_current()
         self._counted: Attributes | None = None
-        if self._of == "http.server" and ctx.get(KIND) != "websocket":
-            self._counted = {name: self._measured[name] for name in ("http.request.method", "url.scheme")}
-            tools.active.add(1, self._counted)
+        kind, parent, headers, propagator = SpanKind.INTERNAL, self._before, None, tools.propagator()
+        if self._of:
+            headers = (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers
+            kind, parent = self._place(propagator, headers)
+        self._span = span = tools.tracer.start_span(self._name, parent, kind, attributes)
+        self._around: Any = trace.set_span_in_context(span, parent)
+        if kind is SpanKind.CLIENT:
+            propagator.inject(headers, self._around)
+        elif self._of:
+            self._serve(ctx, propagator)
         self._started = perf_counter()
         if self._of == "rpc.client":
             self._before = None
         else:
-            contexts.attach(around)
+            contexts.attach(self._around)
 
-    def _place(self, before: Any, propagator: Any, fields: frozenset[str]) -> tuple[SpanKind, Any]:
+    def _place(self, propagator: Any, headers: Any) -> tuple[SpanKind, Any]:
         """Return the kind of span, and the context of its parent."""
-        kind = _KINDS.get(self._of, SpanKind.CLIENT)
+        before = self._before
         current = trace.get_current_span(before)
-        if not self._of or (kind is SpanKind.CLIENT and current.get_span_context().is_valid):
-            return kind, before
-        if kind is SpanKind.SERVER and getattr(current, "kind", None) is SpanKind.SERVER and current.is_recording():
+        if self._of in _CLIENTS:  # without a span there is a trace only if the request has been given one
+            is_below = current is not trace.INVALID_SPAN and current.get_span_context().is_valid
+            if is_below or not headers or not self._tools.have_trace(headers, propagator):
+                return SpanKind.CLIENT, before
+            return SpanKind.CLIENT, propagator.extract(headers, before, READ)
+        if getattr(current, "kind", None) is SpanKind.SERVER and current.is_recording():
             return SpanKind.INTERNAL, before  # another one around us has told of this request
-        ctx = self._ctx
-        headers = (ctx.get(REQ_HTTP) or ctx[REQ_RPC]).headers
-        if kind is SpanKind.CLIENT:  # which has a trace only if it is below a server without spans, or is given one
-            for name in fields:
-                if name in headers:
-                    break
-            else:
-                return kind, before
-        return kind, propagator.extract(headers, before, READ)
+        return SpanKind.SERVER, propagator.extract(headers, before, READ)
+
+    def _serve(self, ctx: Any, propagator: Any) -> None:
+        """Hand the trace on to client chains below that know nothing of this, and count a request under way."""
+        sent: dict[str, str] = {}
+        propagator.inject(sent, self._around)
+        if sent:
+            ctx[TRACE] = sent
+        if ctx.get(KIND) == "websocket":
+            self._durations = None
+        elif self._of == "http.server":
+            self._counted = {name: self._measured[name] for name in ("http.request.method", "url.scheme")}
+            self._tools.active.add(1, self._counted)
 
     def leave(self, out: Any, error: BaseException | None = None) -> None:
         """Be current no longer, unless the app that makes the body of ``out`` goes on."""
@@ -178,26 +194,29 @@ class Telling:
         said, is_failure = answered(out, error)
         tools, span = self._tools, self._span
         if span.is_recording():
-            self._describe(out, said, error, is_failure=is_failure)
+            for attribute, value in said.items():  # few, and for one it takes half the time of all at once
+                span.set_attribute(attribute, value)
+            if is_failure or "http.route" in said or ATTEMPTS in out:
+                self._describe(out, said, error, is_failure=is_failure)
             span.end()
         if self._counted is not None:
             tools.active.add(-1, self._counted)
-        if out.get(KIND) != "websocket" and (durations := tools.durations.get(self._of)) is not None:
-            self._measured = {**self._measured, **said}
-            durations.record(seconds, self._measured, self._around)  # which exemplars are taken from
+        if self._durations is not None:
+            measured = self._measured | said
+            self._durations.record(seconds, measured, self._around)  # which exemplars are taken from
             if tools.sizes:
-                self._weigh(out, count)
-        self._ctx = self._around = None
+                self._weigh(out, count, measured)
+        self._around = None
 
     def _describe(self, out: Any, said: Attributes, error: BaseException | None, *, is_failure: bool) -> None:
         """Say on the span what is known in the end."""
         span = self._span
         if "http.route" in said:
             span.update_name(f"{self._name} {said['http.route']}")
-        for attribute, value in said.items():  # few, and for one it takes half the time of all at once
-            span.set_attribute(attribute, value)
-        if (ledger := out.get(ATTEMPTS)) and len(ledger) > 1 and ATTEMPT in out and self._of == "http.client":
+        if self._of == "http.client" and (ledger := out.get(ATTEMPTS)) and len(ledger) > 1 and ATTEMPT in out:
             span.set_attribute("http.request.resend_count", out[ATTEMPT] - 1)
+        if not is_failure:
+            return
         detail = None
         if isinstance(error, Exception) and not is_gone(out, error):
             detail = without_secrets(out, str(error), self._tools.secrets)
@@ -210,10 +229,9 @@ class Telling:
                     "exception.stacktrace": without_secrets(out, lines, self._tools.secrets),
                 },
             )
-        if is_failure:
-            span.set_status(Status(StatusCode.ERROR, detail))
+        span.set_status(Status(StatusCode.ERROR, detail))
 
-    def _weigh(self, out: Any, count: int | None) -> None:
+    def _weigh(self, out: Any, count: int | None, measured: Attributes) -> None:
         """Measure the bodies, as far as their sizes are known."""
         sizes, of = self._tools.sizes, self._of
         if (request := out.get(REQ_HTTP)) is None:
@@ -223,4 +241,4 @@ class Telling:
             sent = len(content)
         for which, size in (("request", sent), ("response", count)):
             if size is not None:
-                sizes[of, which].record(size, self._measured, self._around)
+                sizes[of, which].record(size, measured, self._around)

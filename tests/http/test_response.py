@@ -256,6 +256,14 @@ def test_what_a_server_sends_ends_when_it_is_sent():
         assert len(ends) == 1
 
 
+def test_what_is_in_memory_is_had_without_reading():
+    assert Response(200, body=b"abc").in_memory == b"abc"
+    assert Response(200, body=Body(b"abc")).in_memory == b"abc"
+    stream = Response(200, body=iter([b"abc"]))
+    assert stream.in_memory is None
+    assert (stream.content, stream.in_memory) == (b"abc", b"abc")
+
+
 def test_what_a_client_has_in_memory_has_ended():
     response, ends = answered(200, body=b"abc"), Ends()
     response.on_close(ends)
