@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from inspect import signature
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.caching.entry import Entry
@@ -65,10 +66,16 @@ def stored_in(store: Any) -> Store:
 
 
 class Shelf:
-    """What a cache keeps and finds."""
+    """What a cache keeps and finds.
+
+    ``waits``: whether a call may take so long that an event loop should not stand still meanwhile. ``leaves``: whether
+    entries leave the process. A store that does not say so, does both.
+    """
 
     def __init__(self, store: Store, events: Events) -> None:
         self.store = store
+        self.waits: bool = getattr(store, "waits", True)
+        self.leaves: bool = getattr(store, "leaves", True)
         self._drop: Callable[[str, float], object] = store.drop
         try:
             signature(store.drop).bind("", 0.0)
@@ -77,6 +84,7 @@ class Shelf:
         except ValueError:  # it cannot be looked into, so it is taken to be as it should
             pass
         self._outages = Outages("cache", events)
+        self._lock = RLock()  # a finalizer may come back here while this very thread holds it
         self._owed: OrderedDict[str, float] = OrderedDict()
 
     def get(self, key: str) -> list[Entry]:
@@ -84,7 +92,7 @@ class Shelf:
         try:
             if self._owed and (at := self._owed.get(key)) is not None:
                 self._drop(key, at)
-                self._owed.pop(key, None)
+                self._settle(key, at)
             return [each for each in self.store.get(key) if isinstance(each, Entry) and type(each.body) is bytes]
         except Exception as error:  # noqa: BLE001  whatever is wrong with a store, it is the store's
             self._tell(error)
@@ -104,10 +112,19 @@ class Shelf:
         try:
             self._drop(key, at)
         except Exception as error:  # noqa: BLE001  as above
-            self._owed[key] = at
+            self._owe(key, at)
+            self._tell(error)
+
+    def _owe(self, key: str, at: float) -> None:
+        with self._lock:
+            self._owed[key] = max(at, self._owed.get(key, at))
             if len(self._owed) > OWED:
                 self._owed.popitem(last=False)
-            self._tell(error)
+
+    def _settle(self, key: str, at: float) -> None:
+        with self._lock:
+            if self._owed.get(key) == at:  # else the store has failed again meanwhile
+                del self._owed[key]
 
     def _tell(self, error: Exception) -> None:
         if not isinstance(error, StorageUnavailable):

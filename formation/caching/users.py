@@ -26,7 +26,7 @@ NOBODY: Final = ""
 _PLAIN: Final = (str, bytes, int, float, bool, type(None))
 
 
-def secrets(ctx: Any, request: Request) -> dict[str, list[str]]:
+def credentials(ctx: Any, request: Request) -> dict[str, list[str]]:
     """Return the headers of the request that say who asks."""
     headers, names = request.headers, HEADERS
     if more := ctx.get(SENSITIVE):
@@ -34,7 +34,7 @@ def secrets(ctx: Any, request: Request) -> dict[str, list[str]]:
     return {name.lower(): headers.getlist(name) for name in names if name in headers}
 
 
-class Whose:
+class Users:
     """Names users.
 
     Args:
@@ -50,7 +50,7 @@ class Whose:
 
     def __call__(self, ctx: Any, request: Request) -> str | None:
         """Return a name for the user: `NOBODY` if there is none to be seen, ``None`` if there is no telling."""
-        said = secrets(ctx, request)
+        said = credentials(ctx, request)
         auth, jar = request.auth, request.extensions.get("jar")
         cookies, uid, session = request.cookies, ctx.get(UID), ctx.get(SESSION)
         if hasattr(jar, "add_cookie_header"):  # who logs in, and as somebody else, may have one jar all along
