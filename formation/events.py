@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
-BREAKER: Final = "breaker"
-"""In ``fmtn.state``: the state of the circuit after the last attempt, for the line that ends a call."""
-
 
 class Events:
     """Say what happens: ``events("warning", "retry.scheduled", attempt=1)``. It never raises.

@@ -34,8 +34,7 @@ from formation.client.in_process_wsgi import Endpoint, endpoint
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable, name_of
 from formation.kernel import wrap
-from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE
-from formation.resilience.forks import ASIDE
+from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, STATE_ASIDE, TRACE
 from formation.server.request import MAX_BODY, check_max_body
 from formation.server.wsgi.exchange import Exchange
 from formation.server.wsgi.request import WsgiRequest, trace_of
@@ -138,7 +137,7 @@ class FormationMiddleware:
             exchange, request = ctx[NATIVE][_EXCHANGE], ctx[REQ_HTTP]
         except (TypeError, LookupError):
             raise TypeError(f"{self!r}: expected call(ctx) with the context that came, got {ctx!r}") from None
-        if STATE in ctx and ASIDE in ctx[STATE]:
+        if STATE in ctx and STATE_ASIDE in ctx[STATE]:
             exchange = exchange.aside()
         ctx[RES_HTTP] = exchange.call(ctx, request)
         return ctx

@@ -1,6 +1,6 @@
 """The keys of the context: one name for each, the same in every edge.
 
-The table with a sentence for each key is in ``docs/SPEC.md``; a test compares the two.
+The tables with a sentence for each key are in ``docs/SPEC.md``; a test compares the two.
 A key that starts with ``fmtn.`` is Formation's own; the others are short for what users read, as in Formation 0.1.
 """
 
@@ -39,3 +39,13 @@ REQ_ID: Final = "req.id"
 REQ_PARENT_ID: Final = "req.parent.id"
 REQ_DURATION: Final = "req.duration_us"
 UID: Final = "uid"
+
+# Names inside of ``fmtn.state``, by which middlewares and edges tell each other something.
+STATE_ASIDE: Final = "aside"
+STATE_BREAKER: Final = "breaker"
+STATE_CACHE: Final = "cache"
+STATE_CHAOS: Final = "chaos"
+STATE_COALESCED: Final = "coalesced"
+STATE_DEADLINE_HEADER: Final = "deadline_header"
+STATE_ENDPOINT: Final = "endpoint"
+STATE_SHED: Final = "shed"

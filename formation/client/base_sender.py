@@ -35,7 +35,19 @@ from formation.http.request import Request
 from formation.http.templates import pathname
 from formation.http.url import locate
 from formation.kernel import BaseChain, Composed, Ctx, layer_of, wrap
-from formation.keys import ATTEMPTS, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE
+from formation.keys import (
+    ATTEMPTS,
+    KIND,
+    NATIVE,
+    REQ_HTTP,
+    RES_HTTP,
+    SENSITIVE,
+    SESSION,
+    SIDE,
+    STATE,
+    STATE_ENDPOINT,
+    TEMPLATE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -196,7 +208,7 @@ class BaseSender(Generic[C]):
             else {},
             TEMPLATE: request.template,
             SENSITIVE: set(),
-            STATE: {"endpoint": chain.endpoint},  # bare, for a middleware that has to ask for a token
+            STATE: {STATE_ENDPOINT: chain.endpoint},  # bare, for a middleware that has to ask for a token
             NATIVE: {},
         }
         inherit(ctx)

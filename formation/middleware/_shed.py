@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 from formation.exchange import reply
-from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
+from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE, STATE_SHED
 
 Exempt: TypeAlias = Iterable[str] | Callable[[Any], bool]
 
@@ -15,9 +15,6 @@ HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping", "/grpc.hea
 
 AFTER: Final = 3
 """Seconds after which to come back, at most; from one on, at random, so that not all come back together."""
-
-SHED: Final = "shed"
-"""In ``fmtn.state``: the request was turned away, by whom."""
 
 
 def passing(exempt: Exempt, *, websockets: bool = True) -> Callable[[Any], bool]:
@@ -55,10 +52,10 @@ def is_asked(ctx: Any) -> bool:
 
 def is_shed(ctx: Any) -> bool:
     """Tell whether the request was turned away, by anybody."""
-    return isinstance(ctx, dict) and SHED in (ctx.get(STATE) or ())
+    return isinstance(ctx, dict) and STATE_SHED in (ctx.get(STATE) or ())
 
 
 def shed(ctx: Any, by: str, random: Callable[[float, float], float]) -> Any:
     """Answer 503, before anything of the body was read."""
-    ctx.setdefault(STATE, {})[SHED] = by
+    ctx.setdefault(STATE, {})[STATE_SHED] = by
     return reply(ctx, 503, {"Retry-After": str(min(1 + int(random(0, AFTER)), AFTER))})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from formation import bridge
 from formation import clock as clock_
@@ -14,11 +14,8 @@ from formation.exchange import reply
 from formation.http.response import Response
 from formation.introspection import is_coroutine_callable
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, REQ_HTTP, REQ_RPC, STATE
+from formation.keys import DEADLINE, REQ_HTTP, REQ_RPC, STATE, STATE_CHAOS
 from formation.resilience.checks import seconds
-
-CHAOS: Final = "chaos"
-"""In ``fmtn.state``: the kinds of what was done to the call."""
 
 
 def chaos(
@@ -82,7 +79,7 @@ def chaos(
 
     def inject(ctx: Any, kind: str, **fields: Any) -> None:
         if isinstance(ctx, dict):
-            ctx.setdefault(STATE, {}).setdefault(CHAOS, []).append(kind)
+            ctx.setdefault(STATE, {}).setdefault(STATE_CHAOS, []).append(kind)
         events("warning", "chaos.injected", kind=kind, **fields, **called(ctx))
 
     def chaos(ctx: Any, call: Call[Any]) -> Any:

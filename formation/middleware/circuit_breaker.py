@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from formation import clock as clock_
-from formation.events import BREAKER, Events
+from formation.events import Events
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
-from formation.keys import STATE
+from formation.keys import STATE, STATE_BREAKER
 from formation.places import Key, chosen
 from formation.resilience.gate import Event, Gate, Storage
 from formation.resilience.keyed import Keyed
@@ -158,7 +158,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
                 gate.settle(permit, verdict)
         finally:
             if isinstance(out, dict):
-                out.setdefault(STATE, {})[BREAKER] = gate.state
+                out.setdefault(STATE, {})[STATE_BREAKER] = gate.state
 
     circuit_breaker.gates = gates  # type: ignore[attr-defined]  # for whoever wants to look, or to open one by hand
     return circuit_breaker

@@ -29,6 +29,7 @@ from formation.keys import (
     RES_HTTP,
     RESULT,
     STATE,
+    STATE_COALESCED,
 )
 from formation.places import Key
 from formation.resilience.identical import identity
@@ -36,9 +37,6 @@ from formation.resilience.together import Together, Trip
 
 OWN: Final = ("X-Request-ID", "Traceparent", "Tracestate")
 """Headers that are different in each request and make no other answer."""
-
-COALESCED: Final = "coalesced"
-"""In ``fmtn.state``: the answer is that of another call."""
 
 
 def coalesce(key: Key | None = None, *, ignore: Iterable[str] = OWN) -> Middleware[Any]:
@@ -149,7 +147,7 @@ class _Brought:
         if RES_HTTP in ctx:
             ctx[RES_HTTP] = copy(ctx[RES_HTTP])
             ctx[RES_HTTP].request = ctx[REQ_HTTP]
-        ctx.setdefault(STATE, {})[COALESCED] = True
+        ctx.setdefault(STATE, {})[STATE_COALESCED] = True
         return ctx
 
 

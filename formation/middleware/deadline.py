@@ -10,9 +10,9 @@ from formation.events import Events, called
 from formation.exchange import reply
 from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
-from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE, STATE
+from formation.keys import DEADLINE, KIND, REQ_HTTP, REQ_RPC, SIDE, STATE, STATE_DEADLINE_HEADER
 from formation.resilience.checks import seconds
-from formation.resilience.deadlines import HEADER, TICK, announce, read
+from formation.resilience.deadlines import TICK, announce, read
 from formation.resilience.time_limit import TimeLimit
 
 
@@ -88,7 +88,7 @@ def _asked(ctx: dict[str, Any], header: str | None) -> float | None:
 def _tell(ctx: dict[str, Any], header: str | None) -> None:
     """Let a client say how much time is left, now and at each attempt."""
     if header is not None and ctx.get(SIDE) != "server" and REQ_HTTP in ctx:
-        ctx.setdefault(STATE, {})[HEADER] = header
+        ctx.setdefault(STATE, {})[STATE_DEADLINE_HEADER] = header
         announce(ctx)
 
 

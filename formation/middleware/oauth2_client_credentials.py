@@ -17,7 +17,7 @@ from formation.http.request import Request
 from formation.http.secrets import redact
 from formation.http.url import check_base
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE
+from formation.keys import DEADLINE, KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, STATE_ENDPOINT, TEMPLATE
 from formation.middleware._auth import AUTHORIZATION, check_text, check_visible, unauthorized
 from formation.resilience.flight import Flight
 from formation.resilience.forks import fork, merge
@@ -173,7 +173,7 @@ def _check_url(token_url: str) -> None:
 
 def _ask(request: Request, ctx: Ctx) -> Response:
     """Send the token request by the bare endpoint of the client that the call belongs to."""
-    endpoint: Any = ctx.get(STATE, {}).get("endpoint")
+    endpoint: Any = ctx.get(STATE, {}).get(STATE_ENDPOINT)
     if endpoint is None:
         raise LookupError(
             "oauth2_client_credentials works in the clients of formation.for_…, whose endpoint it asks for a token; "

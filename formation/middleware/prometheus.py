@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from formation.introspection import name_of
 from formation.kernel import Call, Ctx, Middleware
-from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE
+from formation.keys import ATTEMPT, ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE, STATE, STATE_CACHE
 from formation.places import by_origin
 from formation.resilience.checks import count
 from formation.telemetry.lines import is_gone, kind_of, outcome
@@ -16,9 +16,6 @@ from formation.telemetry.measured import BUCKETS, METHODS, OTHER, route_of, tell
 
 MOST: Final = 500
 """Sets of origin, route and method. Each has some twenty lines, so that a scrape is a megabyte or two at most."""
-
-CACHE: Final = "cache"
-"""In ``fmtn.state``: what `cache` has done, as a Cache-Status field says it (RFC 9211)."""
 
 
 def prometheus(
@@ -104,7 +101,7 @@ def prometheus(
             if not is_attempt and (ledger := out.get(ATTEMPTS)) and len(ledger) > 1:
                 metrics.of(metrics.retries, place).inc(len(ledger) - 1)
                 metrics.of(metrics.paused, place).inc(sum(each.delay for each in ledger))
-            if did := (out.get(STATE) or {}).get(CACHE):
+            if did := (out.get(STATE) or {}).get(STATE_CACHE):
                 metrics.of(metrics.cached, (*place, did.partition(";")[0].removeprefix("fwd="))).inc()
 
         try:

@@ -12,8 +12,8 @@ from formation.events import Events, called
 from formation.exchange import reply
 from formation.http import ratelimit
 from formation.kernel import Call, Middleware
-from formation.keys import KIND, RES_HTTP, RES_RPC, STATE, WS
-from formation.middleware._shed import HEALTH, SHED, Exempt, is_asked, passing
+from formation.keys import KIND, RES_HTTP, RES_RPC, STATE, STATE_SHED, WS
+from formation.middleware._shed import HEALTH, Exempt, is_asked, passing
 from formation.places import Key
 from formation.resilience.rates import Limit, MemoryRates, Rates, Strategy, limits_of
 from formation.resilience.shared_rates import RedisRates
@@ -103,7 +103,7 @@ def rate_limit(
             return call(ctx)
         status, fields, body = judged(ctx, client(ctx))
         if status:
-            ctx.setdefault(STATE, {})[SHED] = "rate_limit"
+            ctx.setdefault(STATE, {})[STATE_SHED] = "rate_limit"
             return reply(ctx, status, fields, body)
         if ctx.get(KIND) == "websocket":
             ctx[WS].headers.extend(fields)  # of the answer that accepts it

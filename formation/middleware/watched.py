@@ -9,8 +9,7 @@ from typing import Any, Final
 from formation import clock as clock_
 from formation.introspection import name_of
 from formation.kernel import Call, Middleware
-from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, TEMPLATE
-from formation.middleware._shed import SHED
+from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, STATE_CACHE, STATE_SHED, TEMPLATE
 from formation.places import by_origin
 from formation.resilience.attempts import Attempt
 from formation.resilience.meter import Meter, watch
@@ -82,8 +81,8 @@ def _end(meter: Meter, started: float, ctx: dict[str, Any], error: BaseException
         state, attempts, said = ctx.get(STATE), ctx.get(ATTEMPTS), None
         how = outcome(ctx, error)
         if state:
-            said = state.get("cache")
-            if error is None and SHED in state:
+            said = state.get(STATE_CACHE)
+            if error is None and STATE_SHED in state:
                 how = "rejected"
         cached = said.startswith("hit") if isinstance(said, str) else None
         seen = how, _template(ctx), len(attempts) - 1 if attempts else 0, cached

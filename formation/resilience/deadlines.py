@@ -16,12 +16,9 @@ import re
 from typing import Any, Final
 
 from formation.clock import monotonic
-from formation.keys import DEADLINE, REQ_HTTP, STATE
+from formation.keys import DEADLINE, REQ_HTTP, STATE, STATE_DEADLINE_HEADER
 
 GRPC: Final = "grpc-timeout"
-
-HEADER: Final = "deadline.header"
-"""Where ``fmtn.state`` has the name of the header, for each attempt to be told anew."""
 
 MAX_DIGITS: Final = 8
 """Of a number, as gRPC has it: as milliseconds that is a day, and nobody waits longer."""
@@ -50,7 +47,7 @@ def read(name: str, value: str) -> float | None:
 
 def announce(ctx: dict[str, Any]) -> None:
     """Write what is left into the header of the request, if somebody has asked for that."""
-    name = (ctx.get(STATE) or {}).get(HEADER)
+    name = (ctx.get(STATE) or {}).get(STATE_DEADLINE_HEADER)
     if name is not None and DEADLINE in ctx:
         ctx[REQ_HTTP].headers[name] = written(name, ctx[DEADLINE] - monotonic())
 

@@ -15,15 +15,24 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Final
 
-from formation.keys import DEADLINE, NATIVE, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SENSITIVE, SESSION, STATE
+from formation.keys import (
+    DEADLINE,
+    NATIVE,
+    REQ_HTTP,
+    REQ_RPC,
+    RES_HTTP,
+    RES_RPC,
+    SENSITIVE,
+    SESSION,
+    STATE,
+    STATE_ASIDE,
+)
 from formation.resilience.deadlines import announce
 
 BAGS: Final = (SESSION, STATE, NATIVE, SENSITIVE)
 """Values that layers put things into. A fork has copies; a merge fills the caller's own with what the winner's have."""
 
-
-ASIDE: Final = "aside"
-"""In ``fmtn.state``: nobody waits for this call, and it is no part of the exchange of a server that it comes from."""
+ASIDE: Final = STATE_ASIDE
 
 
 def fork(ctx: Any) -> Any:
@@ -49,7 +58,7 @@ def aside(ctx: Any) -> Any:
     """Fork ``ctx`` for a call that nobody waits for: without a deadline, and on a server for an exchange of its own."""
     forked = fork(ctx)
     forked.pop(DEADLINE, None)
-    forked[STATE] = {**(forked.get(STATE) or {}), ASIDE: True}
+    forked[STATE] = {**(forked.get(STATE) or {}), STATE_ASIDE: True}
     if (request := forked.get(REQ_HTTP)) is not None:
         request.deadline = None
     return forked

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 from formation.errors import BodyTooLarge, ClientGone
 from formation.http.body import Body
 from formation.http.response import Response
-from formation.keys import REQ_HTTP, RES_HTTP, STATE
-from formation.resilience.forks import ASIDE
+from formation.keys import REQ_HTTP, RES_HTTP, STATE, STATE_ASIDE
 from formation.server.asgi.aside import call_aside
 from formation.server.asgi.attempt import Attempt
 from formation.server.asgi.bodies import Upload
@@ -64,7 +63,7 @@ class Call:
 @coroutine
 def enter(ctx: Ctx) -> Generator[Any, Any, Ctx]:
     """The endpoint of the chain: stop, until the app has answered."""
-    if isinstance(ctx, dict) and STATE in ctx and ASIDE in ctx[STATE]:  # nobody drives it
+    if isinstance(ctx, dict) and STATE in ctx and STATE_ASIDE in ctx[STATE]:  # nobody drives it
         return (yield from call_aside(ctx).__await__())
     answered: Ctx = yield Call(ctx)
     return answered
