@@ -624,6 +624,25 @@ def test_what_nobody_has_changed_is_passed_on_as_the_very_object_async(library, 
     asyncio.run(main())
 
 
+def test_a_call_leaves_nothing_to_the_garbage_collector(server):
+    def left(call):
+        call()
+        gc.collect()
+        gc.disable()
+        try:
+            call()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    with sync_client(httpx2, middleware=[tag]) as client:
+        assert left(lambda: client.get(f"{server.url}/reply")) == 0
+    with asyncio.Runner() as runner:
+        client = httpx2.AsyncClient(transport=AsyncTransport([tag]))
+        assert left(lambda: runner.run(client.get(f"{server.url}/reply"))) == 0
+        runner.run(client.aclose())
+
+
 @LIBRARIES
 def test_a_request_may_go_elsewhere_with_another_method_body_and_timeout(library, server, other_server):
     def divert(ctx, call):

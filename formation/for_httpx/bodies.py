@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from formation.client import wire
 from formation.client.unpacking import is_ours, keeps_limits, unpacking
-from formation.for_httpx.library import translating, within
+from formation.for_httpx.library import failures, translated, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
@@ -33,11 +33,13 @@ class SyncDownload(Download):
     """The same, to be iterated."""
 
     def __iter__(self) -> Iterator[bytes]:
-        with translating(self.library, self.deadline):
+        try:
             for chunk in self._chunks():
                 yield chunk
                 if self.deadline is not None:
                     wire.remaining(self.deadline)
+        except failures(self.library) as error:
+            raise translated(error, self.deadline) from error
 
     def _chunks(self) -> Iterator[bytes]:
         if not self.is_ours_to_unpack():
@@ -50,8 +52,9 @@ class SyncDownload(Download):
     def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""
         try:
-            with translating(self.library, self.deadline):
-                return b"".join(self.native.stream)
+            return b"".join(self.native.stream)
+        except failures(self.library) as error:
+            raise translated(error, self.deadline) from error
         finally:
             self.native.close()
 
@@ -64,10 +67,12 @@ class AsyncDownload(Download):
     """The same, to be awaited."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with translating(self.library, self.deadline):
+        try:
             async with aclosing(self._chunks()) as chunks:
                 while (chunk := await within(self.deadline, anext, chunks, None)) is not None:
                     yield chunk
+        except failures(self.library) as error:
+            raise translated(error, self.deadline) from error
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         is_ours = self.is_ours_to_unpack()
@@ -82,8 +87,9 @@ class AsyncDownload(Download):
     async def whole(self) -> bytes:
         """Return all of it, where nothing is to be decoded."""
         try:
-            with translating(self.library, self.deadline):
-                return await within(self.deadline, self._joined)  # type: ignore[no-any-return]
+            return await within(self.deadline, self._joined)  # type: ignore[no-any-return]
+        except failures(self.library) as error:
+            raise translated(error, self.deadline) from error
         finally:
             await self.native.aclose()
 

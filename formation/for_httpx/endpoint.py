@@ -11,7 +11,16 @@ from weakref import WeakKeyDictionary
 from formation.client import wire
 from formation.errors import BodyTooLarge
 from formation.for_httpx.bodies import AsyncDownload, SyncDownload
-from formation.for_httpx.library import checked, httpx, library_of, running_loop, ssl_context, translating, within
+from formation.for_httpx.library import (
+    checked,
+    failures,
+    httpx,
+    library_of,
+    running_loop,
+    ssl_context,
+    translated,
+    within,
+)
 from formation.for_httpx.messages import Received, encoded, parsed, timeouts
 from formation.http import UNSET, Body, Request
 from formation.http.headers import SENSITIVE as SECRETS
@@ -114,12 +123,14 @@ class Endpoint(_Sending):
         deadline: float | None = ctx.get(DEADLINE)
         made = self._made(request, deadline, wire.sendable(request.body))
         started = perf_counter()
-        with translating(self._library, deadline):
+        try:
             if self._brought is None:
                 native = self._ours(getpid(), made).handle_request(made)
                 native.request = made
             else:
                 native = self._brought.send(made, **self._brought_how(request))
+        except failures(self._library) as error:
+            raise translated(error, deadline) from error
         download = SyncDownload(native, deadline, self._library, request)
         response = Received(download, request, perf_counter() - started)
         response.url = request.target
@@ -159,12 +170,14 @@ class AsyncEndpoint(_Sending):
         deadline: float | None = ctx.get(DEADLINE)
         made = self._made(request, deadline, wire.async_sendable(request.body))
         started = perf_counter()
-        with translating(self._library, deadline):
+        try:
             if self._brought is None:
                 native = await within(deadline, self._ours(running_loop(), made).handle_async_request, made)
                 native.request = made
             else:
                 native = await within(deadline, self._brought.send, made, **self._brought_how(request))
+        except failures(self._library) as error:
+            raise translated(error, deadline) from error
         download = AsyncDownload(native, deadline, self._library, request)
         response = Received(download, request, perf_counter() - started)
         response.url = request.target

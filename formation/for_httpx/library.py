@@ -27,7 +27,7 @@ else:
             message = "httpx2 is not installed: pip install 'formation[httpx]'"
             raise ImportError(message, name=error.name) from error
 
-__all__ = ["checked", "failures", "httpx", "library_of", "running_loop", "ssl_context", "translating", "within"]
+__all__ = ["checked", "failures", "httpx", "library_of", "running_loop", "ssl_context", "translated", "within"]
 
 TICK: Final = 0.001
 """Seconds by which the clock of an event loop may be early."""
@@ -84,21 +84,6 @@ def ssl_context(verify: Any, cert: Any) -> ssl.SSLContext:
 
 
 # Errors and deadlines
-
-
-class translating:  # noqa: N801  as contextlib's are called
-    """Raise our error for one of httpx: ``with translating(library, deadline): …``."""
-
-    __slots__ = ("deadline", "library")
-
-    def __init__(self, library: Any, deadline: float | None) -> None:
-        self.library, self.deadline = library, deadline
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None and isinstance(error, failures(self.library)):
-            raise translated(error, self.deadline) from error
 
 
 @cache

@@ -46,8 +46,11 @@ class Passing:
             self.content = upload(request.stream, digits(request.headers.get("Content-Length")))
         self.limits = request.extensions.get("timeout") or {}
         self.seen = Seen(request, self.content)
-        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
-        self.ctx = wire.context(self.seen, {"request": request, "exchange": self}, path)
+
+    def context(self) -> Ctx:
+        """Make the context; it leads here, and nothing here leads to it, so that it goes without garbage collection."""
+        path = self.request.url.raw_path.partition(b"?")[0].decode("ascii")
+        return wire.context(self.seen, {"request": self.request, "exchange": self}, path)
 
     def to_send(self, seen: Request, deadline: float | None, sendable: Callable[[Body], Any]) -> Any:
         """Return the request to send: the client's own, if nobody has changed anything."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from formation import errors
 from formation.client import wire
 from formation.for_httpx.bodies import AsyncDownload, AsyncUpload, SyncDownload, SyncUpload
-from formation.for_httpx.library import httpx, translating, within
+from formation.for_httpx.library import failures, httpx, translated, within
 from formation.for_httpx.passing import Passing
 from formation.kernel import wrap
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP
@@ -46,7 +46,7 @@ class Transport(httpx.BaseTransport):
         passing = Passing(request, SyncUpload)
         made = None
         try:
-            made = passing.returned(self.chain(passing.ctx))
+            made = passing.returned(self.chain(passing.context()))
         except errors.FormationError as error:
             theirs = passing.native_error(error)
             raise theirs from theirs.__cause__
@@ -60,8 +60,10 @@ class Transport(httpx.BaseTransport):
         deadline, library = ctx.get(DEADLINE), passing.library
         made = passing.to_send(ctx[REQ_HTTP], deadline, wire.sendable)
         started = perf_counter()
-        with translating(library, deadline):
+        try:
             native = self._inner.of(library).handle_request(made)
+        except failures(library) as error:
+            raise translated(error, deadline) from error
         download = SyncDownload(native, deadline, library, ctx[REQ_HTTP])
         return passing.received(ctx, download, made, perf_counter() - started)
 
@@ -94,7 +96,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         passing = Passing(request, AsyncUpload)
         made = None
         try:
-            made = passing.returned(await self.chain(passing.ctx))
+            made = passing.returned(await self.chain(passing.context()))
         except errors.FormationError as error:
             theirs = passing.native_error(error)
             raise theirs from theirs.__cause__
@@ -109,8 +111,10 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         made = passing.to_send(ctx[REQ_HTTP], deadline, wire.async_sendable)
         send = self._inner.of(library).handle_async_request
         started = perf_counter()
-        with translating(library, deadline):
+        try:
             native = await (send(made) if deadline is None else within(deadline, send, made))
+        except failures(library) as error:
+            raise translated(error, deadline) from error
         download = AsyncDownload(native, deadline, library, ctx[REQ_HTTP])
         return passing.received(ctx, download, made, perf_counter() - started)
 
