@@ -1,0 +1,8 @@
+import pytest
+
+from tests.caching.origins import Clock
+
+
+@pytest.fixture
+def now():
+    return Clock()
