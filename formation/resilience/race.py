@@ -17,7 +17,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import TIMEOUT_MAX, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from formation import bridge
@@ -75,6 +75,13 @@ class Attempts:
         if isinstance(ctx, dict):
             ctx[ATTEMPT] = self.number
         return self.number, ctx
+
+    def forgo(self) -> None:
+        """Take the last attempt back, which could not be begun; there shall be no other."""
+        self.number -= 1
+        self.running -= 1
+        self._started.pop()
+        self._forks = self._forks[: self.number]
 
     @property
     def is_more(self) -> bool:
@@ -166,7 +173,13 @@ def in_threads(attempts: Attempts, pause: float) -> Outcome:
     def start() -> None:
         if (found := attempts.next()) is not None:
             run = partial(copy_context().run, arrivals.run, attempts.call, *found)
-            Thread(target=run, name="formation.hedge", daemon=True).start()
+            try:
+                Thread(target=run, name="formation.hedge", daemon=True).start()
+            except RuntimeError:  # there are too many, or the interpreter is about to end
+                if attempts.number > 1:
+                    attempts.forgo()
+                else:
+                    run()
 
     try:
         start()
@@ -204,7 +217,7 @@ class Arrivals:
     def next(self, seconds: float | None) -> Outcome | None:
         """Wait for an outcome, so many seconds at most."""
         with suppress(Empty):
-            return self._queue.get(timeout=seconds)
+            return self._queue.get(timeout=None if seconds is None else min(seconds, TIMEOUT_MAX))
         return None
 
     def end(self) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from threading import Lock, RLock, get_ident
+from threading import TIMEOUT_MAX, Lock, RLock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from formation.bridge import await_, in_async_chain
@@ -58,7 +58,7 @@ class Signal:
             return self._is_set
         if in_async_chain():
             await_(self._wait_async(seconds))
-        elif self._gate.acquire(timeout=-1 if seconds is None else seconds):
+        elif self._gate.acquire(timeout=-1 if seconds is None else min(seconds, TIMEOUT_MAX)):
             self._gate.release()  # the next one
         return self._is_set
 

@@ -1,3 +1,5 @@
+from threading import Thread
+
 import pytest
 
 from formation import reply
@@ -75,3 +77,32 @@ def test_a_base_exception_of_a_thread_is_an_outcome_here():
 
     with pytest.raises(SystemExit):
         in_threads(attempts(endpoint), 60).unwrap()
+
+
+@pytest.mark.parametrize(("threads", "made"), [(0, 1), (1, 1), (2, 2)])
+def test_an_attempt_for_which_there_is_no_thread_is_made_here_or_not_at_all(monkeypatch, threads, made):
+    start, left = Thread.start, [threads]
+
+    def starts(thread):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(Thread, "start", starts)
+    numbers = []
+
+    def call(ctx):
+        numbers.append(ctx["attempt"])
+        raise OSError
+
+    race = attempts(call, extra=2)
+    first = in_threads(race, 0)
+    assert (first.number, type(first.error)) == (1, OSError)
+    assert numbers == [attempt.number for attempt in race.ledger] == list(range(1, made + 1))
+
+
+def test_who_waits_for_longer_than_a_clock_can_tell_waits_for_as_long_as_it_can():
+    arrivals = Arrivals()
+    arrivals.run(dict, 1, {})
+    assert arrivals.next(1e300).number == 1
