@@ -1,10 +1,7 @@
 """An API key in a header and in a query; what logs print of it, and what another host gets to see after a redirect."""
 
-from contextlib import contextmanager
-from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-
 import requests
+from _server import serve
 from structlog.testing import capture_logs
 
 from formation.for_requests import build, text_response
@@ -12,7 +9,7 @@ from formation.middleware import api_key, request_logger
 
 
 def main():
-    with serve() as url, serve() as other:
+    with serve(show) as url, serve(show) as other:
         away = f"/to?{other}/"
         print("requests, redirected to another host:")
         print("  ", requests.get(url + away, headers={"X-API-Key": "s3cret"}, timeout=5).text)
@@ -37,23 +34,6 @@ def show(environ, start_response):
         return [b""]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"header: {environ.get('HTTP_X_API_KEY', 'none')}, query: {environ['QUERY_STRING'] or 'none'}".encode()]
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def serve():
-    with make_server("127.0.0.1", 0, show, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

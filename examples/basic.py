@@ -1,9 +1,8 @@
 """A user and a password with each call, and what a call and a redirect to somewhere else make of them."""
 
 from base64 import b64decode
-from contextlib import contextmanager
-from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.for_requests import build, text_response
 from formation.middleware import basic
@@ -11,7 +10,7 @@ from formation.middleware import basic
 
 def main():
     ann = basic("ann", "secret")
-    with serve() as url, serve() as other, build(base_uri=url, response_as=text_response, auth=ann) as api:
+    with serve(who) as url, serve(who) as other, build(base_uri=url, response_as=text_response, auth=ann) as api:
         print("ann calls        ", api.get("/").body)
         print("the call is bob's", api.get("/", auth=("bob", "pw")).body)
         print("without          ", api.get("/", auth=None).body)
@@ -32,23 +31,6 @@ def who(environ, start_response):
     user, _, password = b64decode(sent).decode().partition(":")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{user}, by a password of {len(password)} letters".encode() if user else b"nobody"]
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def serve():
-    with make_server("127.0.0.1", 0, who, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """A token that is rotated while the client lives: a function is asked for it, at each call."""
 
-from contextlib import contextmanager
-from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from _server import serve
 
 from formation.for_requests import build, text_response
 from formation.middleware import bearer
@@ -13,7 +11,7 @@ vault = {"token": "monday"}
 
 def main():
     auth = bearer(lambda: vault["token"])
-    with serve() as url, build(base_uri=url, response_as=text_response, auth=auth) as api:
+    with serve(door) as url, build(base_uri=url, response_as=text_response, auth=auth) as api:
         print(api.get("/").body)
         valid["token"] = vault["token"] = "tuesday"  # the token is rotated
         print(api.get("/").body)
@@ -31,23 +29,6 @@ def door(environ, start_response):
     good = token == valid["token"]
     start_response("200 OK" if good else "401 Unauthorized", [("Content-Type", "text/plain")])
     return [f"come in, {token}".encode() if good else b"who is there?"]
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def serve():
-    with make_server("127.0.0.1", 0, door, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

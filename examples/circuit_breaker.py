@@ -1,13 +1,11 @@
 """A shop that goes down and comes back, and how many calls it gets meanwhile."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
+from _server import serve
 
 from formation.errors import CircuitOpenError
 from formation.for_requests import build
@@ -48,26 +46,6 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     state["calls"] += 1
     start_response("200 OK" if state["up"] else "503 Down", [("Content-Type", "text/plain")])
     return [b""]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

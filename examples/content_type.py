@@ -1,10 +1,9 @@
 """An API with a JSON of its own name: the client says so once, and forms keep their type."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.for_requests import build
 from formation.middleware import content_type
@@ -27,26 +26,6 @@ def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ["CONTENT_TYPE"].encode()]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """The stack to begin with, around a client and around a function: the id ties the lines together."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
+from _server import serve
 
 from formation import lift
 from formation.for_requests import build
@@ -40,26 +38,6 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     """Tell the price."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"12.50"]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@ a server, and so is one that is async.
 
 import asyncio
 import json
-from contextlib import contextmanager
 from itertools import count
-from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+from _server import serve
 from structlog.testing import capture_logs
 
 from formation import for_aiohttp, for_asgi, for_httpx, for_requests, for_wsgi, req, res
@@ -82,7 +80,7 @@ async def wait_async(client):
 
 
 def main():
-    with serving() as url:
+    with serve(wsgi_app) as url:
         print("requests:")
         wait(OnRequests(base_uri=url))
         print("httpx:")
@@ -95,23 +93,6 @@ def main():
     wait(OnRequests(base_uri="http://h", endpoint=for_wsgi.endpoint(wsgi_app)))
     print("an ASGI app, in process:")
     asyncio.run(wait_async(OnAiohttp(base_uri="http://h", endpoint=for_asgi.endpoint(asgi_app, lifespan="off"))))
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def serving():
-    with make_server("127.0.0.1", 0, wsgi_app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -4,13 +4,8 @@ The spans are printed here. A program of yours sends them to a collector: it set
 it. Without one, `otel()` does nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-
 import structlog
+from _server import serve
 from flask import Flask
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -80,23 +75,6 @@ def show() -> None:
                 below(span.context.span_id, depth + 1)
 
     below(None, 1)
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """A status that is an error, or an answer, as the caller likes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.errors import StatusError
 from formation.for_requests import client, json_response
@@ -45,26 +44,6 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[byt
     known = environ["PATH_INFO"] == "/users/7"
     start_response("200 OK" if known else "404 Not Found", [("Content-Type", "application/json")])
     return [b'{"name": "ann"}' if known else b'{"error": "nobody has that number"}']
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

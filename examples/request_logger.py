@@ -1,12 +1,10 @@
 """A client's log: what went well, what did not, and no secret in it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
+from _server import serve
 
 from formation.errors import TransportError
 from formation.for_requests import build
@@ -59,26 +57,6 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     busy = environ["PATH_INFO"] == "/busy"
     start_response("503 Service Unavailable" if busy else "200 OK", [("Content-Type", "text/plain")])
     return [b"not now" if busy else b"ann"]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """A shop that is busy now and then: what is asked again, and what is not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
-from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.for_requests import build
 from formation.middleware import retry
@@ -60,26 +59,6 @@ def read_body(environ: dict[str, Any]) -> bytes:
         stream.readline()
     stream.readline()
     return body
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

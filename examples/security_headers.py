@@ -1,10 +1,9 @@
 """The headers that make browsers careful, loosened for a page with pictures from elsewhere."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.for_requests import build
 from formation.for_wsgi import FormationMiddleware
@@ -28,26 +27,6 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     headers = [("Content-Type", "text/html")] if is_page else [("Cache-Control", "public, max-age=86400")]
     start_response("200 OK", headers)
     return [b"<h1>Cups</h1>" if is_page else b"\x89PNG"]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ ui.perfetto.dev.
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from formation.explain import explain
+from _server import serve
+
 from formation.for_requests import build
 from formation.for_wsgi import FormationMiddleware
 from formation.middleware import deadline, request_id, retry, security_headers, timeout
-from formation.trace import trace
+from formation.trace import explain, trace
 
 quiet = logging.getLogger("shop")
 quiet.addHandler(logging.NullHandler())
@@ -67,26 +65,6 @@ def pause(ctx, call):
     ctx = call(ctx)
     time.sleep(0.005)
     return ctx
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """A gateway that says 200 OK and means that it is down."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.errors import BreakerTriggerException, CircuitOpenError
 from formation.for_requests import build, json_response
@@ -30,26 +29,6 @@ def gateway(environ: dict[str, Any], start_response: Callable[..., Any]) -> list
     """Always say 200."""
     start_response("200 OK", [("Content-Type", "application/json")])
     return [b'{"alive": true}' if environ["PATH_INFO"] == "/health" else b'{"error": "no database"}']
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":

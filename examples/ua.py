@@ -1,10 +1,9 @@
 """A client that says who it is, and what the server's log then tells."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from _server import serve
 
 from formation.for_requests import build
 from formation.middleware import ua
@@ -28,26 +27,6 @@ def shop(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     log.append(environ["HTTP_USER_AGENT"])
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"12.50"]
-
-
-class Quiet(WSGIRequestHandler):
-    """Logs nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Do not."""
-
-
-@contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Run a WSGI app on this machine."""
-    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 if __name__ == "__main__":
