@@ -149,3 +149,25 @@ def test_a_client_and_a_server_with_one_store_do_not_mix_what_is_decoded_with_wh
     on_client(get("https://shop/users/7"))
     served = wrap(app(headers={"Cache-Control": "max-age=60"}), [cache(store, shared=True, now=now)])(on_server())
     assert b"".join(served["fmtn.res.http"].body) == b"four"
+
+
+def test_who_signs_a_change_makes_what_he_read_without_signing_outdated_too(now):
+    origin, middleware = Origin(fresh()), cache(now=now)
+    ask = wrap(origin, [middleware])
+    ask(get())
+    ask(get(auth=("ann", "x")))
+    ask(get(auth=("bob", "x")))
+    ask(get(method="PUT", auth=("ann", "x")))
+    assert [told(ask(get(**who)))[2][:3] for who in ({}, {"auth": ("ann", "x")}, {"auth": ("bob", "x")})] == [
+        "fwd",
+        "fwd",
+        "hit",
+    ]
+
+
+def test_a_key_is_made_of_the_url_that_a_change_names_without_the_parameters_of_the_change(now):
+    origin = Origin(fresh(), fresh(Location="/b", status=201), fresh())
+    call = wrap(origin, [cache(now=now, key=lambda ctx: ctx["fmtn.req.http"].target)])
+    call(get("https://h/b"))
+    call(get("https://h/a", method="POST", params={"x": "1"}))
+    assert told(call(get("https://h/b")))[2] == "fwd=uri-miss; stored"

@@ -174,3 +174,63 @@ def test_on_trio_what_may_be_stale_is_validated_first(now):
         return told(await call(get()))[1]
 
     assert trio.run(main) == b"new"
+
+
+def test_a_refresh_does_not_read_on_when_there_is_nothing_left_to_keep(now):
+    read, closed = [], threading.Event()
+
+    def endless():
+        try:
+            while True:
+                read.append(1)
+                yield b"x" * 100
+        finally:
+            closed.set()
+
+    may = "max-age=60, stale-while-revalidate=60"
+    origin = Origin(fresh(Cache_Control=may), fresh(endless))
+    call = wrap(origin, [cache(now=now, max_entry=1000)])
+    call(get())
+    now.at += 61
+    call(get())
+    assert closed.wait(10)
+    assert len(read) == 11
+
+
+def test_a_refresh_does_not_read_what_is_not_to_be_kept(now):
+    read, closed = [], threading.Event()
+
+    class Body:
+        def __iter__(self):
+            read.append(1)
+            yield b"x"
+
+        def close(self):
+            closed.set()
+
+    origin = Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60"), fresh(Body, Cache_Control="no-store"))
+    call = wrap(origin, [cache(now=now)])
+    call(get())
+    now.at += 61
+    call(get())
+    assert closed.wait(10)
+    assert read == []
+
+
+def test_threads_that_find_it_stale_at_the_same_time_begin_one_refresh(now, monkeypatch):
+    begun, start = [], threading.Barrier(8)
+    monkeypatch.setattr("formation.caching.refreshing.in_background", lambda *_: begun.append(1) or True)
+    call = wrap(Origin(fresh(Cache_Control="max-age=60, stale-while-revalidate=60")), [cache(now=now)])
+    call(get())
+    now.at += 61
+
+    def ask():
+        start.wait()
+        call(get())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert begun == [1]

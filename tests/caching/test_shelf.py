@@ -1,11 +1,14 @@
 """The shelf: stores that are named, and stores that fail."""
 
+import logging
+
 import pytest
 from structlog.testing import capture_logs
 
 from formation import wrap
 from formation.caching.memory import MemoryStore
-from formation.caching.shelf import stored_in
+from formation.caching.shelf import Shelf, stored_in
+from formation.events import Events
 from formation.middleware import (
     cache,
 )
@@ -128,3 +131,33 @@ def test_a_redis_that_is_killed_or_hangs_in_the_middle_stops_no_request(now, fre
     fresh_redis_server.go_on()
     fresh_redis_server.stop()
     assert told(call(get()))[:2] == (200, b"tea")
+
+
+def test_a_drop_that_fails_while_an_earlier_one_is_made_good_stays_owed():
+    class Store(MemoryStore):
+        fails, meanwhile = True, None
+
+        def drop(self, key, at):
+            if self.fails:
+                raise OSError("away")
+            if self.meanwhile is not None:
+                meanwhile, self.meanwhile = self.meanwhile, None
+                meanwhile()
+            super().drop(key, at)
+
+    store = Store()
+    shelf = Shelf(store, Events(logging.getLogger("quiet")))
+
+    def fail_again():
+        store.fails = True
+        shelf.drop("key", 2.0)
+        store.fails = False
+
+    shelf.drop("key", 1.0)
+    store.fails, store.meanwhile = False, fail_again
+    shelf.get("key")
+    dropped = []
+    store.drop, shelf._drop = None, lambda key, at: dropped.append((key, at))
+    shelf.get("key")
+    shelf.get("key")
+    assert dropped == [("key", 2.0)]

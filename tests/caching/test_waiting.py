@@ -4,7 +4,8 @@ import asyncio
 import threading
 import time
 
-from formation import wrap
+from formation import await_, wrap
+from formation.caching.memory import MemoryStore
 from formation.clock import Virtual, virtual
 from formation.errors import ConnectError
 from formation.exchange import reply
@@ -147,3 +148,33 @@ def test_who_waits_for_a_body_that_does_not_end_goes_for_himself_after_a_while()
     finally:
         virtual.reset(token)
     assert held.content == b"tea"
+
+
+def test_if_the_one_who_is_to_ask_is_cancelled_while_he_looks_again_another_one_asks(now):
+    class Store(MemoryStore):
+        """Of which the second look does not come back."""
+
+        looks = 0
+
+        def get(self, key):
+            self.looks += 1
+            if self.looks == 2:
+                await_(asyncio.sleep(60))
+            return super().get(key)
+
+    async def main():
+        chain = wrap(Slow(fresh()), [cache(Store(), now=now)])
+        first = asyncio.create_task(chain(get()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        second = asyncio.create_task(chain(get()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        first.cancel()
+        token = virtual.set(Virtual(0))
+        try:
+            return told(await asyncio.wait_for(second, 2))[1:]
+        finally:
+            virtual.reset(token)
+
+    assert asyncio.run(main()) == (b"tea", "fwd=uri-miss; stored")
