@@ -3,11 +3,12 @@
 Nothing here does I/O, but for reading the files that a caller hands over as a body.
 """
 
-from formation.http.body import Body, Factory, File
+from formation.http.body import Body
 from formation.http.headers import SENSITIVE, Headers
 from formation.http.request import Request
 from formation.http.response import Response
 from formation.http.secrets import REDACTED
+from formation.http.sources import Factory, File
 from formation.http.timeouts import UNSET, Timeout
 
 __all__ = ["REDACTED", "SENSITIVE", "UNSET", "Body", "Factory", "File", "Headers", "Request", "Response", "Timeout"]

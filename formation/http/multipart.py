@@ -28,10 +28,10 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, Protocol
 
 from formation.errors import BodyConsumed
-from formation.http.body import CHUNK, Factory, File
 from formation.http.entries import entries
 from formation.http.headers import check_value, checked
 from formation.http.query import pairs
+from formation.http.sources import CHUNK, Factory, File
 from formation.http.values import utf8
 
 DEFAULT_TYPE: Final = "application/octet-stream"

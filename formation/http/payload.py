@@ -23,16 +23,17 @@ from typing import Any
 
 from attrs import define, field
 
-from formation.http.body import Body, BodyLike, Factory, File
+from formation.http.body import Body, BodyLike
 from formation.http.headers import fit_length
 from formation.http.media_types import FORM_TYPE, JSON_TYPE, MULTIPART_TYPE, media_type
 from formation.http.message import Message
 from formation.http.query import form
+from formation.http.sources import Factory, File
 
 
 @define(eq=False, repr=False, init=False, match_args=False)
 class Payload(Message):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
-    """A message with a body that is given as one of ``content``, ``data``, ``json`` and ``files``."""
+    """A message with one body: ``content``, ``data``, ``json`` or ``files``. `Request` fills it in."""
 
     _content: Any
     _data: Any
@@ -40,22 +41,6 @@ class Payload(Message):  # type: ignore[override]  # the __init__ of attrs, whic
     _files: Any
     _body: Body | None = field(init=False)
     _typed: str | None = field(init=False)  # the Content-Type that came with the body
-
-    def _give(self, content: Any, data: Any, json: Any, files: Any) -> None:
-        """Be empty but for what is given."""
-        self._content = content
-        self._data = data
-        self._json = json
-        self._files = files
-        self._body = self._typed = None
-        if content is data is json is files is None:  # nearly always
-            return
-        if (content is not None) + (json is not None) + (data is not None or files is not None) > 1:
-            given = {"content": content, "data": data, "json": json, "files": files}
-            names = " and ".join(name for name, value in given.items() if value is not None)
-            raise TypeError(
-                f"a request has one body: expected one of content, data and json, or data and files, got {names}"
-            )
 
     @property
     def body(self) -> Body:
@@ -162,6 +147,12 @@ class Payload(Message):  # type: ignore[override]  # the __init__ of attrs, whic
     def replayable(self) -> bool:
         """Whether the body can be sent a second time: bytes, forms, JSON, seekable files, functions that make one."""
         return self.body.replayable
+
+
+def too_many(**given: Any) -> TypeError:
+    """Make the error that says which bodies were given at once."""
+    names = " and ".join(name for name, value in given.items() if value is not None)
+    return TypeError(f"a request has one body: expected one of content, data and json, or data and files, got {names}")
 
 
 def _encode(content: Any, data: Any, json: Any, files: Any) -> tuple[Body, str | None]:

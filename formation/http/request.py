@@ -17,7 +17,7 @@ from multidict import MultiDict
 
 from formation.errors import BodyConsumed
 from formation.http.headers import Headers, HeadersLike
-from formation.http.payload import Payload
+from formation.http.payload import Payload, too_many
 from formation.http.query import split
 from formation.http.secrets import redact
 from formation.http.timeouts import UNSET, Timeout, Unset, check_timeout
@@ -113,7 +113,13 @@ class Request(Payload):  # type: ignore[override]  # the __init__ of attrs, whic
         self._cookies = dict(cookies) if cookies else None
         self._extensions = dict(extensions) if extensions else None
         self.auth = auth
-        self._give(content, data, json, files)
+        if (content is not None) + (json is not None) + (data is not None or files is not None) > 1:
+            raise too_many(content=content, data=data, json=json, files=files)
+        self._content = content
+        self._data = data
+        self._json = json
+        self._files = files
+        self._body = self._typed = None
         self._timeout = check_timeout(timeout)
         self.template = template
         self.deadline = deadline

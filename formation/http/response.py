@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from formation.errors import DecodeError
-from formation.http.body import Body, BodyLike, OnClose
+from formation.http.body import Body, BodyLike
 from formation.http.headers import Headers, HeadersLike, check_value
 from formation.http.message import Message
 from formation.http.request import Request
@@ -22,6 +22,8 @@ from formation.http.secrets import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from formation.http.ending import OnClose
 
 _json = json.JSONDecoder().decode
 
@@ -157,7 +159,7 @@ class Response(Message):  # type: ignore[override]  # the __init__ of attrs, whi
         if value is old or not self.has_changeable_body():
             return
         new = value if isinstance(value, (bytes, Body)) else _body(value)
-        if isinstance(old, Body) and not old.ended:
+        if isinstance(old, Body) and old.has_something_to_close:
             new = new if isinstance(new, Body) else Body(new)
             new.replace(old)
         self._take(new)

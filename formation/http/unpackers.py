@@ -23,7 +23,7 @@ LIMITS: Final = "unpack"
 """Among the extensions of a request: the `Limits` that an edge is to keep to."""
 
 PIECE: Final = 64 * 1024
-"""Bytes that come out of an unpacker at a time, as `formation.http.body.CHUNK`. Brotli gives up to half more."""
+"""Bytes that come out of an unpacker at a time, as `formation.http.sources.CHUNK`. Brotli gives up to half more."""
 
 STACKED: Final = 5
 """Codings on top of each other that are undone, as in urllib3. Nobody means more than two; each has its memory."""

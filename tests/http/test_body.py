@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from formation import wrap
 from formation.errors import BodyAbandoned, BodyConsumed, BodyTooLarge
 from formation.http import Body, Factory, File, Response
-from formation.http.body import CHUNK
 from formation.http.multipart import Multipart
+from formation.http.sources import CHUNK
 
 
 class Ends(list):

@@ -7,8 +7,8 @@ import pytest
 
 from formation.errors import BodyConsumed
 from formation.http import Body
-from formation.http.body import Factory, File
 from formation.http.recoded import recoded
+from formation.http.sources import Factory, File
 
 
 def thrice():
