@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from formation import ambient
-from formation.http.body import CHUNK
+from formation.http.sources import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

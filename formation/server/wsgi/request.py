@@ -17,9 +17,10 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from multidict import istr
 
 from formation.errors import BodyConsumed, BodyTooLarge
-from formation.http.body import CHUNK, Body
+from formation.http.body import Body
 from formation.http.headers import Headers, digits
 from formation.http.origins import PORTS
+from formation.http.sources import CHUNK
 from formation.server.request import ServerRequest, authority, state
 
 if TYPE_CHECKING:
