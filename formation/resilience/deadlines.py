@@ -33,7 +33,7 @@ _number = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}", re.ASCII).fullmatch
 
 def written(name: str, seconds: float) -> str:
     """Return the value of the header ``name`` for so many seconds."""
-    milliseconds = min(max(int(seconds * 1000), 0), _MOST)
+    milliseconds = int(min(max(seconds * 1000, 0), _MOST))  # and then no infinity
     return f"{milliseconds}m" if name.lower() == GRPC else str(milliseconds)
 
 

@@ -1,5 +1,7 @@
 """What a header says of a deadline, and how it is read."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,16 @@ OWN = "x-request-timeout-ms"
 
 @pytest.mark.parametrize(
     ("seconds", "value"),
-    [(1.5, "1500"), (0.0019, "1"), (0.0009, "0"), (0, "0"), (-3, "0"), (1e9, "99999999")],
+    [
+        (1.5, "1500"),
+        (0.0019, "1"),
+        (0.0009, "0"),
+        (0, "0"),
+        (-3, "0"),
+        (1e9, "99999999"),
+        (inf, "99999999"),
+        (-inf, "0"),
+    ],
 )
 def test_milliseconds_are_rounded_down(seconds, value):
     assert written(OWN, seconds) == value
