@@ -321,16 +321,16 @@ def aio_running(server=(), client=(), options=None, *, make=async_service):
         port = host.add_insecure_port("127.0.0.1:0")
         await host.start()
         around = for_grpc.aio_client_interceptors(*split(client or []))
-        return host, aio.insecure_channel(f"127.0.0.1:{port}", options, interceptors=around)
+        return host, port, aio.insecure_channel(f"127.0.0.1:{port}", options, interceptors=around)
 
     async def stop():
         await channel.close()
         await host.stop(0)
 
     with event_loop() as loop:
-        host, channel = asyncio.run_coroutine_threadsafe(start(), loop).result(SECONDS)
+        host, port, channel = asyncio.run_coroutine_threadsafe(start(), loop).result(SECONDS)
         caller = AioCaller(channel, seen, loop)
-        caller.host = host
+        caller.host, caller.port = host, port
         try:
             yield caller
         finally:

@@ -280,6 +280,39 @@ def test_a_message_middleware_may_wait_and_may_be_a_coroutine():
         assert caller.both(iter([])).messages == []
 
 
+def test_hooks_are_next_to_the_program_where_a_message_middleware_is_a_coroutine():
+    from tests.grpc.hosts import aio_running
+
+    def hooked(ctx, call):
+        req(ctx).on_receive(lambda message: message + b"h")
+        req(ctx).on_send(lambda message: message + b"h")
+        return call(ctx)
+
+    with aio_running(([hooked], [async_mark])) as caller:
+        assert caller.both([b"x"]).messages == [b"<xah>ha"]
+
+
+def test_a_message_middleware_that_is_a_coroutine_does_not_end_a_stream_by_accident():
+    from tests.grpc.hosts import aio_running
+
+    raised = []
+
+    def around(ctx, call):
+        try:
+            return call(ctx)
+        except RuntimeError as error:
+            raised.append(error)
+            raise
+
+    async def broken(ctx, call):
+        await call(ctx)
+        raise StopAsyncIteration
+
+    with aio_running(([around], [broken])) as caller:
+        assert caller.many(b"a").code == "UNKNOWN"
+    assert len(raised) == 1
+
+
 def test_a_coroutine_is_refused_by_a_sync_edge():
     async def middleware(ctx, call):
         return await call(ctx)

@@ -198,3 +198,8 @@ def test_reply_answers_a_call():
     assert res(reply(ctx, 599, body=b"")).details == ""
     stream = {"fmtn.req.rpc": Call(METHOD, "unary_stream")}
     assert res(reply(stream, 200, body=[1, 2])).messages == [1, 2]
+
+
+def test_metadata_of_a_result_may_be_given_as_a_mapping():
+    result = Result("OK", headers={"a": "1"}, trailers=[("b", "2")])
+    assert (result.headers["a"], result.trailers["b"], result.is_changed) == ("1", "2", False)

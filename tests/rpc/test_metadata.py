@@ -78,3 +78,9 @@ def test_it_is_copied_and_pickled():
     other["a"] = "2"
     assert metadata["a"] == "1"
     assert pickle.loads(pickle.dumps(metadata)) == copy.copy(metadata) == metadata
+
+
+def test_metadata_is_added_to_metadata():
+    metadata = Metadata([("a", "1")])
+    metadata.extend(Metadata([("a", "2"), ("b", "3")]))
+    assert metadata.fields() == (("a", "1"), ("a", "2"), ("b", "3"))

@@ -12,8 +12,6 @@ from contextvars import copy_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from formation.for_grpc.servicer_context import Aborted
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterator
 
@@ -101,8 +99,7 @@ class Plain:
 
     def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> None:
         """End the call with this code."""
-        self._wait(self._context.abort(code, details, trailing_metadata))
-        raise Aborted
+        self._wait(self._context.abort(code, details, trailing_metadata))  # raises
 
     def abort_with_status(self, status: Any) -> None:
         """End the call with this status."""

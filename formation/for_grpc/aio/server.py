@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from grpc import aio
 
 from formation.ambient import publish, restore
-from formation.errors import ClientGone, DeadlineExceeded
 from formation.for_grpc.aio.context import Context
 from formation.for_grpc.aio.given import given
 from formation.for_grpc.aio.in_thread import in_thread, streamed_in_thread
 from formation.for_grpc.chains import STATUS, Chains, result_of, server_context
 from formation.for_grpc.handlers import Wrapped, behaviour_of, handler_like
-from formation.for_grpc.servicer_context import gone, trailing
+from formation.for_grpc.servicer_context import trailing
 from formation.keys import REQ_RPC, RES_RPC
 from formation.rpc.codes import code_for
 from formation.rpc.passing import Pulled
@@ -56,9 +55,9 @@ class AioServerInterceptor(aio.ServerInterceptor):
             ctx = server_context(method, arity, argument, native, exchange)
             try:
                 result = result_of(await self._chains.around(ctx))
-            except BaseException as error:  # noqa: BLE001  raised again
+            except BaseException as error:
                 await exchange.fail(error)
-                return None
+                raise
             return await exchange.finish(result, streams=streams)
 
         return handler_like(handler, arity, partial(given, serve) if isasyncgenfunction(behaviour) else serve)
@@ -106,9 +105,7 @@ class Exchange:
             if published is not None:
                 restore(published)
         if call.request_streaming:
-            await sleep(0)  # gRPC tells of a caller that has gone right after the end of its requests
-        if self.native.cancelled():
-            raise gone(call)
+            await sleep(0)  # gRPC cancels for a caller that has gone right after the end of its requests
         ctx[RES_RPC] = context.result(call, message)
 
     def _argument(self, ctx: Ctx, call: Call, context: Context) -> Any:
@@ -175,14 +172,11 @@ class Exchange:
     async def fail(self, error: BaseException) -> None:
         """Let gRPC have an error that has come out of the chain."""
         context, native = self.context, self.native
-        if isinstance(error, (ClientGone, DeadlineExceeded)) and native.cancelled():
-            return  # nobody waits for an answer
         if context is not None and isinstance(error, Exception):
             context.hand_over()
         code = code_for(error)
         if code is not None and (context is None or context.status is None):
             await native.abort(STATUS[code], str(error))
-        raise error
 
 
 async def aiterated(messages: Any) -> Any:

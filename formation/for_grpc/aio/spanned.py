@@ -168,28 +168,24 @@ class UnaryStreamCall(_Spanned, base.UnaryStreamCall):
     """With a stream of responses."""
 
 
-class StreamUnaryCall(_Spanned, base.StreamUnaryCall):
+class _Requesting(_Spanned):
+    """One with a stream of requests, which gRPC has made an iterator of: for interceptors nothing is to be written."""
+
+    async def write(self, request: Any) -> None:
+        """Refuse it, as gRPC does."""
+        raise aio.UsageError("the requests of this call come from an iterator, so none can be written")
+
+    async def done_writing(self) -> None:
+        """Refuse it, as gRPC does."""
+        raise aio.UsageError("the requests of this call come from an iterator, which ends them")
+
+
+class StreamUnaryCall(_Requesting, base.StreamUnaryCall):
     """With a stream of requests."""
 
-    async def write(self, request: Any) -> None:
-        """Not called: gRPC makes an iterator of what is written."""
-        raise NotImplementedError
 
-    async def done_writing(self) -> None:
-        """Not called, neither."""
-        raise NotImplementedError
-
-
-class StreamStreamCall(_Spanned, base.StreamStreamCall):
+class StreamStreamCall(_Requesting, base.StreamStreamCall):
     """With streams both ways."""
-
-    async def write(self, request: Any) -> None:
-        """Not called: gRPC makes an iterator of what is written."""
-        raise NotImplementedError
-
-    async def done_writing(self) -> None:
-        """Not called, neither."""
-        raise NotImplementedError
 
 
 CALLS: Final[dict[str, Any]] = {

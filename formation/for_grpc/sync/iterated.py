@@ -24,9 +24,6 @@ class Iterated:
         self._error: BaseException | None = None
         self._is_over = self._is_cancelled = False
 
-    def __iter__(self) -> Any:
-        return self
-
     def __next__(self) -> Any:
         if self._is_over:
             raise StopIteration
@@ -43,16 +40,14 @@ class Iterated:
         return message
 
     def _end(self, error: BaseException | None) -> None:
-        if not self._is_over:
-            self._is_over, self._error = True, error
-            for callback in self._callbacks:
-                callback()
+        self._is_over, self._error = True, error
+        for callback in self._callbacks:
+            callback()
 
     def add_callback(self, callback: Callable[[], Any]) -> bool:
-        """Call ``callback()`` when it is over; tell whether it was not."""
-        if not self._is_over:
-            self._callbacks.append(callback)
-        return not self._is_over
+        """Call ``callback()`` when it is over, which it is not before it has been iterated over."""
+        self._callbacks.append(callback)
+        return True
 
     def cancel(self) -> bool:
         """Close the iterator."""

@@ -45,11 +45,12 @@ class ServerInterceptor(grpc.ServerInterceptor):
 
     def _around(self, method: str, handler: Any) -> Any:
         arity, behaviour = behaviour_of(handler)
-        if getattr(behaviour, "experimental_non_blocking", False):
+        streams = arity.endswith("stream")
+        if streams and getattr(behaviour, "experimental_non_blocking", False):  # else gRPC does not look at it, either
             serve: Any = partial(self._serve_pushing, behaviour, method, arity)
             serve.experimental_non_blocking = True
         else:
-            serve = self._serve_stream if arity.endswith("stream") else self._serve
+            serve = self._serve_stream if streams else self._serve
             serve = partial(serve, behaviour, method, arity)
         if hasattr(behaviour, "experimental_thread_pool"):
             serve.experimental_thread_pool = behaviour.experimental_thread_pool
