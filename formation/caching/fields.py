@@ -10,12 +10,12 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 
 def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the value of each name, with several lines joined by a comma (RFC 9110, 5.3).
+    """Return the value of each name, with several lines joined: by a comma (RFC 9110, 5.3), Cookie by a semicolon.
 
     Not for ``Set-Cookie``, which nothing here reads the value of.
 
-    >>> joined([("Vary", "Accept"), ("vary", "Cookie")])
-    {'vary': 'Accept, Cookie'}
+    >>> joined([("Accept", "a"), ("accept", "b"), ("Cookie", "a=1"), ("Cookie", "b=2")])
+    {'accept': 'a, b', 'cookie': 'a=1; b=2'}
     """
     fields: dict[str, str] = {}
     more: dict[str, list[str]] = {}
@@ -26,5 +26,5 @@ def joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         else:
             fields[key] = value
     for key, lines in more.items():
-        fields[key] = ", ".join(lines)
+        fields[key] = ("; " if key == "cookie" else ", ").join(lines)  # RFC 9113, 8.2.3
     return fields

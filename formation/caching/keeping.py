@@ -81,8 +81,8 @@ def _varies_inside(caching: Caching, lookup: Lookup, out: Any) -> bool:
     for name in members(out[RES_HTTP].headers.get("Vary", "").lower()):
         if by_key and name in {"authorization", "cookie"}:
             continue
-        if name == "cookie" and (sent.cookies or "jar" in sent.extensions):  # which become a header further in
-            return True
+        if name == "cookie" and not lookup.is_server and (sent.cookies or "jar" in sent.extensions):
+            return True  # which become a header further in
         if sent.headers.get(name) != lookup.parsed.fields.get(name):
             return True
     return False

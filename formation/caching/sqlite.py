@@ -95,7 +95,6 @@ class SQLiteStore:
         self.busy = busy
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
-        self._inherited: list[sqlite3.Connection] = []
         self._writes = 0
         _all.add(self)
 
@@ -184,13 +183,14 @@ class SQLiteStore:
 
 
 _all: Final[WeakSet[SQLiteStore]] = WeakSet()
+_inherited: Final[list[sqlite3.Connection]] = []  # of the parent: kept, also if the store is gone, so as not to close
 
 
 def _disown() -> None:
     for store in list(_all):
         store._lock = RLock()  # noqa: SLF001  some thread of the parent may have held it
         if store._connection is not None:  # noqa: SLF001
-            store._inherited.append(store._connection)  # noqa: SLF001  kept, for it must not be closed here
+            _inherited.append(store._connection)  # noqa: SLF001
             store._connection = None  # noqa: SLF001
 
 

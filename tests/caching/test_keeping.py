@@ -16,7 +16,7 @@ from formation.middleware import (
     fallback,
 )
 from tests.caching.origins import Origin, fresh, get, settled, told
-from tests.middleware.worlds import every_world
+from tests.middleware.worlds import every_world, on_server
 
 
 def plain(ctx, call):
@@ -179,3 +179,15 @@ def test_a_stream_in_an_event_loop_is_put_into_redis_without_standing_in_the_way
         return told(await call(get()))
 
     assert asyncio.run(main()) == (200, b"tea", "hit; ttl=60")
+
+
+def test_on_a_server_what_varies_by_the_cookie_that_came_is_kept_in_however_many_lines_it_came(now):
+    middleware = cache(now=now)
+    call = wrap(Origin(fresh(Cache_Control="public, max-age=60", Vary="Cookie")), [middleware])
+
+    def ask(*cookies):
+        return call(on_server(headers=[("Cookie", each) for each in cookies]))["fmtn.state"]["cache"]
+
+    assert ask("a=1", "b=2") == "fwd=uri-miss; stored"
+    assert ask("a=1; b=2") == "hit; ttl=60"
+    assert ask("a=1, b=2") == "fwd=vary-miss; stored"

@@ -1,3 +1,4 @@
+import gc
 import os
 import sqlite3
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from formation.caching import sqlite
 from formation.caching.sqlite import SWEEP, SQLiteStore
 from formation.caching.store import REMEMBERED
 from tests.caching.entries import entry
@@ -107,6 +109,28 @@ def test_a_child_after_a_fork_uses_the_file_by_itself(store):
     assert [each.body for each in store.get("b")] == [b"child"]
     store.put("c", entry())
     assert store.get("c")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_after_a_fork_does_not_close_what_is_its_parents_also_when_it_forgets_the_store(tmp_path):
+    forgotten = SQLiteStore(tmp_path / "other.db")
+    forgotten.put("a", entry())
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            del forgotten
+            gc.collect()
+            status = 0 if any(_is_of(each, tmp_path / "other.db") for each in sqlite._inherited) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert forgotten.get("a") == [entry()]
+
+
+def _is_of(connection, path):
+    return connection.execute("PRAGMA database_list").fetchone()[2] == str(path)
 
 
 def test_a_writer_who_is_in_the_way_is_waited_for_only_shortly_and_readers_do_not_wait(store):
