@@ -1,11 +1,17 @@
 """HTTP caching (RFC 9111): the rules, the stores, and what `cache` does by them.
 
-The rules do no I/O and have no clock. `policy` decides: what may be stored, what may be used, and what to ask; the
-files beside it read what it decides by: `directives`, `freshness`, `variants`, `validators`, `ranges`, `urls`. `entry`
-is what is stored; `status` tells what was done (RFC 9211).
+*The rules* do no I/O and have no clock. Begin with `policy`, which says what there is to decide, of a `request` and an
+`entry`, a stored response. What each question takes has a file of its own:
 
-`store` is what a store must do; `memory`, `sqlite` and `redis` are three.
+- what may be stored: `storing`; and what is read of it once and for all: `making`, by `directives` and `freshness`
+- whether an entry answers a request: `variants` (Vary), and whether it may: `decisions`
+- what is asked about it, and what a 304 means: `questions`
+- what is answered with it: `answers`, `ranges`
 
-`serving` takes a request (a `look`), answers it from a store (`shelf`), or has it asked for and kept (`asking`,
-`copying`), for those whose answer it is (`users`).
+`fields` has headers as all of these read them; `status` says in the words of RFC 9211 what was done.
+
+*The stores*: `store` is what one must do; `memory`, `sqlite` and `redis` are three; `shelf` is a store that cannot fail.
+
+*What `cache` does*: begin with `serving`, which takes a request, a `lookup`, step by step through the others:
+`entry_keys` and `users`, `waiting`, `asking`, `keeping` and `copying`, `refreshing`, `reports`.
 """

@@ -38,8 +38,9 @@ def cache(
 
     ``ctx["fmtn.state"]["cache"]`` says what was done, in the words of RFC 9211, and so does the ``Cache-Status`` header
     of a server's answers. A stale answer in the place of an error sets ``ctx["degraded"]`` to ``"stale"``. Events:
-    ``cache.hit``, ``cache.miss``, ``cache.revalidated`` (debug), ``cache.stale`` (warning), ``storage.unavailable``
-    (warning, once a minute).
+    ``cache.hit``, ``cache.miss``, ``cache.revalidated``, ``cache.refresh_failed`` (debug), ``cache.stale`` (warning),
+    ``storage.unavailable`` (warning, once a minute).
+
     What is no HTTP request, such as the call of a function, passes: HTTP says nothing about it.
 
     Args:
@@ -53,7 +54,7 @@ def cache(
         stale_if_error: seconds past its time for which an entry may stand in for an error where neither response nor
             request says how long; ``None``: then it may not.
         key: a function of the context that returns what entries are found by, in the place of the URL and the user;
-            ``None`` from it: not to be cached.
+            ``None`` from it, or nothing: not to be cached.
         max_entry: bytes; a longer body passes and is not kept.
         single_flight: whether of requests that miss the same at the same time one asks, and the others wait for it, 5
             seconds at most.
