@@ -1034,6 +1034,38 @@ def test_an_error_of_ones_own_passes_as_it_is_and_leaks_nothing(mounted, fresh_s
     assert caught.value.args == ()
 
 
+def test_nothing_that_a_middleware_drops_stays_open(mounted, fresh_server):
+    def twice(ctx, call):
+        call({**ctx})
+        return call(ctx)
+
+    def elsewhere(ctx, call):
+        call({**ctx})
+        return {RES_HTTP: Response(200, {"X-Mine": "1"}, b"mine")}
+
+    def interrupted(ctx, call):
+        call({**ctx})
+        raise KeyboardInterrupt
+
+    def nothing(ctx, call):
+        call({**ctx})
+        return ctx
+
+    url = fresh_server.url + "/drip?count=1000&delay=0.01"
+    with mounted(twice).get(url, stream=True) as answer:
+        assert fresh_server.settles(1)
+        assert answer.status_code == 200
+    assert fresh_server.settles(0)
+    assert mounted(elsewhere).get(url).content == b"mine"
+    assert fresh_server.settles(0)
+    with pytest.raises(KeyboardInterrupt):
+        mounted(interrupted).get(url)
+    assert fresh_server.settles(0)
+    with pytest.raises(LookupError, match="the chain returned no response"):
+        mounted(nothing).get(url)
+    assert fresh_server.settles(0)
+
+
 def test_a_middleware_that_forgets_its_return_or_is_async_says_so(mounted, server):
     def forgets(ctx, call):
         call(ctx)

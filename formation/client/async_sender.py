@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from formation.client.base_sender import BaseSender, BaseStreamed
 from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.verbs import AsyncCall
-from formation.keys import RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -29,8 +28,8 @@ class AsyncStreamed(BaseStreamed["AsyncSender"]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._result is not None:
-            await self._result.response.aclose()
+        for response in self._prepared.responses():
+            await response.aclose()
         self._explain(error)
 
 
@@ -51,7 +50,7 @@ class AsyncSender(BaseSender[AsyncCall]):
         except BaseException as error:
             if isinstance(error, Exception):
                 self.explain(error, prepared)
-            if (response := prepared.ctx.get(RES_HTTP)) is not None:
+            for response in prepared.responses():
                 await response.aclose()  # a stream that nobody will get to read
             raise
 

@@ -46,6 +46,7 @@ from formation.keys import (
     SIDE,
     STATE,
     STATE_ENDPOINT,
+    STATE_STREAM,
     TEMPLATE,
 )
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from formation.http.headers import Headers
+    from formation.http.response import Response
 
 C = TypeVar("C")
 S = TypeVar("S", bound="BaseSender[Any]")
@@ -71,6 +73,12 @@ class Prepared:
     decode: Callable[[Ctx], Any]
     expect: tuple[int, ...] | None
     started: float
+    state: dict[str, Any]  # also that of copies of the context
+
+    def responses(self) -> list[Response]:
+        """Return what may have to be closed: the answer, and the stream that came, if the answer is another one."""
+        found = (self.state.get(STATE_STREAM), self.ctx.get(RES_HTTP))
+        return [each for each in found if each is not None]
 
 
 class BaseSender(Generic[C]):
@@ -199,6 +207,7 @@ class BaseSender(Generic[C]):
             extensions=extensions,
             template=pathname(path),
         )
+        state = {STATE_ENDPOINT: chain.endpoint}  # bare, for a middleware that has to ask for a token
         ctx = {
             SIDE: "client",
             KIND: "http",
@@ -208,7 +217,7 @@ class BaseSender(Generic[C]):
             else {},
             TEMPLATE: request.template,
             SENSITIVE: set(),
-            STATE: {STATE_ENDPOINT: chain.endpoint},  # bare, for a middleware that has to ask for a token
+            STATE: state,
             NATIVE: {},
         }
         inherit(ctx)
@@ -220,6 +229,7 @@ class BaseSender(Generic[C]):
             _body if get("stream") else decode,
             check_expect(options["expect"]) if "expect" in options else None,
             started,
+            state,
         )
 
     def finish(self, prepared: Prepared, ctx: Ctx) -> Result[Any]:

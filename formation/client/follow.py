@@ -15,7 +15,7 @@ from formation.errors import TooManyRedirects
 from formation.http.cookies import cookie_header, keep
 from formation.http.redirects import next_hop
 from formation.http.secrets import SECRETS, redact
-from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE
+from formation.keys import REQ_HTTP, RES_HTTP, SENSITIVE, STATE, STATE_STREAM
 
 if TYPE_CHECKING:
     from http.cookiejar import CookieJar
@@ -46,12 +46,10 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
             while True:
                 authorize(request)
                 ctx = call(ctx) if jar is None and not request.cookies else _with_cookies(ctx, call, jar)
-                response: Response = ctx[RES_HTTP]
-                if limit == 0 or not 300 <= response.status_code < 400:
-                    break
-                hop = next_hop(request, response, ctx.get(SENSITIVE, ()))
+                hop = _hop(request, ctx) if limit else None
                 if hop is None:
                     break
+                response: Response = ctx[RES_HTTP]
                 response.close()
                 if len(history) == limit:
                     raise TooManyRedirects(limit=limit, url=_shown(hop.url, ctx))  # noqa: TRY301  it is told where it happened, too
@@ -65,12 +63,30 @@ def follow_redirects(limit: int, jar: CookieJar | None = None) -> Middleware[Ctx
                 error.add_note(f"redirect {len(history)}, to {_shown(request.url, ctx)}")
                 ctx[REQ_HTTP] = first  # above it a call is one call
             raise
+        if RES_HTTP in ctx:
+            _tell_of(ctx, history)
         if history:
-            response.history = tuple(history)
             ctx[REQ_HTTP] = first
         return ctx
 
     return follow_redirects
+
+
+def _hop(request: Request, ctx: Ctx) -> Request | None:
+    """Return the request that the response in ``ctx`` leads to, if it is one that does."""
+    response: Response | None = ctx.get(RES_HTTP)
+    if response is None or not 300 <= response.status_code < 400:
+        return None
+    return next_hop(request, response, ctx.get(SENSITIVE, ()))
+
+
+def _tell_of(ctx: Ctx, history: list[Response]) -> None:
+    """Give the response its history; if it is a stream, see to it that the sender knows what it has to close."""
+    response: Response = ctx[RES_HTTP]
+    if history:
+        response.history = tuple(history)
+    if STATE in ctx and ctx[REQ_HTTP].extensions.get("stream"):
+        ctx[STATE][STATE_STREAM] = response
 
 
 def is_middleware(auth: Any) -> bool:
@@ -107,7 +123,7 @@ def _with_cookies(ctx: Ctx, call: Call[Ctx], jar: CookieJar | None) -> Ctx:
             request.headers["Cookie"] = own
         else:
             request.headers.popall("Cookie", None)
-    if jar is not None:
+    if jar is not None and RES_HTTP in ctx:
         keep(jar, request, ctx[RES_HTTP])
     return ctx
 

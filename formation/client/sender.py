@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from formation.client.base_sender import BaseSender, BaseStreamed
 from formation.client.pages import MAX_PAGES, Turning, link_header
 from formation.client.verbs import Call
-from formation.keys import RES_HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +27,8 @@ class Streamed(BaseStreamed["Sender"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._result is not None:
-            self._result.response.close()
+        for response in self._prepared.responses():
+            response.close()
         self._explain(error)
 
 
@@ -51,7 +50,7 @@ class Sender(BaseSender[Call]):
         except BaseException as error:
             if isinstance(error, Exception):
                 self.explain(error, prepared)
-            if (response := prepared.ctx.get(RES_HTTP)) is not None:
+            for response in prepared.responses():
                 response.close()  # a stream that nobody will get to read
             raise
 

@@ -24,17 +24,20 @@ class Transport:
 
     def __call__(self) -> Any:
         """Return the endpoint."""
-        if self.closed:
-            message = "this client is closed"
-            raise RuntimeError(message)
-        if self._endpoint is None:
+        endpoint = self._endpoint
+        if endpoint is None:
             with self._lock:
+                if self.closed:
+                    message = "this client is closed"
+                    raise RuntimeError(message)
                 if self._endpoint is None:
                     self._endpoint = self.make()
-        return self._endpoint
+                endpoint = self._endpoint
+        return endpoint
 
     def close(self) -> Any:
         """Close the pool; a second time does nothing."""
-        self.closed = True
-        endpoint, self._endpoint = self._endpoint, None
+        with self._lock:  # else one that is made meanwhile would never be closed
+            self.closed = True
+            endpoint, self._endpoint = self._endpoint, None
         return endpoint.close() if hasattr(endpoint, "close") else None

@@ -61,26 +61,21 @@ class Adapter(FinalAdapter):
         given = how.get("timeout")
         seen.timeout = given if isinstance(given, (int, float, tuple)) else UNSET  # urllib3.Timeout goes along as it is
         seen.extensions["stream"] = how.get("stream", False)
-        ctx = wire.context(seen, {"request": request, "how": how, "body": seen.body.native})
+        opened: list[requests.Response] = []
+        native = {"request": request, "how": how, "body": seen.body.native, "responses": opened}
+        left = opened
         try:
-            ctx = self.chain(ctx)
+            made, left = self._returned(self.chain(wire.context(seen, native)), request, opened)
         except errors.FormationError as error:
-            native = _native_error(error, request, self._left(ctx, error))
-            raise native from native.__cause__
-        except Exception as error:
-            self._left(ctx, error)
-            raise
-        return self._returned(ctx, request)
-
-    def _left(self, ctx: Ctx, error: Exception) -> requests.Response | None:
-        """Return the response that nobody will read, closed; but read if the error is about its status."""
-        response: requests.Response | None = ctx[NATIVE].get("response")
-        if response is not None:
-            if isinstance(error, errors.StatusError) and not ctx[NATIVE]["how"].get("stream"):
-                response.content  # noqa: B018  as the session would have done
-            else:
-                response.close()
-        return response
+            last = opened[-1] if opened else None
+            if last is not None and isinstance(error, errors.StatusError) and not how.get("stream"):
+                last.content  # noqa: B018  as the session would have done
+            theirs = _native_error(error, request, last)
+            raise theirs from theirs.__cause__
+        finally:
+            for each in left:
+                each.close()  # of an attempt that failed, or of a middleware that raised
+        return made
 
     def _exchange(self, ctx: Ctx, /) -> Ctx:
         seen: Request = ctx[REQ_HTTP]
@@ -106,40 +101,38 @@ class Adapter(FinalAdapter):
             raise translated(error, deadline) from error
         finally:
             connections.deadline.reset(token)
+        native["responses"].append(response)
         seen.extensions["stream"] = True  # the session reads the body, or its caller does
         ctx[RES_HTTP] = received(response, seen, deadline, perf_counter() - started)
         native["response"] = response
         return ctx
 
-    def _returned(self, ctx: Ctx, request: requests.PreparedRequest) -> requests.Response:
-        """Return the response of requests; as it came, if nobody has changed anything."""
+    def _returned(
+        self, ctx: Ctx, request: requests.PreparedRequest, opened: list[requests.Response]
+    ) -> tuple[requests.Response, list[requests.Response]]:
+        """Return the response of requests, as it came if nobody has changed its body, and those to close."""
         answer = wire.answer(ctx)
-        native: requests.Response | None = ctx[NATIVE].get("response")
         body = answer.body
-        if (
-            native is not None
-            and body.native is not None
-            and isinstance(body.native, Stream)
-            and body.native.native is native
-            and not body.is_watched  # else whoever waits for the end has to see it
-        ):
+        if isinstance(body.native, Stream) and not body.is_watched:  # else whoever waits for the end has to see it
+            native = body.native.native
             native.status_code, native.reason = answer.status_code, answer.reason
             before = native.headers.get("Content-Type")
             native.headers = CaseInsensitiveDict((name, answer.headers[name]) for name in answer.headers)
             if native.headers.get("Content-Type") != before:
                 native.encoding = requests.utils.get_encoding_from_headers(native.headers)
-            return native
+            return native, [each for each in opened if each is not native]
         fields = [
             (str(name), value)
             for name, value in answer.headers.items()
             if name.lower() not in {"content-encoding", "transfer-encoding"}
         ]
         raw = urllib3.HTTPResponse(
-            body=_File(body), headers=urllib3.HTTPHeaderDict(fields), status=answer.status_code, reason=answer.reason,
+            body=_File(body, opened), headers=urllib3.HTTPHeaderDict(fields),
+            status=answer.status_code, reason=answer.reason,
             preload_content=False, request_method=request.method, enforce_content_length=False,
             original_response=_Head(answer.headers),  # type: ignore[arg-type]  # as much of one as is asked for
         )  # fmt: skip
-        return self.build_response(request, raw)
+        return self.build_response(request, raw), []  # which closes them itself
 
 
 class _Head:
@@ -158,10 +151,10 @@ class _Head:
 
 
 class _File(io.RawIOBase):
-    """A body as a file, for urllib3 to read."""
+    """A body as a file, for urllib3 to read; with it ends what it may be made from."""
 
-    def __init__(self, body: Body) -> None:
-        self.body, self.chunks, self.rest = body, iter(body), b""
+    def __init__(self, body: Body, opened: list[requests.Response]) -> None:
+        self.body, self.chunks, self.rest, self.opened = body, iter(body), b"", opened
 
     def readinto(self, buffer: Any) -> int:
         try:
@@ -179,6 +172,8 @@ class _File(io.RawIOBase):
 
     def close(self) -> None:
         self.body.close()
+        for each in self.opened:
+            each.close()
         super().close()
 
 

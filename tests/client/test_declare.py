@@ -15,6 +15,7 @@ import pytest
 from formation.client.declare import BaseClient, ClientType, SyncClient, decorator
 from formation.client.responses import json_response, text_response
 from formation.client.sender import Sender
+from formation.client.transport import Transport
 from formation.for_requests import Client, client
 from formation.http import Response
 from formation.keys import REQ_HTTP, RES_HTTP
@@ -935,6 +936,32 @@ def test_threads_that_meet_at_the_first_use_make_one_endpoint():
         each.join(10)
     assert bodies == ["GET https://api.example.com/x"] * 20
     assert made == [1]
+
+
+def test_what_is_made_while_another_thread_closes_is_closed():
+    closed, making, made = [], threading.Event(), threading.Event()
+
+    class Endpoint(Closing):
+        def close(self):
+            closed.append(self)
+
+    def make():
+        making.set()
+        made.wait(10)
+        return Endpoint()
+
+    transport = Transport(make)
+    threads = [threading.Thread(target=transport)]
+    threads[0].start()
+    making.wait(10)
+    threads.append(threading.Thread(target=transport.close))
+    threads[1].start()
+    made.set()
+    for each in threads:
+        each.join(10)
+    assert len(closed) == 1
+    with pytest.raises(RuntimeError, match="this client is closed"):
+        transport()
 
 
 def test_another_edge_is_a_base_class_and_its_decorator():

@@ -26,6 +26,7 @@ from structlog.testing import capture_logs
 from formation import errors
 from formation.client.responses import html_response, json_response, raw_response, text_response, xmltodict_response
 from formation.exchange import reply
+from formation.http import Response
 from formation.http.codings import packer_of
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, TEMPLATE
 from formation.middleware import (
@@ -1462,6 +1463,11 @@ def test_middleware_that_answers_by_itself_sends_nothing(make, server):
     assert not seen.requests
 
 
+def test_an_endpoint_that_gives_no_response_is_told_of(make):
+    with pytest.raises(LookupError, match="returned no response: to answer in its place"):
+        make(base_uri="http://h", endpoint=lambda ctx: ctx, cookies=CookieJar()).get("/")
+
+
 def test_the_librarys_own_response_is_there_for_whoever_must_escape(http):
     assert http.get("/echo").response is not None
     natives = []
@@ -1686,6 +1692,28 @@ def test_a_stream_whose_middleware_raises_leaks_nothing(make, fresh_server):
 
     with pytest.raises(LookupError), make(base_uri=fresh_server.url, middleware=[strict]).stream("/drip?count=999"):
         pass
+    assert fresh_server.settles(0)
+
+
+def test_a_stream_is_closed_whatever_a_middleware_makes_of_the_context_and_the_response(make, fresh_server):
+    def copied(ctx, call):
+        return call({**ctx})
+
+    def strict(ctx, call):
+        call(ctx)
+        raise LookupError
+
+    def another(ctx, call):
+        return {**call(ctx), RES_HTTP: Response(200)}
+
+    with (
+        pytest.raises(LookupError),
+        make(base_uri=fresh_server.url, middleware=[copied, strict]).stream("/drip?count=999"),
+    ):
+        pass
+    assert fresh_server.settles(0)
+    with make(base_uri=fresh_server.url, middleware=[copied, another]).stream("/drip?count=999") as result:
+        assert result.status_code == 200
     assert fresh_server.settles(0)
 
 
