@@ -10,7 +10,10 @@ from formation.keys import KIND, REQ_HTTP, REQ_RPC, SIDE, STATE, STATE_SHED
 
 Exempt: TypeAlias = Iterable[str] | Callable[[Any], bool]
 
-HEALTH: Final = ("/health", "/healthz", "/livez", "/readyz", "/ping", "/grpc.health.v1.Health/Check")
+HEALTH: Final = (
+    *("/health", "/healthz", "/livez", "/readyz", "/ping"),
+    *("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"),
+)
 """Where load balancers ask. One that gets no answer takes the server out, and the others get its load as well."""
 
 AFTER: Final = 3
