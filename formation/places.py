@@ -18,11 +18,13 @@ def by_origin(ctx: Any) -> str | None:
     On a server the host is what the client says: whoever made one up for each request would have a place of his own. Of
     a remote call it is the service: gRPC does not tell where a channel leads.
     """
-    if not isinstance(ctx, dict) or ctx.get(SIDE) == "server":
+    if not isinstance(ctx, dict):
         return None
     request = ctx.get(REQ_HTTP)
+    if (request is None and REQ_RPC not in ctx) or ctx.get(SIDE) == "server":
+        return None
     if request is None:
-        service: str | None = ctx[REQ_RPC].service if REQ_RPC in ctx else None
+        service: str = ctx[REQ_RPC].service
         return service
     try:
         return _origin("/".join(request.url.split("/", 3)[:3]))

@@ -114,39 +114,39 @@ class KeyedUntilOver(Generic[T]):
         self._make = make
         self._is_over = is_over
         self._most = most
-        self._own: dict[Hashable, T] = {}
+        self.own: dict[Hashable, T] = {}  # by key, for who looks here first
         self._shared: dict[int, T] = {}
         self._newcomers_until_search = LEAST
 
     def get(self, key: Hashable) -> T | None:
         """Return the one for ``key`` if there is one."""
-        found = self._own.get(key)
+        found = self.own.get(key)
         return self._shared.get(hash(key) % SHARED) if found is None else found
 
     def __getitem__(self, key: Hashable) -> T:
-        found = self._own.get(key)
+        found = self.own.get(key)
         if found is not None:
             return found
         self._newcomers_until_search -= 1
         if self._newcomers_until_search < 0:
-            self._own = {each: thing for each, thing in self._own.items() if not self._is_over(thing)}
+            self.own = {each: thing for each, thing in self.own.items() if not self._is_over(thing)}
             self._shared = {each: thing for each, thing in self._shared.items() if not self._is_over(thing)}
             # As many again, so that a search costs each newcomer the same, however many there are.
-            self._newcomers_until_search = max(LEAST, len(self._own))
+            self._newcomers_until_search = max(LEAST, len(self.own))
         place = hash(key) % SHARED
         shared = self._shared.get(place)
         if shared is not None and not self._is_over(shared):  # perhaps it is this one's call that it counts
             return shared
         made = self._make()
-        if len(self._own) < self._most:
-            self._own[key] = made
+        if len(self.own) < self._most:
+            self.own[key] = made
         else:
             self._shared[place] = made
         return made
 
     def values(self) -> list[T]:
         """Return what there is; that is no asking for it."""
-        return [*self._own.values(), *self._shared.values()]
+        return [*self.own.values(), *self._shared.values()]
 
     def __len__(self) -> int:
-        return len(self._own) + len(self._shared)
+        return len(self.own) + len(self._shared)

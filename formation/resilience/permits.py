@@ -88,17 +88,20 @@ class Permits:
 
     def release(self, place: Place) -> None:
         """Give a permit back, or leave the line. A second time does nothing."""
-        heir = None
         with self._lock:
+            if not self._waiting:
+                if place.is_held:
+                    self.in_use, place.is_held = self.in_use - 1, False
+                return
+            heir = None
             while place.is_held:
                 heir = self._first() if self._waiting else None
                 if heir is None:
                     self.in_use, place.is_held = self.in_use - 1, False
                 else:  # if a collection has given it one meanwhile, this one is for the next
                     heir.is_held, place.is_held = True, heir.is_held
-            if self._waiting:
-                self._leave(place)
-                self._leave(heir)
+            self._leave(place)
+            self._leave(heir)
         if heir is not None:
             heir.signal.set()
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX, Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -172,14 +171,16 @@ def in_threads(attempts: Attempts, pause: float) -> Outcome:
 
     def start() -> None:
         if (found := attempts.next()) is not None:
-            run = partial(copy_context().run, arrivals.run, attempts.call, *found)
+            run = copy_context().run
             try:
-                Thread(target=run, name="formation.hedge", daemon=True).start()
+                Thread(
+                    target=run, args=(arrivals.run, attempts.call, *found), name="formation.hedge", daemon=True
+                ).start()
             except RuntimeError:  # there are too many, or the interpreter is about to end
                 if attempts.number > 1:
                     attempts.forgo()
                 else:
-                    run()
+                    run(arrivals.run, attempts.call, *found)
 
     try:
         start()

@@ -88,7 +88,7 @@ class MemoryTurns:
         """Take a slot, at most ``patience`` seconds from now; ``None``: however long."""
         with self._lock:
             now = self._now = self._clock()
-            line = self._lines[key]
+            line = self._lines.own.get(key) or self._lines[key]  # most have one, and a call costs a tenth of it all
             free = line.free
             while free and free[0] < now:
                 del free[0]
