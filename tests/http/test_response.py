@@ -427,13 +427,6 @@ def test_a_generator_over_the_body_takes_its_place(body):
     assert old == new == [(3, type(None))]
 
 
-def test_what_is_in_memory_is_told_without_reading_a_stream():
-    stream = Response(200, body=iter([b"a"]))
-    assert [Response(200, body=b"a").in_memory, stream.in_memory, stream.content, stream.in_memory] == [
-        b"a", None, b"a", b"a",
-    ]  # fmt: skip
-
-
 def test_a_client_may_pull_from_what_it_has_in_memory():
     response = answered(200, body=b"abc")
     response.body = shouted(response.body)
@@ -450,6 +443,27 @@ def test_a_generator_that_never_runs_still_closes_what_it_would_have_pulled():
     response.close()
     assert closed == [1]
     assert old == new == [(0, BodyAbandoned)]
+
+
+def test_what_close_could_not_wait_for_is_closed_with_what_takes_its_place():
+    closed = []
+
+    async def chunks():
+        try:
+            yield b"a"
+        finally:
+            closed.append(1)
+
+    async def main():
+        response = Response(200, body=(source := chunks()))
+        await anext(source)
+        response.close()  # which cannot wait
+        assert closed == []
+        response.body = b"b"
+        await response.aclose()
+        return list(closed)
+
+    assert asyncio.run(main()) == [1]
 
 
 def test_bytes_in_the_place_of_a_stream_close_it_when_they_are_sent():
