@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -19,7 +20,8 @@ from multidict import MultiDict, getversion
 
 from formation.http.cookies import received
 from formation.http.query import split
-from formation.http.request import UNSET, Request, check_url
+from formation.http.request import Request, check_url
+from formation.http.timeouts import UNSET
 from formation.http.url import merge_query
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ class ServerRequest(Request):
 
     __slots__ = ("_came", "native")
 
+    headers = property(  # read most of all, so without a frame of Python
+        attrgetter("_headers"),
+        Request.headers.fset,  # type: ignore[attr-defined]
+        doc="The header fields; assigning a mapping keeps lines that did not change.",
+    )
+
     has_aside = False
     """Whether the edge can call the app once more, apart from this exchange, see `formation.resilience.forks.aside`."""
 
@@ -80,9 +88,6 @@ class ServerRequest(Request):
         self.native = native
         self._came: dict[str, Any] = {}  # what there was, of what somebody has read
         self._method = method
-        self._extensions = self.auth = self._content = self._data = self._json = self._files = self._typed = None
-        self._timeout = UNSET
-        self.template = self.deadline = None
         self.peer = peer
 
     # What an edge says
@@ -101,6 +106,13 @@ class ServerRequest(Request):
 
     # What an edge asks
 
+    def is_as_it_came(self, method: str, peer: str | None) -> bool:
+        """Whether the app is to get what came: asked for each request, so without detours. It says no in doubt."""
+        came = self._came
+        if came and (len(came) > 1 or "_headers" not in came or self.headers_changed):
+            return False
+        return self._method == method and self.peer == peer
+
     @property
     def url_changed(self) -> bool:
         """Whether the app is to get another URL than the one that came."""
@@ -109,7 +121,11 @@ class ServerRequest(Request):
     @property
     def headers_changed(self) -> bool:
         """Whether the app is to get other headers than those that came."""
-        return "_headers" in self._came and self._came["_headers"] != state(self._headers)
+        came = self._came
+        if "_headers" not in came:
+            return False
+        headers: Any = self._headers
+        return bool(came["_headers"] != (id(headers), getversion(headers)))  # `state`
 
     @property
     def body_read(self) -> bool:
@@ -141,16 +157,16 @@ class ServerRequest(Request):
     def __getattr__(self, name: str) -> Any:
         """Fill a slot that is empty."""
         made: Any
-        if name == "_headers":  # what most are after
-            made = self.read_headers()
-            self._came[name] = state(made)
+        if name == "_headers":  # what most are after, so without detours
+            self._headers = made = self.read_headers()
+            self._came[name] = id(made), getversion(made)  # `state`
+            return made
+        if name in _UNSAID:
+            made = _UNSAID[name]
+        elif name in _READ:
+            made, self._came[name] = _READ[name](self)
         else:
-            try:
-                read = _READ[name]
-            except KeyError:
-                said = f"{type(self).__name__!r} has no attribute {name!r}"
-                raise AttributeError(said, name=name, obj=self) from None
-            made, self._came[name] = read(self)
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name, obj=self)
         setattr(self, name, made)
         return made
 
@@ -201,6 +217,12 @@ def _body(request: ServerRequest) -> tuple[Body, None]:
     body.attach(request)
     return body, None
 
+
+_UNSAID: Final[dict[str, Any]] = {
+    **dict.fromkeys(("_extensions", "auth", "_content", "_data", "_json", "_files", "_typed", "template", "deadline")),
+    "_timeout": UNSET,
+}
+"""What no host says, though a request has it."""
 
 _READ: Final[dict[str, Callable[[ServerRequest], tuple[Any, Any]]]] = {
     "_url": _url,

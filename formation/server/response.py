@@ -5,10 +5,12 @@ As with the request, slots stay empty until they are read. What nobody has touch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from multidict import getversion
 
 from formation.http.response import Response
-from formation.server.request import state
 
 if TYPE_CHECKING:
     from formation.http.body import Body
@@ -21,16 +23,18 @@ class ServerResponse(Response):
 
     __slots__ = ("_came", "native")
 
+    headers = property(  # read most of all, so without a frame of Python
+        attrgetter("_headers"),
+        Response.headers.fset,  # type: ignore[attr-defined]
+        doc="The header fields; assigning a mapping keeps lines that did not change.",
+    )
+
     def __init__(self, native: Any, status_code: int, reason: str, request: Request) -> None:
         self.native = native
         self._came: dict[str, Any] = {"status": status_code}  # what there was, of what somebody has read
         self._status_code = status_code
         self._reason = reason
         self.request = request
-        self.url = ""
-        self.elapsed = self.trailers = self._extensions = None
-        self.history = ()
-        self._whole = False
 
     # What an edge says
 
@@ -47,7 +51,11 @@ class ServerResponse(Response):
     @property
     def headers_changed(self) -> bool:
         """Whether other headers are to go out than those of the app."""
-        return "_headers" in self._came and self._came["_headers"] != state(self._headers)
+        came = self._came
+        if "_headers" not in came:
+            return False
+        headers: Any = self._headers
+        return bool(came["_headers"] != (id(headers), getversion(headers)))  # `state`
 
     @property
     def status_changed(self) -> bool:
@@ -63,14 +71,24 @@ class ServerResponse(Response):
 
     def __getattr__(self, name: str) -> Any:
         """Fill a slot that is empty."""
-        if name == "_headers":
-            made: Any = self.read_headers()
-            self._came[name] = state(made)
-        elif name == "_body":
+        made: Any
+        if name == "_headers":  # what most are after, so without detours
+            self._headers = made = self.read_headers()
+            self._came[name] = id(made), getversion(made)  # `state`
+            return made
+        if name == "_body":
             made = self.read_body()
             made.attach(self)
             self._came[name] = made
+        elif name in _UNSAID:
+            made = _UNSAID[name]
         else:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name, obj=self)
         setattr(self, name, made)
         return made
+
+
+_UNSAID: Final[dict[str, Any]] = {
+    "url": "", "elapsed": None, "trailers": None, "_extensions": None, "history": (), "_whole": False
+}  # fmt: skip
+"""What no app says, though a response has it."""

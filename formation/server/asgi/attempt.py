@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from formation.ambient import Ambient, current, publish, restore
 from formation.errors import BodyAbandoned, ClientGone, ProtocolError
 from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE
-from formation.server.asgi.bodies import BODIES, BODY, START, Download, Source, pieces
+from formation.server.asgi.bodies import BODIES, BODY, START, Download, Source, consumed, pieces
 from formation.server.asgi.messages import AsgiResponse, found, scope_for, template_of
 from formation.server.request import ServerRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from formation.http.body import Body
     from formation.http.request import Request
     from formation.kernel import Ctx
@@ -102,7 +104,8 @@ class Attempt:
     async def _tell(self, failure: BaseException | None) -> None:
         """Tell the chain, or the pump, that there is no more to come."""
         exchange, error, made = self.exchange, self.broken or failure, None
-        self._tell_template()
+        if "route" in self.scope:
+            self._tell_template()
         try:
             if error is None:
                 error = made = self._silent()
@@ -122,7 +125,7 @@ class Attempt:
         return ProtocolError(f"the app has returned {when}")
 
     def _tell_template(self) -> None:
-        if "route" in self.scope and (template := template_of(self.scope, self.exchange.root_path)) is not None:
+        if (template := template_of(self.scope, self.exchange.root_path)) is not None:
             self.ctx[TEMPLATE] = self.request.template = template
 
     # What the app receives
@@ -133,7 +136,8 @@ class Attempt:
             body = request.body
             if body.is_watched or not isinstance(body.native, Source):
                 return Download(body, self).receive
-        upload.check()
+        if not upload.replayable:
+            raise consumed()
         return self.receive
 
     async def receive(self) -> Message:
@@ -154,27 +158,29 @@ class Attempt:
         elif state is DROPPED:
             await self._drop(message)
         elif state is HELD and kind == START:
-            await self._start(message)
+            if (rest := self._start(message)) is not None:
+                await rest
+            exchange, response = self.exchange, self.response
+            if response is not None and exchange.answer is response and response.is_untouched:  # nearly always
+                await exchange.send(self._pass_on(response))
+            else:
+                await self._settle()
         elif state is HELD and kind in BODIES and self.message:
             await self._feed(message)
         else:  # it has its place there, or the server says what is wrong with it
             await self.exchange.send(message)
 
-    async def _start(self, message: Message) -> None:
+    def _start(self, message: Message) -> Awaitable[None] | None:
+        """Let the chain have its response; return what it waits for."""
         if self.message:  # the server has not seen the first one yet, so it could not tell
             raise RuntimeError("the app has sent http.response.start twice")
-        if not isinstance(message.get("headers", ()), (list, tuple)):
+        if type(message.get("headers")) is not list and "headers" in message:
             message = {**message, "headers": list(message["headers"])}  # it may be had once
         self.message = message
-        response = self.response = self.ctx[RES_HTTP] = AsgiResponse(self, message["status"], "", self.request)
-        self._tell_template()
-        exchange = self.exchange
-        if (rest := exchange.step(self.ctx)) is not None:
-            await rest
-        if exchange.answer is response and response.is_untouched:
-            await exchange.send(self._pass_on(response))
-        else:
-            await self._settle()
+        self.response = self.ctx[RES_HTTP] = AsgiResponse(self, message["status"], "", self.request)
+        if "route" in self.scope:
+            self._tell_template()
+        return self.exchange.step(self.ctx)
 
     async def _feed(self, message: Message) -> None:
         if self.exchange.over:  # the app has cancelled a send, and so the chain that was at work in it
@@ -210,8 +216,8 @@ class Attempt:
         """Let the app's answer pass from now on; return its head."""
         self.exchange.answer = None
         self.exchange.upload.forget()
-        if response.body_read and response.body.is_watched:
-            self._body, self._mapped = response.body, response.body.native is None
+        if (body := response.watched) is not None:
+            self._body, self._mapped = body, body.native is None
         self._state = PASSING if self._body is None and self._ambient is None else WATCHED
         return response.head()
 

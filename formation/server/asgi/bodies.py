@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.bridge import run
 from formation.errors import BodyConsumed, ClientGone, ProtocolError
-from formation.http.body import CHUNK
+from formation.http.sources import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -29,23 +29,19 @@ has in its buffers anyway. A middleware that calls twice for longer ones reads `
 class Upload:
     """What a server receives for one request; the beginning is kept, in case the app is called again."""
 
-    __slots__ = ("_count", "_kept", "_receive", "_size", "ended", "gone")
+    __slots__ = ("_count", "_kept", "_receive", "_size", "ended", "gone", "replayable")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._kept: list[Message] | None = []
         self._count = self._size = 0
         self.ended = self.gone = False
+        self.replayable = True  # all of it that has come is still there
 
     @property
     def begun(self) -> bool:
         """Whether any of it has come."""
         return bool(self._count)
-
-    @property
-    def replayable(self) -> bool:
-        """Whether all of it that has come is still there."""
-        return self._kept is not None or not self._count
 
     async def message(self, at: int) -> Message:
         """Return a message of the request, or its ``http.disconnect``.
@@ -55,7 +51,7 @@ class Upload:
         """
         if at < self._count:
             if self._kept is None:
-                raise _consumed()
+                raise consumed()
             return self._kept[at]
         message = await self._receive()
         if message["type"] != "http.request":
@@ -67,17 +63,8 @@ class Upload:
         if self._kept is not None:
             self._kept.append(message)
             if self._size > REPLAY:
-                self._kept = None
+                self.forget()
         return message
-
-    def check(self) -> None:
-        """Raise if it cannot be given to the app from its start.
-
-        Raises:
-            BodyConsumed: the app has read it, and it was too long to be kept.
-        """
-        if not self.replayable:
-            raise _consumed()
 
     async def next(self) -> Message:
         """Return a message that nobody has had."""
@@ -92,10 +79,11 @@ class Upload:
     def forget(self) -> None:
         """Keep nothing any more: the answer has begun, so that the app is not called again."""
         if self._size:  # the end of nothing takes no room
-            self._kept = None
+            self._kept, self.replayable = None, False
 
 
-def _consumed() -> BodyConsumed:
+def consumed() -> BodyConsumed:
+    """Make the error for who calls the app again when it has read the body, and that was too long to be kept."""
     return BodyConsumed("the app has read the body of the request: read request.content before the first call(ctx)")
 
 

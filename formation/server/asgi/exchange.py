@@ -38,7 +38,7 @@ from formation.server.asgi.aside import call_aside
 from formation.server.asgi.attempt import Attempt
 from formation.server.asgi.bodies import Upload
 from formation.server.asgi.leaving import Leaving
-from formation.server.asgi.messages import frames
+from formation.server.asgi.messages import FRAMING, AsgiResponse
 from formation.server.asgi.pump import pumped
 
 if TYPE_CHECKING:
@@ -133,7 +133,13 @@ class Exchange:
         self.waiting = None
         try:
             got = self._at.send(value) if error is None else self._at.throw(error)
-        except BaseException as raised:  # noqa: BLE001  StopIteration, mostly
+        except StopIteration as end:
+            error = None
+            self.over = True
+            if not self.pumping:
+                self._take(end.value)
+            return None
+        except BaseException as raised:  # noqa: BLE001  as it may be
             error = None
             self._end(raised)
             return None
@@ -180,13 +186,14 @@ class Exchange:
 
     def _take(self, ctx: Any) -> None:
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
-        if isinstance(answer, Response) and frames(answer):
-            self.error = ValueError(
-                "expected headers for the client from a middleware, got 'Transfer-Encoding', which is about the "
-                "connection, and the server's to set: leave it out"
-            )
-        elif isinstance(answer, Response):
-            self.answer = answer
+        if isinstance(answer, Response):
+            if answer.frames if isinstance(answer, AsgiResponse) else FRAMING in answer.headers:
+                self.error = ValueError(
+                    "expected headers for the client from a middleware, got 'Transfer-Encoding', which is about the "
+                    "connection, and the server's to set: leave it out"
+                )
+            else:
+                self.answer = answer
         else:
             self.error = TypeError(
                 f"{self.chain!r} returned without a response: expected a context with a formation.http.Response as "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from formation.http.body import Body
 from formation.http.headers import Headers
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from formation.http.request import Request
-    from formation.http.response import Response
     from formation.server.asgi.attempt import Attempt
     from formation.server.asgi.bodies import Upload
 
@@ -31,6 +30,7 @@ App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 _PATH: Final = "/%:@!$&'()*+,;=~-._"  # what may stand in a path as it is, and what is quoted already
 _DECODED: Final = _PATH.replace("%", "")
+FRAMING: Final = istr("Transfer-Encoding")
 
 
 class AsgiRequest(ServerRequest):
@@ -84,14 +84,10 @@ class AsgiResponse(ServerResponse):
 
     def head(self) -> Message:
         """Return the message that begins the answer: the app's own, unless something has been changed."""
-        message = self.native.message
-        if len(self._came) == 1 and self._status_code == message["status"]:  # nobody has looked
-            return message
-        if self._status_code != message["status"]:
-            message = {**message, "status": self._status_code}
-        if self.headers_changed:
-            message = {**message, "headers": encoded(self._headers)}
-        return message
+        message, status = self.native.message, self._status_code
+        if "_headers" in self._came and self.headers_changed:
+            return {**message, "status": status, "headers": encoded(self._headers)}
+        return message if status == message["status"] else {**message, "status": status}
 
     @property
     def came_body(self) -> Body:
@@ -100,11 +96,25 @@ class AsgiResponse(ServerResponse):
         return body
 
     @property
+    def watched(self) -> Body | None:
+        """The body, if it has maps or hooks."""
+        body = self.body if "_body" in self._came else None
+        return body if body is not None and body.is_watched else None
+
+    @property
+    def frames(self) -> bool:
+        """Whether a middleware has set Transfer-Encoding, which is about the connection."""
+        if "_headers" not in self._came or FRAMING not in self._headers or not self.headers_changed:
+            return False
+        came = self.native.message.get("headers", ())
+        return all(bytes(name).lower() != b"transfer-encoding" for name, _ in came)  # else the server judges the app
+
+    @property
     def is_untouched(self) -> bool:
         """Whether the body is the app's, and nobody has begun to read it: it may have maps and hooks."""
         if self._status_code in BODILESS and self.native.message["status"] not in BODILESS:
             return False
-        if not self.body_read:
+        if "_body" not in self._came:
             return True
         body = self._body
         return (
@@ -112,16 +122,6 @@ class AsgiResponse(ServerResponse):
             and body is self._came["_body"]
             and not (body.is_bytes or body.ended or self.native.begun)
         )
-
-
-def frames(answer: Response) -> bool:
-    """Tell whether a middleware has set Transfer-Encoding, which is about the connection, and the server's to set."""
-    if not isinstance(answer, AsgiResponse):
-        return "Transfer-Encoding" in answer.headers
-    if not answer.headers_changed or "Transfer-Encoding" not in answer.headers:
-        return False
-    came = answer.native.message.get("headers", ())
-    return all(bytes(name).lower() != b"transfer-encoding" for name, _ in came)  # else the server judges the app
 
 
 def found(ctx: Any, key: str) -> Any:
@@ -138,7 +138,10 @@ def found(ctx: Any, key: str) -> Any:
 
 def scope_for(request: Request, came: Scope) -> Scope:
     """Return the scope that says what ``request`` says: the one that came, unless somebody has changed something."""
+    client = came.get("client")
     own = request if isinstance(request, ServerRequest) else None
+    if own is not None and own.is_as_it_came(came.get("method", "GET"), client[0] if client else None):
+        return came
     changes: Scope = {}
     if own is None or own.url_changed:
         changes = _place(request, came)
@@ -149,7 +152,6 @@ def scope_for(request: Request, came: Scope) -> Scope:
         changes["headers"] = encoded(headers)
     if request.method != came.get("method", "GET"):
         changes["method"] = request.method
-    client = came.get("client")
     if request.peer != (client[0] if client else None):
         changes["client"] = request.peer and (request.peer, 0)
     return {**came, **changes} if changes else came
@@ -181,14 +183,14 @@ def _host(scope: Scope) -> str:
 
 def trace_of(scope: Scope) -> dict[str, str] | None:
     """Return the trace context that came with a request (W3C), if one did."""
-    trace = {}
-    for name, value in scope["headers"]:
-        if name in _TRACE:
-            trace[_TRACE[name]] = value.decode("latin-1")
-    return trace if "traceparent" in trace else None
-
-
-_TRACE: Final = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
+    for name, parent in scope["headers"]:
+        if name == b"traceparent":
+            trace = {"traceparent": parent.decode("latin-1")}
+            trace.update(
+                ("tracestate", value.decode("latin-1")) for name, value in scope["headers"] if name == b"tracestate"
+            )
+            return trace
+    return None
 
 
 def template_of(scope: Scope, root_path: str) -> str | None:
@@ -201,25 +203,45 @@ def template_of(scope: Scope, root_path: str) -> str | None:
 
 def decoded(lines: Iterable[Any]) -> Headers:
     """Make headers of pairs of bytes, which a server, or an app, answers for."""
-    headers = Headers.__new__(Headers)
+    headers, names = Headers.__new__(Headers), _names
+    if type(lines) is not list:
+        lines = list(lines)  # it may be had once
     try:
-        _fill(headers, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines])
-    except AttributeError:  # some app's bytes are a memoryview
-        _fill(headers, [(str(name, "latin-1"), str(value, "latin-1")) for name, value in lines])
+        pairs = [(names[name], value.decode("latin-1")) for name, value in lines]
+    except (KeyError, TypeError, AttributeError):  # a new name; no bytes at all, but a bytearray or a memoryview
+        pairs = [(_name(bytes(name)), str(value, "latin-1")) for name, value in lines]
+    _fill(headers, pairs)
     return headers
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Make pairs of bytes of headers; names in lower case, as ASGI wants them."""
-    return [(_raw.get(name) or _learnt(name), value.encode("latin-1")) for name, value in headers.items()]
+    raw = _raw
+    try:
+        return [(raw[name], value.encode("latin-1")) for name, value in headers.items()]
+    except KeyError:  # a new name
+        return [(_raw_name(name), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def _learnt(name: str) -> bytes:
+def _name(raw: bytes) -> str:
+    name = istr(raw.decode("latin-1"))  # the form that a multidict takes fastest
+    if len(_names) < MANY and len(raw) < LONG:
+        _names[raw] = name
+    return name
+
+
+def _raw_name(name: str) -> bytes:
     raw = name.lower().encode("latin-1")
-    if len(_raw) < 1024 and len(raw) < 64:  # names stand in programs: ten times what a large one has
-        _raw[str(name)] = raw
+    if len(_raw) < MANY and len(raw) < LONG:
+        _raw[name] = raw
     return raw
 
 
+MANY: Final = 1024
+"""Names of headers that are remembered: ten times what a large program has, for clients make names up."""
+LONG: Final = 64
+"""Bytes of a name that is not."""
+
+_names: Final[dict[bytes, str]] = {}
 _raw: Final[dict[str, bytes]] = {}
 _fill: Final = CIMultiDict.__init__

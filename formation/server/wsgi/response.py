@@ -24,9 +24,6 @@ _HOP_BY_HOP: Final = tuple(
     map(istr, ("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "Trailers",
                "Transfer-Encoding", "Upgrade"))
 )  # fmt: skip
-_UNSAID: Final[dict[str, Any]] = {
-    "url": "", "elapsed": None, "trailers": None, "_extensions": None, "history": (), "_whole": False
-}  # fmt: skip
 _plain: Final[dict[str, str]] = {}  # headers as PEP 3333 wants them: a str, and no subclass of it
 
 
@@ -96,8 +93,6 @@ class WsgiResponse(ServerResponse):
             if call.status is None:
                 call.look()
             self._came["status"] = self._status_code, self._reason = parse_status(call.status)
-        elif name in _UNSAID:
-            setattr(self, name, _UNSAID[name])
         else:
             return super().__getattr__(name)
         return getattr(self, name)
