@@ -1,12 +1,14 @@
 """A trace in the Trace Event Format, for ui.perfetto.dev and chrome://tracing.
 
 Each pass is a complete event (``"ph": "X"``), with times in microseconds. Events of one thread have to lie within each
-other or beside each other; so passes that overlap, such as those of `hedge`, are on threads of their own here,
-whichever thread they ran in.
+other or beside each other, or they are dropped; so passes that overlap, such as those of `hedge`, are on threads of
+their own here, whichever thread they ran in. Perfetto counts in whole nanoseconds, which it makes of a start and of a
+duration one by one. So both are whole nanoseconds here, and no rounding makes an event outlast the one around it.
 """
 
 from __future__ import annotations
 
+from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
 from formation.trace.text import note
@@ -62,7 +64,7 @@ def _event(each: Pass, lane: int) -> dict[str, Any]:
         "cat": "endpoint" if each.layer.is_endpoint else "middleware",
         "ph": "X",
         "ts": _us(each.started),
-        "dur": round(_us(each.ended) - _us(each.started), 3),  # so that rounding does not make it outlast its parent
+        "dur": _lasts(each.started, each.ended),
         "pid": 1,
         "tid": lane + 1,
         "args": args,
@@ -76,7 +78,7 @@ def _body(trace: Trace) -> dict[str, Any]:
         "cat": "body",
         "ph": "X",
         "ts": _us(trace.took),
-        "dur": _us(max(trace.body.at - trace.took, 0)),
+        "dur": _lasts(trace.took, max(trace.body.at, trace.took)),
         "pid": 1,
         "tid": 1,
         "args": {"bytes": trace.body.size},
@@ -84,4 +86,18 @@ def _body(trace: Trace) -> dict[str, Any]:
 
 
 def _us(seconds: float) -> float:
-    return round(seconds * 1e6, 3)
+    return _exact(round(seconds * 1e9))
+
+
+def _lasts(started: float, ended: float) -> float:
+    return _exact(round(ended * 1e9) - round(started * 1e9))
+
+
+def _exact(nanoseconds: int) -> float:
+    """Return the microseconds that are so many nanoseconds again, whether the reader rounds them or cuts them off.
+
+    >>> int(1001 / 1000 * 1000), int(_exact(1001) * 1000)
+    (1000, 1001)
+    """
+    found = nanoseconds / 1000
+    return found if int(found * 1000) == nanoseconds else nextafter(found, inf)

@@ -191,6 +191,33 @@ def overlaps(events):
     return found
 
 
+def dropped(events, whole):
+    """Return the events that Perfetto has no place for, by its own rule: each thread is a stack.
+
+    ``whole`` is how it makes whole nanoseconds of times: it cut them off once, and rounds them by now.
+    """
+    found, stacks = [], {}
+    for event in sorted(events, key=lambda event: whole(event["ts"] * 1000)):
+        started, took = whole(event["ts"] * 1000), whole(event["dur"] * 1000)
+        stack = stacks.setdefault(event["tid"], [])
+        while stack and (stack[-1] < started or (stack[-1] == started and took)):
+            stack.pop()
+        if any(started < ended < started + took for ended in stack):
+            found.append(event)
+        else:
+            stack.append(started + took)
+    return found
+
+
+@pytest.mark.parametrize("whole", [int, round])
+def test_perfetto_drops_nothing_where_times_end_together(whole):
+    for end in range(1000, 1100):
+        last = made((0, None, 0, end / 1e9), (1, 0, 1e-9, end / 1e9), (2, 1, 333e-9, end / 1e9), layers="abc")
+        events = well_formed(last.to_perfetto())
+        assert len(events) == 3
+        assert not dropped(events, whole)
+
+
 def test_the_json_for_perfetto_has_an_event_for_each_pass():
     events = well_formed(RETRIED.to_perfetto())
     assert [(event["name"], event["ts"], event["dur"]) for event in events] == [
@@ -234,7 +261,10 @@ def trees(draw):
 @settings(deadline=None, max_examples=200)
 @given(trees())
 def test_any_trace_is_drawn_in_every_way(last):
-    assert not overlaps(well_formed(last.to_perfetto()))
+    events = well_formed(last.to_perfetto())
+    assert not overlaps(events)
+    assert not dropped(events, int)
+    assert not dropped(events, round)
     assert len(etree.fromstring(last.to_svg()).findall("{*}g")) == len(list(last))
     assert len(html.document_fromstring(last.to_html()).xpath("//tbody/tr")) == len(list(last))
     assert str(last)
