@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from formation.caching.asking import ask_behind
 from formation.caching.lookup import Lookup, response_of
-from formation.keys import STATE
+from formation.keys import STATE, STATE_ASIDE
 from formation.resilience.background import in_background
-from formation.resilience.forks import ASIDE, aside
+from formation.resilience.forks import aside
 
 if TYPE_CHECKING:
     from formation.caching.serving import Caching
@@ -20,7 +20,7 @@ MOST: Final = 32
 
 def refresh(caching: Caching, lookup: Lookup) -> bool:
     """Ask in the background, unless somebody does; ``False``: there is no background, so it is to be asked for now."""
-    if ASIDE in (lookup.ctx.get(STATE) or {}) or not getattr(lookup.request, "has_aside", True):
+    if STATE_ASIDE in (lookup.ctx.get(STATE) or {}) or not getattr(lookup.request, "has_aside", True):
         return False
     refreshing, key, mine = caching.refreshing, lookup.key, object()
     if len(refreshing) >= MOST or refreshing.setdefault(key, mine) is not mine:

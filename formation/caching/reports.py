@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from formation.caching.status import parameters
 from formation.events import Events, called
-from formation.keys import STATE
+from formation.keys import STATE, STATE_CACHE
 
 if TYPE_CHECKING:
     from formation.caching.lookup import Lookup
     from formation.http.response import Response
-
-STATUS: Final = "cache"
-"""In ``fmtn.state``: what the cache has done, in the words of Cache-Status (RFC 9211)."""
 
 NAME: Final = "formation"
 """By which Cache-Status names this cache."""
@@ -60,7 +57,7 @@ def say(lookup: Lookup, ctx: Any, response: Response, **told: Any) -> Any:
         told: as for `status.parameters`.
     """
     said = parameters(**told)
-    ctx.setdefault(STATE, {})[STATUS] = said
+    ctx.setdefault(STATE, {})[STATE_CACHE] = said
     if lookup.is_server:
         response.headers.add("Cache-Status", f"{NAME}; {said}")
     return ctx

@@ -32,8 +32,6 @@ from formation.resilience.deadlines import announce
 BAGS: Final = (SESSION, STATE, NATIVE, SENSITIVE)
 """Values that layers put things into. A fork has copies; a merge fills the caller's own with what the winner's have."""
 
-ASIDE: Final = STATE_ASIDE
-
 
 def fork(ctx: Any) -> Any:
     """Return a copy of ``ctx`` with copies of its bags, a fork of its request, and no response. No dict: ``ctx``."""

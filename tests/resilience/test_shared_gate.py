@@ -7,7 +7,8 @@ import pytest
 from formation import wrap
 from formation.bridge import await_
 from formation.errors import CircuitOpenError, StorageUnavailable
-from formation.resilience.shared_gate import EVERY, KEPT, SharedGate
+from formation.resilience.shared_gate import EVERY, SharedGate
+from formation.resilience.shared_state import KEPT
 from formation.storage import Redis
 
 
@@ -72,13 +73,13 @@ def lone(fresh_redis_server):
 @contextmanager
 def unreachable(world, gate):
     """Let a gate be cut off from Redis, which goes on."""
-    redis = gate._redis
+    redis = gate._shared.redis
     world.redises.append(Redis("redis://127.0.0.1:1", clock=lambda: world.now))
-    gate._redis = world.redises[-1]
+    gate._shared.redis = world.redises[-1]
     try:
         yield
     finally:
-        gate._redis = redis
+        gate._shared.redis = redis
 
 
 def fail(gate, times=3):
@@ -199,7 +200,7 @@ class Interrupted(Redis):
 def test_an_answer_that_was_overtaken_by_another_says_nothing_any_more(world):
     world.redises.append(redis := Interrupted(world.server.url, clock=lambda: world.now))
     one, other = world.gate(), world.gate()
-    one._redis = redis
+    one._shared.redis = redis
     one.settle(one.admit(), "ok")
     other.close()  # something to take over
     world.let_pass(EVERY)
@@ -211,7 +212,7 @@ def test_an_answer_that_was_overtaken_by_another_says_nothing_any_more(world):
 def test_an_answer_says_nothing_against_what_was_found_out_since_it_was_asked_for(world):
     world.redises.append(redis := Interrupted(world.server.url, clock=lambda: world.now))
     one, other = world.gate(), world.gate()
-    one._redis = redis
+    one._shared.redis = redis
     one.settle(one.admit(), "ok")
     permits = [one.admit() for _ in range(3)]
     other.close()
