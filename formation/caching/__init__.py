@@ -10,7 +10,7 @@
 
 `fields` has headers as all of these read them; `status` says in the words of RFC 9211 what was done.
 
-*The stores*: `store` is what one must do; `memory`, `sqlite` and `redis` are three; `shelf` is a store that cannot fail.
+*The stores*: `store` is what one has to do; `memory`, `sqlite` and `redis` are three. `shelf` is one that never fails.
 
 *What `cache` does*: begin with `serving`, which takes a request, a `lookup`, step by step through the others:
 `entry_keys` and `users`, `waiting`, `asking`, `keeping` and `copying`, `refreshing`, `reports`.

@@ -18,7 +18,7 @@ from formation.resilience.forks import fork, merge
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
     from formation.caching.lookup import Lookup
     from formation.caching.serving import Caching
     from formation.http.response import Response
@@ -72,7 +72,7 @@ def _sent(caching: Caching, lookup: Lookup) -> tuple[Any, Entry | None]:
     return out, confirmed
 
 
-def _with(lookup: Lookup, headers: Headers) -> Any:
+def _with(lookup: Lookup, headers: Lines) -> Any:
     """Fork the context for a request with other headers."""
     ctx = fork(lookup.ctx)
     ctx[REQ_HTTP].headers = headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-Headers: TypeAlias = Sequence[tuple[str, str]]
+Lines: TypeAlias = Sequence[tuple[str, str]]
 """Lines of name and value, in the order in which they came; a name may have several."""
 
 

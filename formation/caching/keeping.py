@@ -18,7 +18,7 @@ from formation.resilience.collapse import ALONE, PASS, STORED
 
 if TYPE_CHECKING:
     from formation.caching.entry import Entry
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
     from formation.caching.lookup import Lookup
     from formation.caching.serving import Caching
     from formation.http.request import Request
@@ -54,7 +54,7 @@ def keep(caching: Caching, lookup: Lookup, out: Any, verdict: Verdict) -> str | 
     return why
 
 
-def _refusal(caching: Caching, lookup: Lookup, out: Any, headers: Headers) -> str | None:
+def _refusal(caching: Caching, lookup: Lookup, out: Any, headers: Lines) -> str | None:
     """Return why a response is not kept; ``None``: it is."""
     response, parsed, is_shared = out[RES_HTTP], lookup.parsed, lookup.policy.shared
     if response.history:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from formation.caching.directives import Directives
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
     from formation.caching.request import Request
 
 Key: TypeAlias = tuple[str, str, variants.Vary]
@@ -63,15 +63,13 @@ class Settings:
         )
 
 
-def vary(headers: Headers, request: Request) -> variants.Vary:
+def vary(headers: Lines, request: Request) -> variants.Vary:
     """Return what a response to ``request`` depends on, and by which values."""
     names = variants.names(joined(headers).get("vary"))
     return NOBODY if names is None else variants.chosen_by(names, request.fields)
 
 
-def entry(
-    settings: Settings, head: Headers, status: int, *, key: Key, requested_at: float, received_at: float
-) -> Entry:
+def entry(settings: Settings, head: Lines, status: int, *, key: Key, requested_at: float, received_at: float) -> Entry:
     """Return the entry for a head, without a body."""
     fields = joined(head)
     told = settings.directives(fields)[0]
@@ -110,7 +108,7 @@ def entry(
 
 
 def updated(
-    settings: Settings, old: Entry, head: Headers, *, chosen_by: variants.Vary, requested_at: float, received_at: float
+    settings: Settings, old: Entry, head: Lines, *, chosen_by: variants.Vary, requested_at: float, received_at: float
 ) -> Entry:
     """Return ``old`` with the fields of ``head``, which confirms it (RFC 9111, 3.2)."""
     told = joined(head)

@@ -26,7 +26,7 @@ from formation import dates
 from formation.caching import answers, decisions, making, questions, storing, variants
 from formation.caching.answers import Answer
 from formation.caching.decisions import ERRORS, Verdict
-from formation.caching.fields import Headers, joined
+from formation.caching.fields import Lines, joined
 from formation.caching.request import Request
 from formation.http.lists import members
 from formation.http.origins import normal, same_origin
@@ -100,7 +100,7 @@ class Policy:
             targets=tuple(name.lower() for name in targets),
         )
 
-    def refusal(self, request: Request, status: int, headers: Headers) -> str | None:
+    def refusal(self, request: Request, status: int, headers: Lines) -> str | None:
         """Return why the response may not be stored; ``None``: it may. From the head alone.
 
         What could be stored but never used, with neither a lifetime nor a validator, is refused too.
@@ -119,9 +119,7 @@ class Policy:
         stale = "stale-while-revalidate" in told or "stale-if-error" in told or self.settings.stale_if_error
         return None if stale else "nothing to use it by"
 
-    def entry(
-        self, request: Request, status: int, headers: Headers, *, requested_at: float, received_at: float
-    ) -> Entry:
+    def entry(self, request: Request, status: int, headers: Lines, *, requested_at: float, received_at: float) -> Entry:
         """Return the entry to store for a response that `refusal` does not refuse; add the body by `Entry.with_body`.
 
         Args:
@@ -175,7 +173,7 @@ class Policy:
         return questions.conditional(request, entry, self._useful(request, entries))
 
     def validated(
-        self, request: Request, headers: Headers, entry: Entry | None, entries: Iterable[Entry] = ()
+        self, request: Request, headers: Lines, entry: Entry | None, entries: Iterable[Entry] = ()
     ) -> Entry | None:
         """Return the entry that a 304 is about, or ``None``: none that we have, ask again without conditions.
 
@@ -190,7 +188,7 @@ class Policy:
         return questions.validated(headers, entry, self._useful(request, entries))
 
     def freshen(
-        self, request: Request, entry: Entry, headers: Headers, *, requested_at: float, received_at: float
+        self, request: Request, entry: Entry, headers: Lines, *, requested_at: float, received_at: float
     ) -> Entry:
         """Return the entry as a 304 leaves it, for the variant asked for (RFC 9111, 3.2 and 4.3.4).
 
@@ -213,7 +211,7 @@ class Policy:
         request: Request,
         entry: Entry,
         status: int,
-        headers: Headers,
+        headers: Lines,
         *,
         requested_at: float,
         received_at: float,
@@ -264,7 +262,7 @@ class Policy:
         """
         return answers.answer(request, entry, now)
 
-    def invalidated(self, request: Request, status: int, headers: Headers) -> list[str]:
+    def invalidated(self, request: Request, status: int, headers: Lines) -> list[str]:
         """Return the URLs whose entries a response makes outdated (RFC 9111, 4.4).
 
         Those of another origin are not its business.

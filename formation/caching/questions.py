@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from formation.caching.entry import Entry
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
     from formation.caching.request import Request
 
 TAGS: Final = 16
 """Entity tags in one question, the newest: with more, the headers may get longer than a server takes."""
 
 PERSONAL: Final = frozenset({"authorization", "cookie"})
-"""Headers that tell users apart."""
+"""Lines that tell users apart."""
 
 CONDITIONS: Final = frozenset(
     {"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
@@ -56,7 +56,7 @@ def conditional(request: Request, entry: Entry | None, entries: Iterable[Entry])
     return headers
 
 
-def validated(headers: Headers, entry: Entry | None, entries: Iterable[Entry]) -> Entry | None:
+def validated(headers: Lines, entry: Entry | None, entries: Iterable[Entry]) -> Entry | None:
     """Return the entry that a 304 with ``headers`` is about; ``None``: one that we do not have.
 
     Args:

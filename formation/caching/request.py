@@ -9,7 +9,7 @@ from formation.caching.fields import joined
 
 if TYPE_CHECKING:
     from formation.caching.directives import Directives
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
 
 _NO_CACHE: Final[Directives] = {"no-cache": None}
 
@@ -25,7 +25,7 @@ class Request:
 
     __slots__ = ("_normal", "directives", "fields", "headers", "method", "url")
 
-    def __init__(self, method: str, url: str, headers: Headers) -> None:
+    def __init__(self, method: str, url: str, headers: Lines) -> None:
         self.method = method
         self.url = url
         self.headers = headers

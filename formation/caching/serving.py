@@ -33,7 +33,7 @@ from formation.caching.reports import Reports, say
 from formation.caching.shelf import Shelf, stored_in
 from formation.caching.waiting import is_to_look_again
 from formation.http.body import Body
-from formation.http.headers import Headers as HttpHeaders
+from formation.http.headers import Headers
 from formation.http.origins import normal
 from formation.http.response import received
 from formation.keys import REQ_HTTP, RES_HTTP
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from formation.caching.entry import Entry
-    from formation.caching.fields import Headers
+    from formation.caching.fields import Lines
     from formation.caching.policy import Policy
     from formation.http.request import Request
     from formation.kernel import Call
@@ -135,8 +135,8 @@ class Caching:
         return say(lookup, out, response, fwd="bypass" if not lookup.key or parsed.method in READ else "method")
 
 
-def _answer(lookup: Lookup, code: int, headers: Headers, body: bytes, **told: Any) -> Any:
-    response = received(code, HttpHeaders.received(headers), "", lookup.request, 0.0)
+def _answer(lookup: Lookup, code: int, headers: Lines, body: bytes, **told: Any) -> Any:
+    response = received(code, Headers.received(headers), "", lookup.request, 0.0)
     response.receive(Body(body) if lookup.is_server else body)
     lookup.ctx[RES_HTTP] = response
     return say(lookup, lookup.ctx, response, **told)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 from itertools import count
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -44,7 +43,6 @@ class Users:
 
     def __init__(self, *, is_local: bool) -> None:
         self._is_local = is_local
-        self._lock = RLock()
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._next = count()
 
@@ -72,9 +70,4 @@ class Users:
             return sorted((repr(self._named(name)), self._named(each)) for name, each in value.items())
         if not self._is_local:
             raise TypeError(f"expected what has a name in every process, got {value!r}")
-        with self._lock:
-            try:
-                number = self._numbers[value]
-            except KeyError:
-                number = self._numbers[value] = next(self._next)
-        return {"object": number}
+        return {"object": self._numbers.setdefault(value, next(self._next))}
