@@ -29,7 +29,7 @@ from formation.dashboard.guard import check_token
 from formation.dashboard.hosts import serve_asgi, serve_wsgi
 from formation.dashboard.snapshot import WATERFALLS, snapshot
 from formation.resilience.checks import count
-from formation.resilience.meter import watch
+from formation.telemetry.meter import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

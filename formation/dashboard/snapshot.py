@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from formation.dashboard.parts import parts_of
 from formation.introspection import name_of
 from formation.kernel import chains
-from formation.resilience.meter import BAD, OUTCOMES, Meter, Sample, Sums
+from formation.telemetry.meter import BAD, OUTCOMES, Meter, Sample, Sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from formation.http.headers import check_name
 from formation.kernel import Call, Middleware
 from formation.keys import DEADLINE
 from formation.middleware._shed import HEALTH, Exempt, is_asked, passing, shed
-from formation.resilience.shedding import HEADER, Standing, age
+from formation.resilience.shedding import HEADER, StandingQueue, age
 
 
 def load_shed(
@@ -66,7 +66,7 @@ def load_shed(
     42
     """
     check_name(header)
-    queue, passes, events = Standing(target, interval), passing(exempt), Events(logger)
+    queue, passes, events = StandingQueue(target, interval), passing(exempt), Events(logger)
 
     def too_late(ctx: Any) -> dict[str, Any]:
         """Say why a call comes too late; nothing if it does not."""

@@ -12,8 +12,8 @@ from formation.kernel import Call, Middleware
 from formation.keys import ATTEMPTS, FN, REQ_HTTP, REQ_RPC, RES_HTTP, SIDE, STATE, STATE_CACHE, STATE_SHED, TEMPLATE
 from formation.places import by_origin
 from formation.resilience.attempts import Attempt
-from formation.resilience.meter import Meter, watch
 from formation.telemetry.lines import outcome
+from formation.telemetry.meter import Meter, watch
 
 UNKNOWN: Final = "unknown"
 """The outcome of a call whose context cannot be read."""

@@ -47,14 +47,14 @@ def age(said: str, now: float) -> float | None:
     return max(waited, 0.0) if waited <= MOST else None
 
 
-class Standing:
+class StandingQueue:
     """Tells whether a queue stands, which threads and tasks may share.
 
     Args:
         target: seconds that a request may have waited.
         interval: seconds for which all of them may have waited longer.
 
-    >>> queue = Standing(0.1, 1.0)
+    >>> queue = StandingQueue(0.1, 1.0)
     >>> [queue.is_too_old(now, 0.2) for now in (0.0, 0.5, 1.0, 1.5)]
     [False, False, True, True]
     >>> queue.is_too_old(1.6, 0.05), queue.is_too_old(1.7, 0.2)

@@ -14,7 +14,7 @@ from formation.clock import Virtual
 from formation.dashboard import Dashboard
 from formation.dashboard.feed import LIFE
 from formation.dashboard.hosts import of_scope
-from formation.resilience.meter import watch
+from formation.telemetry.meter import watch
 from tests.server.asgi_servers import hypercorn, running, uvicorn
 
 TOKEN = "a-long-secret-of-mine"

@@ -8,7 +8,7 @@ from formation.dashboard import Dashboard
 from formation.errors import BulkheadRejected, DeadlineExceeded
 from formation.http import Request
 from formation.middleware import cache, retry, watched
-from formation.resilience.meter import OUTCOMES, watch
+from formation.telemetry.meter import OUTCOMES, watch
 from tests.middleware.worlds import app, every_lift, every_world, on_server
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from formation.resilience.shedding import Standing, age
+from formation.resilience.shedding import StandingQueue, age
 
 NOW = 1_790_000_000.0
 
@@ -36,13 +36,13 @@ def test_the_age_is_read_in_any_unit_and_what_cannot_be_is_none(said, waited):
 
 
 def test_a_burst_is_let_through_and_a_queue_that_stands_is_not():
-    queue = Standing(0.1, 1.0)
+    queue = StandingQueue(0.1, 1.0)
     assert not any(queue.is_too_old(now / 100, 0.5) for now in range(100))
     assert all(queue.is_too_old(1 + now / 100, 0.5) for now in range(100))
 
 
 def test_one_that_is_in_time_begins_the_interval_anew():
-    queue = Standing(0.1, 1.0)
+    queue = StandingQueue(0.1, 1.0)
     for now in range(20):
         queue.is_too_old(now / 10, 0.5)
     assert not queue.is_too_old(2.0, 0.1)
@@ -51,7 +51,7 @@ def test_one_that_is_in_time_begins_the_interval_anew():
 
 
 def test_of_a_time_without_requests_nothing_is_known():
-    queue = Standing(0.1, 1.0)
+    queue = StandingQueue(0.1, 1.0)
     assert not queue.is_too_old(0.0, 0.5)
     assert not queue.is_too_old(60.0, 0.5)
     assert not queue.is_too_old(120.0, 0.5)
@@ -72,7 +72,7 @@ def goodput(queue, seconds=60, workers=0.01, offered=200.0, patience=0.4):
 
 def test_it_keeps_a_server_useful_that_is_offered_twice_its_load():
     assert goodput(None) < 0.05
-    assert goodput(Standing(0.1, 0.1)) > 0.9
+    assert goodput(StandingQueue(0.1, 0.1)) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_it_keeps_a_server_useful_that_is_offered_twice_its_load():
 )
 def test_seconds_that_cannot_be_are_refused(numbers, said):
     with pytest.raises(ValueError, match=said):
-        Standing(*numbers)
+        StandingQueue(*numbers)

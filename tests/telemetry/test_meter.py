@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formation.clock import Virtual
-from formation.resilience.meter import (
+from formation.telemetry.meter import (
     BUCKETS,
     OTHER,
     OUTCOMES,
