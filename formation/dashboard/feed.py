@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from logging import getLogger
+from signal import SIGTERM, getsignal
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ EVERY: Final = 1.0
 
 LIFE: Final = 10.0
 """Seconds that a stream lasts. Then the page asks again, by itself and unseen. Servers that stop wait for their last
-responses to end, and most tell an app only after that; so they wait no longer than this."""
+responses to end, and most tell an app only after that; so they wait no longer than this, see `is_stopping`."""
 
 
 class Feed:
@@ -76,6 +77,16 @@ class Feed:
         """End a stream."""
         with self._lock:
             self.open -= 1
+
+
+def is_stopping() -> bool:
+    """Tell whether the server has been asked to stop, where one can see it.
+
+    uvicorn and the workers of gunicorn handle SIGTERM by a method, and what it belongs to knows: ``should_exit``,
+    ``alive``. They tell an app only after its last response has ended, which a stream would never do by itself.
+    """
+    server = getattr(getsignal(SIGTERM), "__self__", None)
+    return getattr(server, "should_exit", False) is True or getattr(server, "alive", True) is False
 
 
 def event(number: int, data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.dashboard.answers import Answer, answer
-from formation.dashboard.feed import LIFE, event
+from formation.dashboard.feed import LIFE, event, is_stopping
 from formation.dashboard.guard import Asked
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _Stream:
     def __next__(self) -> bytes:
         feed = self._feed
         while True:
-            if self._clock() >= self._until or (self._last >= 0 and not self._is_in):
+            if self._clock() >= self._until or (self._last >= 0 and (not self._is_in or is_stopping())):
                 raise StopIteration
             number, data = feed.latest()
             if number != self._last and data:
@@ -136,7 +136,7 @@ async def _stream(board: Dashboard, receive: Any, send: Any, most: int) -> None:
                 sent = send({"type": "http.response.body", "body": event(number, data), "more_body": True})
                 if await _within(LIFE, sent) is _ENDED:
                     return  # it has not read for that long; nobody else has waited for it
-            if feed.closed.is_set():
+            if feed.closed.is_set() or is_stopping():
                 break
             if (is_in or last < 0) and await _is_gone(receive, feed.wait()):
                 return

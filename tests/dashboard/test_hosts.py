@@ -2,20 +2,29 @@ import asyncio
 import gc
 import http.client
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
+from pathlib import Path
+from signal import SIGINT, SIGTERM
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.validate import validator
 
 import pytest
 import trio
 
+import formation
 from formation.clock import Virtual
 from formation.dashboard import Dashboard
 from formation.dashboard.feed import LIFE
 from formation.dashboard.hosts import of_scope
 from formation.telemetry.meter import watch
 from tests.server.asgi_servers import hypercorn, running, uvicorn
+
+ROOT = Path(__file__).parents[2]
 
 TOKEN = "a-long-secret-of-mine"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -87,6 +96,53 @@ def events_of(response, count):
         if line.startswith(b"data: "):
             found.append(json.loads(line[6:]))
     return found
+
+
+@contextmanager
+def process(*command):
+    """Start a server whose dashboard's clock stands still, so that no stream ends by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.set_inheritable(True)
+        words = [word.format(fd=listening.fileno()) for word in command]
+        roots = os.pathsep.join([str(ROOT), str(Path(formation.__file__).parents[1])])
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            pass_fds=[listening.fileno()],
+            env={**os.environ, "PYTHONPATH": roots},
+            cwd=ROOT,
+        )
+        try:
+            yield process, listening.getsockname()[1]
+        finally:
+            process.kill()
+            process.wait()
+
+
+UVICORN = ["uvicorn", "--fd", "{fd}", "--log-level", "error", "tests.dashboard.timeless:asgi"]
+GUNICORN = [
+    "gunicorn", "--bind", "fd://{fd}", "--threads", "2", "--graceful-timeout", "600", "--log-level", "critical",
+    "--no-control-socket", "tests.dashboard.timeless:wsgi",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the signals are others")
+@pytest.mark.parametrize(
+    ("command", "signal"),
+    [(UVICORN, SIGINT), (UVICORN, SIGTERM), (GUNICORN, SIGTERM)],
+    ids=["uvicorn-int", "uvicorn-term", "gunicorn-term"],
+)
+def test_a_server_that_is_told_to_stop_does_not_wait_for_who_looks(command, signal):
+    pytest.importorskip(command[0])
+    with (
+        process(*command) as (server, port),
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as page,
+    ):
+        page.request("GET", "/events")
+        response = page.getresponse()
+        events_of(response, 1)
+        server.send_signal(signal)
+        response.read()  # to its end
+        server.wait(60)
 
 
 @every_server
