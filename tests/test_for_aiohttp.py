@@ -23,7 +23,7 @@ from formation import bridge, errors, for_aiohttp, wrap
 from formation.exchange import reply
 from formation.for_aiohttp import Client, build, client, client_middleware, endpoint, json_response
 from formation.for_aiohttp.endpoint import _until as until
-from formation.http import Request
+from formation.http import Request, Response
 from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 from formation.middleware import raise_for_status, request_id, retry, timeout
 from formation.version import __version__
@@ -886,6 +886,46 @@ async def test_a_response_that_a_middleware_drops_gives_its_connection_up(fresh_
         async with session.get(fresh_server.url + "/drip?count=1000") as response:
             assert response.status == 204
         assert await settles(fresh_server, 0)
+
+
+@in_loop
+async def test_nothing_that_a_middleware_drops_stays_open(fresh_server):
+    async def twice(ctx, call):
+        await call({**ctx})
+        return await call(ctx)
+
+    async def elsewhere(ctx, call):
+        await call({**ctx})
+        return {RES_HTTP: Response(200, {"X-Mine": "1"}, b"mine")}
+
+    async def nothing(ctx, call):
+        await call({**ctx})
+        return ctx
+
+    url = fresh_server.url + "/drip?count=1000&delay=0.01"
+    async with session_with(twice) as session, session.get(url) as answer:
+        assert answer.status == 200
+        assert await asyncio.to_thread(fresh_server.settles, 1)
+    assert await asyncio.to_thread(fresh_server.settles, 0)
+    async with session_with(elsewhere) as session, session.get(url) as answer:
+        assert await answer.read() == b"mine"
+        assert await asyncio.to_thread(fresh_server.settles, 0)
+    async with session_with(nothing) as session:
+        with pytest.raises(LookupError, match="the chain returned no response"):
+            await session.get(url)
+        assert await asyncio.to_thread(fresh_server.settles, 0)
+
+
+@in_loop
+async def test_a_middleware_may_answer_with_a_stream_that_came_another_way(server):
+    async def asked(ctx, call):
+        ctx[REQ_HTTP] = Request("GET", f"{server.url}/chunks/2", extensions={"stream": True})
+        return await send(ctx)
+
+    send = endpoint()
+    async with session_with(asked) as session, session.get("http://h/") as answer:
+        assert await answer.read() == b"A" * 10 + b"B" * 10
+    await send.close()
 
 
 @in_loop

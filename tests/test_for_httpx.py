@@ -781,6 +781,29 @@ def test_a_middleware_may_answer_itself(library):
 
 
 @LIBRARIES
+def test_a_middleware_may_answer_with_a_stream_that_came_another_way(library, server):
+    def elsewhere(ctx):
+        ctx[REQ_HTTP] = Request("GET", f"{server.url}/chunks/2", extensions={"stream": True})
+        return ctx
+
+    async def main():
+        async def asked(ctx, call):
+            return await send(elsewhere(ctx))
+
+        send = async_endpoint()
+        async with library.AsyncClient(transport=AsyncTransport([asked])) as mine:
+            content = (await mine.get("http://h/")).content
+        await send.close()
+        return content
+
+    send = endpoint()
+    with sync_client(library, middleware=[lambda ctx, call: send(elsewhere(ctx))]) as mine:
+        assert mine.get("http://h/").content == b"A" * 10 + b"B" * 10
+    send.close()
+    assert asyncio.run(main()) == b"A" * 10 + b"B" * 10
+
+
+@LIBRARIES
 def test_a_status_and_headers_that_are_changed_are_changed(library, server):
     def change(ctx, call):
         ctx = call(ctx)

@@ -801,6 +801,16 @@ def test_middleware_that_answers_by_itself_makes_a_response_of_requests(mounted,
     assert session.cookies.get_dict() == {"c": "1"}
 
 
+def test_middleware_may_answer_with_a_stream_that_came_another_way(mounted, server):
+    def asked(ctx, call):
+        ctx[REQ_HTTP] = Request("GET", f"{server.url}/chunks/2", extensions={"stream": True})
+        return send(ctx)
+
+    send = endpoint()
+    assert mounted(asked).get("http://h/").content == b"A" * 10 + b"B" * 10
+    send.close()
+
+
 def test_middleware_may_redirect_by_itself(mounted, server):
     def moved(ctx, call):
         return reply(ctx, 302, {"Location": "/echo/there"}) if ctx[REQ_HTTP].path == "/old" else call(ctx)

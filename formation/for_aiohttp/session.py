@@ -111,11 +111,10 @@ def _returned(
 ) -> tuple[aiohttp.ClientResponse, list[aiohttp.ClientResponse]]:
     """Return the response of aiohttp, the very object if nobody has changed its body, and those to close."""
     answer = wire.answer(ctx)
-    made: aiohttp.ClientResponse | None = ctx[NATIVE].get("response")
     body, source = answer.body, answer.body.native
+    made: Any = source.native if isinstance(source, Stream) else None
     left = [each for each in opened if each is not made]
-    # Whoever waits for the end of the body has to see it.
-    if made is None or not isinstance(source, Stream) or source.native is not made or body.is_watched:
+    if made not in opened or body.is_watched:  # whoever waits for the end of the body has to see it
         answer.headers.popall("Content-Encoding", None)
         answer.headers.popall("Transfer-Encoding", None)
         made, left = _response(request, body), opened if body.is_bytes else []

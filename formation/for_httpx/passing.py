@@ -108,7 +108,7 @@ class Passing:
     def returned(self, ctx: Ctx) -> Any:
         """Return the response of httpx: the one that came, if nobody has changed its body."""
         answer, library = wire.answer(ctx), self.library
-        if (native := _came(answer)) is not None:
+        if (native := _came(answer)) in self.opened:
             if native.status_code != answer.status_code:
                 native.status_code = answer.status_code
                 native.extensions["reason_phrase"] = answer.reason.encode("latin-1")

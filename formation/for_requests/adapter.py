@@ -113,8 +113,8 @@ class Adapter(FinalAdapter):
         """Return the response of requests, as it came if nobody has changed its body, and those to close."""
         answer = wire.answer(ctx)
         body = answer.body
-        if isinstance(body.native, Stream) and not body.is_watched:  # else whoever waits for the end has to see it
-            native = body.native.native
+        native = body.native.native if isinstance(body.native, Stream) else None
+        if native in opened and not body.is_watched:  # else whoever waits for the end has to see it
             native.status_code, native.reason = answer.status_code, answer.reason
             before = native.headers.get("Content-Type")
             native.headers = CaseInsensitiveDict((name, answer.headers[name]) for name in answer.headers)
