@@ -55,7 +55,8 @@ if let_in == 1 or back > 0 then save() end
 local answer = {let_in}
 for each = 1, #amounts do
   local wait, left, full = look(each)
-  answer[#answer + 1] = exact(math.max(wait - 1, 0))
+  if wait < 1 then wait = 0 else left = 0 end  -- who is told of no wait is let in
+  answer[#answer + 1] = exact(wait)
   answer[#answer + 1] = exact(math.max(left, 0))
   answer[#answer + 1] = exact(math.max(full, 0))
 end

@@ -115,3 +115,15 @@ def test_several_processes_together_get_exactly_what_one_would(strategy, redis_s
 def test_what_cannot_be_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="lets twice the limit through"):
         RedisRates(Redis(), limits_of("1/second"), "fixed-window")
+
+
+@every_strategy
+def test_who_is_denied_always_has_to_wait_for_something_and_is_let_in_after_it(strategy, redis_server):
+    clock = Clock(1_700_000_000)
+    rates = RedisRates(Redis(redis_server.client), limits_of("1/second"), strategy, clock=clock)
+    assert let_in(rates.hit("a"))
+    clock.now = 1_700_000_000 + 1 - 1.5e-6  # of a microsecond, which is the least that Redis knows
+    while not (found := rates.hit("a")).is_let_in:
+        assert found.standings[0].wait > 0
+        clock.now += found.standings[0].wait
+    assert clock.now == pytest.approx(1_700_000_001, abs=3e-6)
