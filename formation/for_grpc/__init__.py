@@ -28,7 +28,7 @@ b'hello ann'
 What decides stands in ``formation/rpc``, and knows nothing of gRPC: calls, results, codes, metadata, what a message
 passes. Here is what gRPC wants, in two worlds that have the same parts:
 
-====================================  =======================================================================
+===================================== =======================================================================
 ``chains.py``                         what the chains of all four begin with, and what they come back with
 ``handlers.py``                       handlers of both servers: taken apart, put together, kept
 ``servicer_context.py``               what a handler is given in the place of gRPC's context; why nobody waits
@@ -47,7 +47,7 @@ passes. Here is what gRPC wants, in two worlds that have the same parts:
 ``aio/client.py``                     where a channel of grpc.aio makes a call: begin here
 ``aio/link.py``, ``aio/spanned.py``   a call that goes on after it has been given back
 ``aio/answered.py``                   a call that the chain has answered
-====================================  =======================================================================
+===================================== =======================================================================
 """
 
 from __future__ import annotations
