@@ -55,7 +55,11 @@ class Metadata(Headers):
     def received(cls, fields: Iterable[tuple[str, Any]]) -> Metadata:
         """Make metadata of fields that gRPC has let through."""
         metadata: Metadata = cls.__new__(cls)
-        _init(metadata, fields if type(fields) is tuple else list(fields))  # others may look like a mapping
+        fields = fields if type(fields) is tuple else list(fields)  # others may look like a mapping
+        try:
+            _init(metadata, fields)
+        except TypeError:  # grpc.aio says which compression is wanted, up to some version under a name in bytes
+            _init(metadata, [(name.decode() if isinstance(name, bytes) else name, value) for name, value in fields])
         return metadata
 
     def __getitem__(self, name: str) -> Any:

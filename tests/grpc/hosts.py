@@ -29,8 +29,8 @@ class Outcome:
         self.messages = messages
         self.code = code.name
         self.details = details
-        self.headers = dict(headers or ())
-        self.trailers = dict(trailers or ())
+        self.headers = dict(tuple(headers or ()))  # a mapping of grpc.aio has pairs as keys, in old versions
+        self.trailers = dict(tuple(trailers or ()))
         self.error = error
 
     @property

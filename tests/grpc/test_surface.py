@@ -781,7 +781,7 @@ def test_an_answer_of_the_chain_is_a_call_like_any_other():
             with pytest.raises(aio.AioRpcError):
                 await call
             assert (await call.code(), await call.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not you")
-            assert dict(await call.trailing_metadata()) == {"a": "1"}
+            assert dict(tuple(await call.trailing_metadata())) == {"a": "1"}
             assert (call.done(), call.cancelled(), call.cancel()) == (True, False, False)
             assert await call.debug_error_string() == "answered by middleware"
             await call.wait_for_connection()
@@ -792,7 +792,7 @@ def test_an_answer_of_the_chain_is_a_call_like_any_other():
             with pytest.raises(aio.AioRpcError):
                 await stream.read()
             assert await stream.code() is grpc.StatusCode.PERMISSION_DENIED
-            assert dict(await stream.trailing_metadata()) == {"a": "1"}
+            assert dict(tuple(await stream.trailing_metadata())) == {"a": "1"}
             assert await stream.initial_metadata() == aio.Metadata()
             assert await stream.debug_error_string() == ""
 

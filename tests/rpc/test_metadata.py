@@ -84,3 +84,8 @@ def test_metadata_is_added_to_metadata():
     metadata = Metadata([("a", "1")])
     metadata.extend(Metadata([("a", "2"), ("b", "3")]))
     assert metadata.fields() == (("a", "1"), ("a", "2"), ("b", "3"))
+
+
+def test_a_name_in_bytes_is_taken_as_grpc_gives_it():
+    given = (("b", "2"), (b"grpc-internal-encoding-request", "gzip"), ("a", "1"))
+    assert Metadata.received(given).fields() == (("b", "2"), ("grpc-internal-encoding-request", "gzip"), ("a", "1"))
