@@ -12,13 +12,12 @@ from formation.introspection import name_of
 from formation.kernel import Call, Middleware
 from formation.keys import STATE, STATE_BREAKER
 from formation.places import Key, chosen
-from formation.resilience.gate import Event, Gate, Storage
+from formation.resilience.gate import Event, Gate, StateStorage
 from formation.resilience.keyed import Keyed
 from formation.resilience.shared_gate import SharedGate
 from formation.resilience.verdicts import Verdict
 from formation.resilience.verdicts import classify as classify_
-from formation.storage.choice import Storage as Shared
-from formation.storage.choice import of
+from formation.storage.choice import Storage, of
 from formation.storage.outages import Outages
 
 VERDICTS: Final = ("ok", "fail", "neutral")
@@ -30,7 +29,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     name: str | None = None,
     fail_max: int = 5,
     reset_timeout: float = 60,
-    state_storage: Storage | None = None,
+    state_storage: StateStorage | None = None,
     exclude: Iterable[type[BaseException] | Callable[[Any], bool]] = (),
     *,
     max_trials: int = 1,
@@ -41,7 +40,7 @@ def circuit_breaker(  # noqa: PLR0917  the order of 0.1
     min_calls: int = 20,
     key: Key | None = None,
     classify: Callable[[Any, Exception | None], Verdict] = classify_,
-    storage: Shared | None = None,
+    storage: Storage | None = None,
     clock: Callable[[], float] = clock_.monotonic,
 ) -> Middleware[Any]:
     """Turn calls away while the endpoint fails: ``fail_max`` failures in a row open the circuit for its origin.

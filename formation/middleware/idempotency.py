@@ -32,10 +32,11 @@ from formation.keys import KIND, REQ_HTTP, RES_HTTP
 from formation.middleware._shed import is_asked, is_shed, shed
 from formation.places import user_of
 from formation.resilience.checks import count, positive
-from formation.resilience.claims import Found
-from formation.resilience.register import Claim, Register, Storage
+from formation.resilience.claims import Claims, Found
+from formation.resilience.register import Claim, Register
 from formation.resilience.replay import digest, pack, read_key, unpack
 from formation.server.whole import whole
+from formation.storage.choice import Storage
 
 METHODS: Final = ("POST", "PATCH")
 """Those that are not idempotent by themselves (RFC 9110, 9.2.2; RFC 5789, 2)."""
@@ -80,7 +81,7 @@ def is_final(status: int) -> bool:
 
 
 def idempotency(
-    storage: Storage = None,
+    storage: Storage | Claims | None = None,
     ttl: float = TTL,
     *,
     required: bool = False,

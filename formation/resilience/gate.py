@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from formation.resilience.verdicts import Verdict
 
-Storage: TypeAlias = pybreaker.CircuitBreakerStorage
+StateStorage: TypeAlias = pybreaker.CircuitBreakerStorage
 Event: TypeAlias = Literal["opened", "half_open", "closed", "rejected"]
 Listener: TypeAlias = "Callable[[Gate, Event, dict[str, Any]], object]"
 
@@ -108,7 +108,7 @@ class Gate:
         ratio: float | None = None,
         window: float = 30,
         min_calls: int = 20,
-        storage: pybreaker.CircuitBreakerStorage | None = None,
+        storage: StateStorage | None = None,
         listener: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from formation.errors import StorageUnavailable
 from formation.resilience.claims import Claims, Found, MemoryClaims
 from formation.resilience.shared_claims import RedisClaims
-from formation.storage import choice
-from formation.storage.choice import kept_in
+from formation.storage.choice import Storage, kept_in
 from formation.storage.outages import Outages, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from formation.events import Events
-
-Storage: TypeAlias = choice.Storage | Claims | None
 
 OWED: Final = 10_000
 """Claims of which Redis is to be told what came: of an outage with more of them, the first ones are given up."""
@@ -46,7 +43,9 @@ class Register:
     Redis does not know yet it is told when it answers again.
     """
 
-    def __init__(self, storage: Storage, ttl: float, lease: float, events: Events, *, fail_open: bool) -> None:
+    def __init__(
+        self, storage: Storage | Claims | None, ttl: float, lease: float, events: Events, *, fail_open: bool
+    ) -> None:
         found: Claims = kept_in(storage, "claim", MemoryClaims, RedisClaims)
         self._shared = found if isinstance(found, RedisClaims) else None
         self._local = found if self._shared is None else MemoryClaims()
