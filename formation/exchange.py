@@ -80,13 +80,16 @@ def reply(ctx: Ctx, status: int, headers: HeadersLike | None = None, body: Any =
 
     Raises:
         LookupError: ``ctx`` has no request, so there is nothing to answer.
-        ValueError: the status is none, or a header breaks the message.
+        ValueError: the status is none, or only announces an answer (1xx, but for 101 where a WebSocket is accepted);
+            a header breaks the message.
     """
     request: Any = req(ctx)
     if isinstance(request, Call):
         return _reply_rpc(ctx, request, status, headers, body)
     if ctx.get(SIDE) == "server":  # still to be sent, so its on_close waits for that
         body = Body(body)
+    if isinstance(status, int) and 100 <= status < 200 and status != HTTPStatus.SWITCHING_PROTOCOLS:
+        raise ValueError(f"expected the status of an answer, 200 to 999, got {status}: 1xx only announces one")
     answer = Response(status, headers, body, request=request, url=request.target)
     old: Response | None = ctx.get(RES_HTTP)
     if old is not None:

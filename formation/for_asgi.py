@@ -32,7 +32,8 @@ from formation.kernel import wrap
 from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE, WS
 from formation.server.asgi.exchange import Exchange, enter
 from formation.server.asgi.messages import AsgiRequest, trace_of
-from formation.server.asgi.websocket import Connection, connect, give, take
+from formation.server.asgi.websocket import Connection, connect
+from formation.server.asgi.websocket_messages import give, take
 from formation.server.request import MAX_BODY, check_max_body
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from formation.kernel import AnyMiddleware, Ctx
     from formation.server.asgi.messages import App, Receive, Scope, Send
-    from formation.server.asgi.websocket import Messages
+    from formation.server.asgi.websocket_messages import Messages
 
 __all__ = ["Connection", "Endpoint", "FormationMiddleware", "endpoint"]
 

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from formation.http.request import Request
 
 
+def announces(status: int) -> ValueError:
+    """Make the error for a middleware whose answer only announces one: 1xx (RFC 9110, 15.2)."""
+    return ValueError(
+        f"expected the status of an answer from a middleware, 200 to 999, got {status}: 1xx only announces one; "
+        "answer with another status, or leave it to the app"
+    )
+
+
 class ServerResponse(Response):
     """A response of an app. An edge makes a subclass of it, which can read what the app has said."""
 

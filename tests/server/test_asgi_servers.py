@@ -52,6 +52,13 @@ def guard(ctx, call):
     return reply(ctx, 403, {}, b"no") if req(ctx).path.startswith("/secret") else call(ctx)
 
 
+def dismiss(ctx, call):
+    if ctx["fmtn.kind"] == "websocket":
+        ws = ctx["fmtn.ws"]
+        ws.on_receive(lambda data: ws.close(4001, "not here") if data == "CURSE" else None)
+    return call(ctx)
+
+
 def shout(ctx, call):
     ctx["fmtn.message"] = ctx["fmtn.message"].upper()
     return call(ctx)
@@ -68,7 +75,9 @@ def make_app(tmp_path):  # noqa: C901  one app for all of it
 
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(
-        FormationMiddleware, middleware=[request_id(idgen=lambda: "7f3a"), tag, guard], message_middleware=[shout]
+        FormationMiddleware,
+        middleware=[request_id(idgen=lambda: "7f3a"), tag, guard, dismiss],
+        message_middleware=[shout],
     )
 
     @app.get("/hello/{name}")
@@ -200,6 +209,15 @@ def test_a_websocket_talks_through_the_message_chain(port):
         with pytest.raises(Exception, match="enough"):
             ws.recv(timeout=10)
     assert OVER.get(timeout=10) == ("/ws/ann", 101, 4000)
+
+
+def test_a_websocket_may_be_closed_by_a_hook_at_a_message(port):
+    with connect(f"ws://127.0.0.1:{port}/ws/ann", subprotocols=["chat"], open_timeout=10) as ws:
+        assert ws.recv(timeout=10) == "HELLO ANN"
+        ws.send("curse")
+        with pytest.raises(Exception, match="not here"):
+            ws.recv(timeout=10)
+    assert OVER.get(timeout=10) == ("/ws/ann", 101, 4001)
 
 
 def test_a_websocket_may_be_denied(port):

@@ -6,6 +6,7 @@ import gc
 import weakref
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from formation import ambient, await_, reply, req, res
@@ -558,6 +559,70 @@ def test_hooks_look_at_messages_or_change_them(serve):
         seen.clear()
         host = serve(FormationMiddleware(echo, [layer], messages), host=socket(came("a"), LEFT))
         assert (host.sent, seen) == ([ACCEPT, goes("A!")], ["a", "A!"])
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("messages", [[], [plain], [colored]])
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_hook_may_close_the_connection_and_for_the_app_the_client_is_gone(serve, direction, messages, is_async):
+    heard = []
+
+    def layer(ctx, call):
+        ws = ctx["fmtn.ws"]
+
+        def hook(data):
+            if data == "bad":
+                ws.close(4000, "enough")
+
+        async def ahook(data):
+            if data == "bad":
+                await ws.close(4000, "enough")
+
+        (ws.on_receive if direction == "in" else ws.on_send)(ahook if is_async else hook)
+        ctx = call(ctx)
+        heard.append((ws.code, ws.reason, res(ctx).code))
+        return ctx
+
+    host = serve(FormationMiddleware(echo, [layer], messages), host=socket(came("a"), came("bad"), came("c"), LEFT))
+    assert (host.sent, heard) == ([ACCEPT, goes("a"), CLOSE], [(4000, "enough", 101)])
+
+
+def test_a_hook_may_wait_and_an_async_one_may_change_what_passes(serve):
+    def waiting(data):
+        await_(anyio.lowlevel.checkpoint())
+        return data.upper()
+
+    async def coloured(data):
+        await anyio.lowlevel.checkpoint()
+        return data + "?"
+
+    def layer(ctx, call):
+        ctx["fmtn.ws"].on_receive(waiting)
+        ctx["fmtn.ws"].on_send(coloured)
+        return call(ctx)
+
+    assert serve(FormationMiddleware(echo, [layer]), host=socket(came("a"), LEFT)).sent == [ACCEPT, goes("A?")]
+
+
+def test_an_app_whose_connection_a_middleware_has_closed_is_told_when_it_sends(serve):
+    def layer(ctx, call):
+        async def close(data):
+            await ctx["fmtn.ws"].close()
+
+        ctx["fmtn.ws"].on_receive(close)
+        return call(ctx)
+
+    async def talking(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        with pytest.raises(ClientGone):
+            await send(goes("never sent"))
+        with pytest.raises(ClientGone):
+            await send(CLOSE)
+
+    host = serve(FormationMiddleware(talking, [layer]), host=socket(came("a"), LEFT))
+    assert [message["type"] for message in host.sent] == ["websocket.accept", "websocket.close"]
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])

@@ -4,6 +4,7 @@ import pytest
 
 from formation import ambient, reply, req, res
 from formation.errors import DeadlineExceeded
+from formation.http import Response
 from formation.keys import DEADLINE, KIND, NATIVE, REQ_DURATION, REQ_ID, SENSITIVE, SESSION, SIDE, STATE, TRACE
 from formation.middleware import (
     context,
@@ -73,6 +74,35 @@ def test_the_context_is_that_of_a_server(ask):
     assert (found[SIDE], found[KIND]) == ("server", "http")
     assert (found[STATE], found[SESSION], found[SENSITIVE]) == ({}, {}, set())
     assert found[NATIVE]
+
+
+def sets_the_status(ctx, call):
+    ctx = call(ctx)
+    ctx["fmtn.res.http"].status_code = 103
+    return ctx
+
+
+def makes_its_own(ctx, call):
+    ctx["fmtn.res.http"] = Response(103, request=req(ctx))
+    return ctx
+
+
+@pytest.mark.parametrize("hint", [sets_the_status, makes_its_own, lambda ctx, call: reply(ctx, 103)])
+def test_a_status_that_only_announces_an_answer_is_none_and_is_refused(ask, hint):
+    heard = []
+
+    def listening(ctx, call):
+        try:
+            return call(ctx)
+        except ValueError as error:  # of reply(), at once
+            heard.append(error)
+            raise
+
+    answer = ask([listening, hint])
+    error = answer.error or (heard and heard[0])
+    assert answer.status in {0, 500}
+    if error:  # Django answers by itself, and reports it
+        assert "1xx only announces one" in str(error)
 
 
 def test_a_middleware_answers_without_the_app(ask):

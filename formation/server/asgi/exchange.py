@@ -38,7 +38,7 @@ from formation.server.asgi.aside import call_aside
 from formation.server.asgi.attempt import Attempt
 from formation.server.asgi.bodies import Upload
 from formation.server.asgi.leaving import Leaving
-from formation.server.asgi.messages import FRAMING, AsgiResponse
+from formation.server.asgi.messages import objection_to
 from formation.server.asgi.pump import pumped
 
 if TYPE_CHECKING:
@@ -187,13 +187,10 @@ class Exchange:
     def _take(self, ctx: Any) -> None:
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
         if isinstance(answer, Response):
-            if answer.frames if isinstance(answer, AsgiResponse) else FRAMING in answer.headers:
-                self.error = ValueError(
-                    "expected headers for the client from a middleware, got 'Transfer-Encoding', which is about the "
-                    "connection, and the server's to set: leave it out"
-                )
-            else:
+            if (objection := objection_to(answer)) is None:
                 self.answer = answer
+            else:
+                self.error = objection
         else:
             self.error = TypeError(
                 f"{self.chain!r} returned without a response: expected a context with a formation.http.Response as "

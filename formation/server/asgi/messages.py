@@ -13,12 +13,13 @@ from formation.http.origins import PORTS
 from formation.http.response import BODILESS
 from formation.server.asgi.bodies import Chunks, Source
 from formation.server.request import ServerRequest, authority
-from formation.server.response import ServerResponse
+from formation.server.response import ServerResponse, announces
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from formation.http.request import Request
+    from formation.http.response import Response
     from formation.server.asgi.attempt import Attempt
     from formation.server.asgi.bodies import Upload
 
@@ -122,6 +123,19 @@ class AsgiResponse(ServerResponse):
             and body is self._came["_body"]
             and not (body.is_bytes or body.ended or self.native.begun)
         )
+
+
+def objection_to(answer: Response) -> ValueError | None:
+    """Return what speaks against an answer of a chain, if anything does."""
+    own = answer if isinstance(answer, AsgiResponse) else None
+    if FRAMING in answer.headers if own is None else own.frames:
+        return ValueError(
+            "expected headers for the client from a middleware, got 'Transfer-Encoding', which is about the "
+            "connection, and the server's to set: leave it out"
+        )
+    if answer.status_code < 200 and (own is None or own.status_changed):
+        return announces(answer.status_code)
+    return None
 
 
 def found(ctx: Any, key: str) -> Any:

@@ -6,38 +6,33 @@ The chain of a connection is awaited as any coroutine: its endpoint (`connect`) 
 end, so ``call(ctx)`` returns when the connection is over. The app receives and sends by way of `Connection`, which
 knows from what passes whether it has been accepted, denied or closed, and passes everything on as the object it is.
 
-Only where somebody asks for it is a message looked at: by a function (`Connection.on_receive`, `Connection.on_send`),
-or by ``message_middleware``, a chain of its own for each direction. The chain of a message that comes runs inside of
-the app's ``receive()`` and ends in the app's hands, that of one that goes runs inside of its ``send()`` and ends in the
-server's. So nothing is read ahead, nothing is queued, and both directions go on at the same time.
-
-As with HTTP, an error of a middleware does not enter the app: for the app the client is gone, and the error is raised
-at ``call(ctx)``.
+Only where somebody asks for it is a message looked at, see `formation.server.asgi.websocket_messages`. As with HTTP, an
+error of a middleware there does not enter the app: for the app the client is gone, and the error is raised at
+``call(ctx)``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.ambient import publish, restore
 from formation.bridge import await_, in_async_chain
-from formation.errors import ClientGone, ProtocolError
+from formation.errors import ProtocolError
 from formation.http.headers import Headers, check_value
 from formation.http.response import Response
-from formation.keys import DIRECTION, KIND, MESSAGE, NATIVE, REQ_HTTP, RES_HTTP, TEMPLATE, WS
+from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE, WS
 from formation.server.asgi.messages import decoded, encoded, found, scope_for, template_of
+from formation.server.asgi.websocket_messages import Passage
+from formation.server.response import announces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from formation.http.body import BodyLike
     from formation.http.headers import HeadersLike
     from formation.kernel import AsyncChain, Ctx
     from formation.server.asgi.messages import App, Message, Receive, Scope, Send
-
-    Messages: TypeAlias = tuple[AsyncChain[Ctx], AsyncChain[Ctx]]
-
-Hook: TypeAlias = "Callable[[str | bytes], str | bytes | None]"
+    from formation.server.asgi.websocket_messages import Hook, Messages
 
 DENIAL: Final = "websocket.http.response"
 REASON: Final = 123
@@ -55,9 +50,9 @@ class Connection:
     wait by themselves.
     """
 
-    __slots__ = ("_accepting", "_broken", "_clean", "_ctx", "_from_server", "_gone", "_handshake", "_hooks",
-                 "_incoming", "_outgoing", "_pending", "_scope", "_silent", "_status", "_to_server", "app", "code",
-                 "headers", "is_accepted", "is_over", "reason", "subprotocol", "subprotocols")  # fmt: skip
+    __slots__ = ("_accepting", "_begun", "_clean", "_from_server", "_handshake", "_scope", "_silent",
+                 "_status", "_to_server", "app", "code", "headers", "is_accepted", "is_over", "passage", "reason",
+                 "subprotocol", "subprotocols")  # fmt: skip
 
     def __init__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         self.app = app
@@ -73,13 +68,8 @@ class Connection:
         self._accepting: Message = {}  # websocket.accept
         self._status = 403  # of a denial
         self._handshake: Message = {}  # websocket.connect
-        self._pending: list[Message] | None = None  # for the app, before the server is asked for more; None: not begun
-        self._hooks: dict[str, list[Hook]] = {}
-        self._ctx: Ctx | None = None  # of the chain, where messages need it
-        self._incoming: AsyncChain[Ctx] | None = None
-        self._outgoing: AsyncChain[Ctx] | None = None
-        self._gone: Exception | None = None  # what the server has raised at a message
-        self._broken: Exception | None = None  # what a middleware has raised at a message
+        self.passage = Passage(send)  # of messages
+        self._begun = False  # the handshake has come
         self._silent: Exception | None = None  # what the chain was told of an app that has not answered
         self._clean: bool | None = None  # whether the app has returned; None: it was not called
 
@@ -121,19 +111,22 @@ class Connection:
         return _now(self._close(code, reason))
 
     def on_receive(self, hook: Hook) -> None:
-        """Call ``hook(data)`` for each message that comes; what it returns takes its place, ``None`` leaves it."""
-        self._hooks.setdefault("in", []).append(hook)
+        """Call ``hook(data)`` for each message that comes; what it returns takes its place, ``None`` leaves it.
+
+        A plain function waits by itself, as a plain middleware does; an ``async def`` is awaited.
+        """
+        self.passage.hooks.setdefault("in", []).append(hook)
 
     def on_send(self, hook: Hook) -> None:
-        """Call ``hook(data)`` for each message that goes; what it returns takes its place, ``None`` leaves it."""
-        self._hooks.setdefault("out", []).append(hook)
+        """Call ``hook(data)`` for each message that goes, as `on_receive` does for each that comes."""
+        self.passage.hooks.setdefault("out", []).append(hook)
 
     # The chain
 
     async def run(self, chain: AsyncChain[Ctx], ctx: Ctx, messages: Messages | None) -> None:
         """Run the chain of the connection, and see to it that there is an end."""
         if messages is not None:
-            self._incoming, self._outgoing = messages
+            self.passage.incoming, self.passage.outgoing = messages
         try:
             ctx = await chain(ctx)
         except ProtocolError as error:
@@ -141,7 +134,8 @@ class Connection:
                 raise
             return  # the server has its own way to deal with an app like that
         finally:
-            self._ctx = self._broken = self._gone = self._silent = None
+            self.passage.forget()
+            self._silent = None
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None
         if self.is_accepted:
             if not self._clean:
@@ -164,21 +158,21 @@ class Connection:
         scope = scope_for(request, self._scope)
         if self.subprotocols != list(scope.get("subprotocols") or ()):
             scope = {**scope, "subprotocols": self.subprotocols}
-        self._ctx, self._clean = ctx, False
-        if self._pending is not None:  # an app that was called before has received it
-            self._pending = [self._handshake]
+        self.passage.ctx, self._clean = ctx, False
+        if self._begun:  # an app that was called before has received it
+            self.passage.pending = [self._handshake]
         try:
             await self.app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001  raised again below, unless there is a better one
-            failure = error
+            failure = None if self.passage.told else error  # for it unwinds, as we have asked it to
         finally:
             if published is not None:
                 restore(published)
             if (template := template_of(scope, root_path)) is not None:
                 ctx[TEMPLATE] = request.template = template
         try:
-            if self._broken is not None:
-                raise self._broken
+            if self.passage.broken is not None:
+                raise self.passage.broken
             if failure is not None:
                 raise failure
         finally:
@@ -195,27 +189,27 @@ class Connection:
 
     async def _receive(self) -> Message:
         await self._begin()
-        while not self._pending:
-            if self._broken is not None:
+        passage = self.passage
+        while not passage.pending:
+            if passage.broken is not None:
                 return {"type": "websocket.disconnect", "code": 1011, "reason": ""}
             message = await self._from_server()
             if message["type"] == "websocket.disconnect":
                 self._end(message.get("code", 1005), message.get("reason") or "")
-            elif message["type"] == "websocket.receive" and (self._incoming is not None or self._hooks):
-                await self._let_in(message)
+            elif message["type"] == "websocket.receive" and passage.is_watched:
+                await passage.let_in(message)
                 continue
             return message
-        return self._pending.pop(0)
+        return passage.pending.pop(0)
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
-        if self._broken is not None:
-            raise ClientGone("a middleware has failed at a message: for the app it is as if the client had gone")
+        self.passage.check()
         if kind == "websocket.send":
-            if self._outgoing is None and not self._hooks:
-                await self._to_server(message)
+            if self.passage.is_watched:
+                await self.passage.let_out(message)
             else:
-                await self._let_out(message)
+                await self._to_server(message)
         elif kind == "websocket.accept":
             await self._pass_accept(message)
         else:
@@ -236,9 +230,9 @@ class Connection:
 
     async def _begin(self) -> None:
         """Take the handshake from the server, which comes before everything else."""
-        if self._pending is None:
+        if not self._begun:
             self._handshake = await self._from_server()
-            self._pending = [self._handshake]
+            self._begun, self.passage.pending = True, [self._handshake]
 
     def _end(self, code: int, reason: str) -> None:
         if not self.is_over:
@@ -251,6 +245,8 @@ class Connection:
 
     async def _deny(self, answer: Response) -> None:
         self._check()
+        if answer.status_code < 200:
+            raise announces(answer.status_code)
         await self._begin()
         self._status, self.is_over = answer.status_code, True
         if DENIAL not in (self._scope.get("extensions") or {}):
@@ -267,60 +263,12 @@ class Connection:
         if not self.is_over:
             await self._begin()
             self._end(code, reason)
+            self.passage.closed = True
             await self._to_server({"type": "websocket.close", "code": code, "reason": reason})
 
     def _check(self) -> None:
         if self.is_accepted or self.is_over:
             raise RuntimeError(f"the handshake has been answered already: {self!r}")
-
-    # Messages
-
-    async def _let_in(self, message: Message) -> None:
-        try:
-            if self._incoming is None:
-                self._take(self._context("in", message))
-            else:
-                await self._incoming(self._context("in", message))
-        except Exception as error:  # noqa: BLE001  raised at call(ctx)
-            self._broken = error
-
-    async def _let_out(self, message: Message) -> None:
-        ctx = self._context("out", message)
-        try:
-            ctx[MESSAGE] = self._hooked("out", ctx[MESSAGE])
-            await (self._give if self._outgoing is None else self._outgoing)(ctx)
-        except Exception as error:
-            if error is self._gone:  # the server's
-                raise
-            self._broken = error
-        if self._broken is not None:
-            raise ClientGone("a middleware has failed at a message: for the app it is as if the client had gone")
-
-    def _context(self, direction: str, message: Message) -> Ctx:
-        ctx: Ctx = dict(self._ctx or {})
-        ctx[KIND] = "message"
-        ctx[DIRECTION] = direction
-        ctx[MESSAGE] = _data(message)
-        ctx[NATIVE] = {**ctx[NATIVE], "message": message}
-        return ctx
-
-    def _hooked(self, direction: str, data: Any) -> Any:
-        for hook in self._hooks.get(direction, ()):
-            if (made := hook(data)) is not None:
-                data = made
-        return data
-
-    def _take(self, ctx: Ctx) -> None:
-        data = self._hooked("in", ctx[MESSAGE])
-        self._pending.append(_message("websocket.receive", data, ctx))  # type: ignore[union-attr]  # it has begun
-
-    async def _give(self, ctx: Ctx) -> None:
-        message = _message("websocket.send", ctx[MESSAGE], ctx)
-        try:
-            await self._to_server(message)
-        except Exception as error:
-            self._gone = error
-            raise
 
 
 async def connect(ctx: Ctx) -> Ctx:
@@ -329,35 +277,6 @@ async def connect(ctx: Ctx) -> Ctx:
     return await connection.serve(ctx)
 
 
-async def take(ctx: Ctx) -> Ctx:
-    """The endpoint of the chain of a message that comes: it is the app's."""
-    found(ctx, WS)._take(ctx)  # noqa: SLF001  a part of it
-    return ctx
-
-
-async def give(ctx: Ctx) -> Ctx:
-    """The endpoint of the chain of a message that goes: send it."""
-    await found(ctx, WS)._give(ctx)  # noqa: SLF001  a part of it
-    return ctx
-
-
 def _now(doing: Coroutine[Any, Any, None]) -> Any:
     """Wait, where a plain function can; else return what is to be awaited."""
     return await_(doing) if in_async_chain() else doing
-
-
-def _data(message: Message) -> str | bytes:
-    text: str | None = message.get("text")
-    return message.get("bytes") or b"" if text is None else text
-
-
-def _message(kind: str, data: Any, ctx: Ctx) -> Message:
-    """Return the message as it came, unless it has been changed."""
-    came: Message = ctx[NATIVE]["message"]
-    if data is came.get("text") or data is came.get("bytes"):
-        return came
-    if isinstance(data, str):
-        return {"type": kind, "text": data}
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return {"type": kind, "bytes": bytes(data)}
-    raise TypeError(f"expected a message of str or bytes as ctx[{MESSAGE!r}], got {data!r}")

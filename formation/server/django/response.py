@@ -12,7 +12,7 @@ from formation.http.headers import Headers, digits
 from formation.http.response import BODILESS
 from formation.server.django.cookies import cookie_lines, put_cookies
 from formation.server.django.streams import AsyncChunks, AsyncWithin, Chunks, Threaded, Within
-from formation.server.response import ServerResponse
+from formation.server.response import ServerResponse, announces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +105,8 @@ def given_back(response: DjangoResponse) -> Any:
             return made(response, is_async=response.is_async)
         else:
             _put_content(native, body)
+    if response.status_changed and response.status_code < 200:
+        raise announces(response.status_code)
     if response.status_changed or response._reason != (native._reason_phrase or ""):
         native.status_code, native.reason_phrase = response.status_code, response.reason
     if response.headers_changed:
@@ -117,6 +119,8 @@ def given_back(response: DjangoResponse) -> Any:
 
 def made(response: Response, *, is_async: bool) -> Any:
     """Make a response of Django's for one of ours."""
+    if response.status_code < 200:
+        raise announces(response.status_code)
     _without_body(response)
     body = response.body
     if body.is_bytes:

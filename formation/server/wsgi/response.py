@@ -9,7 +9,7 @@ from multidict import istr
 from formation.http.body import Body
 from formation.http.headers import Headers, check_value
 from formation.server.request import state
-from formation.server.response import ServerResponse
+from formation.server.response import ServerResponse, announces
 from formation.server.wsgi.request import MANY
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def head_of(response: Response) -> tuple[str, list[tuple[str, str]]]:
     """Return what goes to ``start_response``: as the app has said it, as long as nobody has changed it.
 
     Raises:
-        ValueError: a header is not for an app to set, since it is about one connection only (PEP 3333).
+        ValueError: a header is not for an app to set, since it is about one connection only (PEP 3333); the status
+            is no answer.
     """
     if type(response) is not WsgiResponse:
         return _said(response), _lines(response.headers, ())
@@ -118,6 +119,8 @@ def is_bodiless(response: Response) -> bool:
 
 
 def _said(response: Response) -> str:
+    if response.status_code < 200:
+        raise announces(response.status_code)
     return f"{response.status_code} {response.reason}"
 
 
