@@ -48,9 +48,8 @@ class Keys:
         """Give the keys of what the request may have outdated at ``url``: of who has asked, and of nobody."""
         if self._chosen is None:
             place = _place(lookup, url)
-            yield place
-            if user := "" if lookup.policy.shared else self._users(lookup.ctx, lookup.request):
-                yield f"{place} {user}"
+            user = lookup.key.removeprefix(_place(lookup, lookup.parsed.url))  # as he came: a login changes that
+            yield from {place, place + user}
         elif url == lookup.parsed.url:
             if lookup.key:
                 yield lookup.key

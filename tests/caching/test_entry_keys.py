@@ -171,3 +171,17 @@ def test_a_key_is_made_of_the_url_that_a_change_names_without_the_parameters_of_
     call(get("https://h/b"))
     call(get("https://h/a", method="POST", params={"x": "1"}))
     assert told(call(get("https://h/b")))[2] == "fwd=uri-miss; stored"
+
+
+def test_who_is_somebody_else_after_a_change_has_made_outdated_what_he_read_as_he_came(now):
+    def login(ctx, call):
+        out = call(ctx)
+        if ctx["fmtn.req.http"].method == "PUT":
+            ctx["uid"] = "bob"
+        return out
+
+    call = wrap(Origin(fresh()), [cache(now=now), login])
+    call(get(uid="ann"))
+    call(get(uid="bob"))
+    call(get(method="PUT", uid="ann"))
+    assert [told(call(get(uid=who)))[2][:3] for who in ("ann", "bob")] == ["fwd", "hit"]
