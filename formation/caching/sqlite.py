@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import RLock
@@ -35,6 +36,9 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 BUSY: Final = 0.05
 """Seconds to wait for another writer. A write takes a thousandth of it, so fifty processes may stand in line; and an
 event loop that stands still for so long is only just noticed."""
+
+TICK: Final = 0.001
+"""Seconds between two tries to make a file ready, which takes about as long."""
 
 SWEEP: Final = 64
 """Writes after which a process looks whether there is too much: adding it all up takes a millisecond."""
@@ -157,9 +161,10 @@ class SQLiteStore:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self.path, self.busy, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, 0, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("PRAGMA journal_mode = WAL").close()
+                self._to_wal(connection)
+                connection.execute(f"PRAGMA busy_timeout = {min(self.busy * 1000, 2**31 - 1):.0f}").close()
                 connection.execute("PRAGMA synchronous = NORMAL").close()  # enough for WAL not to break, and no fsync
                 connection.executescript(_SCHEMA).close()
             except BaseException:
@@ -167,6 +172,19 @@ class SQLiteStore:
                 raise
             self._connection = connection
         return self._connection
+
+    def _to_wal(self, connection: sqlite3.Connection) -> None:
+        # Of two that change a new file at the same time SQLite fails one at once, however long it may wait.
+        give_up = time.monotonic() + self.busy
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL").close()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                    raise
+                time.sleep(TICK)
+            else:
+                return
 
     def _written(self, connection: sqlite3.Connection, now: float) -> None:
         self._writes += 1

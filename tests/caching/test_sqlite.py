@@ -76,6 +76,26 @@ def test_two_processes_on_one_file_lose_nothing_of_each_other_and_read_nothing_h
     assert last.requested_at == 199.0
 
 
+def test_who_opens_a_new_file_waits_for_another_who_does(tmp_path, monkeypatch):
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, closing(SQLiteStore(path, busy=60)) as store:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite.time, "sleep", lambda seconds: other.in_transaction and other.execute("COMMIT"))
+        store.put("a", entry())
+        assert store.get("a") == [entry()]
+
+
+def test_but_no_longer_than_it_is_busy(tmp_path):
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, closing(SQLiteStore(path, busy=0)) as store:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            store.put("a", entry())
+        other.execute("COMMIT")
+        store.put("a", entry())
+        assert store.get("a") == [entry()]
+
+
 def test_a_process_that_is_killed_in_the_middle_leaves_a_file_that_works(store):
     process = writer(store.path, "1")
     process.stdin.write("\n")
