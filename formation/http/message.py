@@ -11,8 +11,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define
-
 from formation.http.headers import Headers, HeadersLike, charset, fit_length
 from formation.http.media_types import media_type
 
@@ -22,9 +20,10 @@ if TYPE_CHECKING:
 _DIGESTS: Final = ("Content-MD5", "Digest", "Content-Digest", "Repr-Digest")
 
 
-@define(eq=False, repr=False, init=False, match_args=False)
 class Message:
-    """A request or a response."""
+    """A request or a response, which fill it in."""
+
+    __slots__ = ("_extensions", "_headers")
 
     _headers: Headers
     _extensions: dict[str, Any] | None  # made when somebody looks

@@ -21,8 +21,6 @@ import json as json_
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
-
 from formation.http.body import Body, BodyLike
 from formation.http.headers import fit_length
 from formation.http.media_types import FORM_TYPE, JSON_TYPE, MULTIPART_TYPE, media_type
@@ -31,16 +29,17 @@ from formation.http.query import form
 from formation.http.sources import Factory, File
 
 
-@define(eq=False, repr=False, init=False, match_args=False)
-class Payload(Message):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
+class Payload(Message):
     """A message with one body: ``content``, ``data``, ``json`` or ``files``. `Request` fills it in."""
+
+    __slots__ = ("_body", "_content", "_data", "_files", "_json", "_typed")
 
     _content: Any
     _data: Any
     _json: Any
     _files: Any
-    _body: Body | None = field(init=False)
-    _typed: str | None = field(init=False)  # the Content-Type that came with the body
+    _body: Body | None
+    _typed: str | None  # the Content-Type that came with the body
 
     @property
     def body(self) -> Body:

@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from attrs import define, fields
+from attrs import define, field, fields
 from multidict import MultiDict
 
 from formation.errors import BodyConsumed
+from formation.http.body import Body
 from formation.http.headers import Headers, HeadersLike
 from formation.http.payload import Payload, too_many
 from formation.http.query import split
@@ -51,7 +52,7 @@ def check_url(url: str) -> str:
 
 
 @define(eq=False, repr=False, init=False, match_args=False)  # its own __init__ takes half the time of a generated one
-class Request(Payload):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
+class Request(Payload):
     """A request, with the names that users of requests and httpx know. One is made for each call; nothing is shared.
 
     Args:
@@ -79,13 +80,21 @@ class Request(Payload):  # type: ignore[override]  # the __init__ of attrs, whic
 
     _method: str
     _url: str
-    _params: MultiDict[Any] | None  # this and the next are made when somebody looks
+    _headers: Headers
+    _params: MultiDict[Any] | None  # this and the next two are made when somebody looks
     _cookies: dict[str, str] | None
+    _extensions: dict[str, Any] | None
     auth: Any
+    _content: Any
+    _data: Any
+    _json: Any
+    _files: Any
     _timeout: Timeout | Unset
     template: str | None
     deadline: float | None
     peer: str | None
+    _body: Body | None = field(init=False)
+    _typed: str | None = field(init=False)
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ def check_status(status_code: int) -> int:
 
 
 @define(eq=False, repr=False, init=False, match_args=False)  # its own __init__ takes half the time of a generated one
-class Response(Message):  # type: ignore[override]  # the __init__ of attrs, which nobody calls
+class Response(Message):
     """A response, with the names that users of requests and httpx know.
 
     Args:
@@ -60,6 +60,7 @@ class Response(Message):  # type: ignore[override]  # the __init__ of attrs, whi
     """
 
     _status_code: int
+    _headers: Headers
     _body: Body | bytes  # bytes until somebody asks for a Body
     _reason: str
     request: Request | None
@@ -67,6 +68,7 @@ class Response(Message):  # type: ignore[override]  # the __init__ of attrs, whi
     elapsed: float | None
     history: tuple[Response, ...]
     trailers: Headers | None
+    _extensions: dict[str, Any] | None
     _whole: bool = field(init=False)  # it came in one piece, so that nobody will iterate over it
 
     def __init__(

@@ -19,10 +19,9 @@ from datetime import date
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from formation.http.origins import scheme_and_host
-from formation.http.values import percent, scalar
+from formation.http.values import percent, printed, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +149,8 @@ def _text(name: str, value: object) -> str:
     plain = value
     while isinstance(plain, Enum):
         plain = plain.value
-    if isinstance(plain, (str, int, UUID, date)) and not isinstance(plain, bool):
+    is_plain = isinstance(plain, (str, int, date)) and not isinstance(plain, bool)
+    if is_plain or isinstance(plain, printed()[0]):  # UUID
         return scalar(plain) or ""
     if plain is None:
         raise ValueError(f"path parameter {name!r}: expected a value, got {value!r}")

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from decimal import Decimal
 from enum import Enum
+from functools import cache
 from urllib.parse import quote
-from uuid import UUID
 
 _unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
@@ -56,4 +55,17 @@ def scalar(value: object) -> str | None:
         return float.__repr__(value)
     if isinstance(value, date):
         return value.isoformat()
-    return str(value) if isinstance(value, (UUID, Decimal)) else None
+    return str(value) if isinstance(value, printed()) else None
+
+
+@cache
+def printed() -> tuple[type, type]:
+    """Return UUID and Decimal, which are text as they print themselves. To load them takes longer than all this file.
+
+    >>> [kind.__name__ for kind in printed()]
+    ['UUID', 'Decimal']
+    """
+    from decimal import Decimal
+    from uuid import UUID
+
+    return UUID, Decimal
