@@ -1,4 +1,4 @@
-"""The client edges, as the cases in ``test_edges.py`` see them: one line for each.
+"""The client edges, as the cases in ``test_edges_….py`` see them: one line for each.
 
 A `Caller` makes the calls of every edge look the same. An edge whose calls are awaited gets a subclass of it that runs
 them on an event loop of its own.

@@ -1,6 +1,6 @@
 """A bomb of 10 GiB, by a client of somebody's that ours sends with: it is given up as by a client of our own.
 
-What our own do with it is in ``test_edges.py``, and what becomes of it inside of their clients in
+What our own do with it is in ``test_edges_responses.py``, and what becomes of it inside of their clients in
 ``tests/middleware/test_decompress.py``.
 """
 

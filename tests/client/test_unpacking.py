@@ -1,4 +1,4 @@
-"""What comes compressed, in pieces of any size; what every edge makes of it is in ``test_edges.py``."""
+"""What comes compressed, in pieces of any size; what every edge makes of it is in ``test_edges_responses.py``."""
 
 import gzip
 import zlib
