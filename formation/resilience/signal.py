@@ -33,19 +33,15 @@ class Signal:
         self._thread = get_ident()
         self._lock = RLock()
         self._is_set = False
-        self._gate = Lock()  # held until it is set
-        self._gate.acquire()
         self._wakers: set[Callable[[], object]] = set()
 
     def set(self) -> None:
         """Wake up all who wait, and let nobody wait from now on. A second time wakes whom an interrupt has left."""
         with self._lock:
-            if not self._is_set:
-                self._is_set = True
-                self._gate.release()
+            self._is_set = True
             wakers = list(self._wakers)
         for wake in wakers:
-            with suppress(RuntimeError):  # the event loop of that one is gone, and so is whoever waited there
+            with suppress(RuntimeError):  # it is awake; or its event loop is gone, and so is whoever waited there
                 wake()
 
     def would_never_come(self) -> bool:
@@ -58,9 +54,21 @@ class Signal:
             return self._is_set
         if in_async_chain():
             await_(self._wait_async(seconds))
-        elif self._gate.acquire(timeout=-1 if seconds is None else min(seconds, TIMEOUT_MAX)):
-            self._gate.release()  # the next one
+        else:
+            self._wait_blocking(-1 if seconds is None else min(seconds, TIMEOUT_MAX))
         return self._is_set
+
+    def _wait_blocking(self, seconds: float) -> None:
+        gate = Lock()  # one for each who waits: nobody has to hand it on, whom an interrupt could keep from it
+        gate.acquire()
+        with self._lock:
+            self._wakers.add(gate.release)
+        try:
+            if not self._is_set:
+                gate.acquire(timeout=seconds)
+        finally:
+            with self._lock:
+                self._wakers.discard(gate.release)
 
     async def _wait_async(self, seconds: float | None) -> None:
         waiting, wake = _trio_event() if _in_trio() else _future(seconds)
