@@ -370,6 +370,60 @@ def test_w13_a_file_wrapper_that_nobody_touches_is_returned_as_it_is():
     assert Served(wrapped(answering(file), look, request_id()), environ).call().result is file
 
 
+class Counted(io.BytesIO):
+    """A file that is closed, as often as it says."""
+
+    closings = 0
+
+    def close(self):
+        self.closings += 1
+        super().close()
+
+
+def sending(file, said=(("Content-Length", "9"),)):
+    """Wrap an app that answers with a file, and somebody who waits for its end; the server is `Served`."""
+    ended = []
+    environ = environ_of(Sent()) | {"wsgi.file_wrapper": FileWrapper}
+    app = answering(FileWrapper(file, 3), headers=[*PLAIN, *said])
+    return Served(wrapped(app, hooked(ended)), environ), ended
+
+
+def test_w13_a_file_wrapper_stays_what_it_is_where_somebody_waits_for_its_end():
+    served, ended = sending(file := Counted(b"abcdefghi"))
+    assert type(served.call().result) is FileWrapper
+    served.close()  # a server that has sent it past Python
+    served.close()
+    assert (ended, file.closings) == ([(9, None)], 1)
+
+
+def test_w13_a_file_wrapper_that_a_server_reads_tells_how_far_it_has_come():
+    served, ended = sending(Counted(b"abcdefghi"))
+    next(iter(served.call().result))
+    served.close()
+    assert [(count, type(error)) for count, error in ended] == [(3, BodyAbandoned)]
+    served, ended = sending(Counted(b"abcdefghi"))
+    assert (served.run().body, ended) == (b"abcdefghi", [(9, None)])
+
+
+class NoTell(io.BytesIO):
+    def tell(self):
+        raise io.UnsupportedOperation
+
+
+NOT_TOLD = [(NoTell(b"abcdefghi"), [("Content-Length", "9")]), (io.BytesIO(b"abc"), [])]
+
+
+@pytest.mark.parametrize(("file", "said"), NOT_TOLD, ids=["no position", "no length"])
+    ("file", "said"), [(NoTell(b"abcdefghi"), [("Content-Length", "9")]), (io.BytesIO(b"abc"), [])]
+)
+def test_w13_a_file_wrapper_of_which_nobody_could_tell_the_bytes_is_counted_on_its_way(file, said):
+    served, ended = sending(file, said)
+    assert type(served.call().result) is not FileWrapper
+    body = b"".join(served.result)
+    served.close()
+    assert ended == [(len(body), None)]
+
+
 @pytest.mark.parametrize("chunks", [[b"a"], (b"a",), iter([b"a"])], ids=["list", "tuple", "iterator"])
 def test_w13_what_nobody_touches_is_returned_as_it_is(chunks):
     assert Served(wrapped(answering(chunks), look)).call().result is chunks
@@ -1869,6 +1923,33 @@ def test_a_server_on_loopback_serves_it(serving):
         assert http.get("/file").response.content == b"FILE " * 10_000
         head = http.send("HEAD", "/").response
         assert (head.status_code, head.content, head.headers["x-seen"]) == (200, b"", "added")
+
+
+@pytest.mark.parametrize("serving", [wsgiref_serving, waitress_serving])
+def test_a_server_sends_a_file_by_itself_where_somebody_waits_for_its_end(serving, tmp_path):
+    (tmp_path / "file").write_bytes(b"file " * 100_000)
+    ended, over = [], threading.Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "500000")])
+        return environ["wsgi.file_wrapper"]((tmp_path / "file").open("rb"))
+
+    def waiting(ctx, call):
+        ctx = call(ctx)
+        res(ctx).on_close(lambda count, error: (ended.append((count, error)), over.set()))
+        return ctx
+
+    inner = wrapped(app, waiting)
+
+    def seeing(environ, start_response):
+        result = inner(environ, start_response)
+        ended.append(type(result) is environ["wsgi.file_wrapper"])
+        return result
+
+    with serving(seeing) as url, build(base_uri=url, timeout=20) as http:
+        assert http.get("/").response.content == b"file " * 100_000
+        assert over.wait(10)
+    assert ended == [True, (500_000, None)]
 
 
 def asking(app):

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from formation.ambient import current, publish, restore
 from formation.http.response import BODILESS, Response
 from formation.keys import RES_HTTP, TEMPLATE
 from formation.server.wsgi.call import Call
+from formation.server.wsgi.files import watched
 from formation.server.wsgi.request import Came, WsgiRequest, write_back
 from formation.server.wsgi.response import WsgiResponse, head_of, is_bodiless
 
@@ -95,8 +96,14 @@ class Exchange(Came):
         call.hand_over(self.start_response, write if body is None or write is None else _through(body, write))
         if call.is_paused:
             call.go_on()
-        stays = call.ambient is None or not call.is_lazy or type(call.iterable) is self.live.get("wsgi.file_wrapper")
-        if body is None and stays and not call.is_begun:
+        if call.is_begun:
+            return Out(call, body)
+        is_file = type(call.iterable) is self.live.get("wsgi.file_wrapper")
+        if body is None and (is_file or call.ambient is None or not call.is_lazy):
+            return call.release()  # type: ignore[no-any-return]
+        has_hooks_only = body is not None and body.native is call and call.status is not None
+        is_sendable = is_file and has_hooks_only and not is_bodiless(response)
+        if is_sendable and watched(call.iterable, cast("Body", body), head_of(response)[1]):
             return call.release()  # type: ignore[no-any-return]
         return Out(call, body)
 
