@@ -414,8 +414,6 @@ NOT_TOLD = [(NoTell(b"abcdefghi"), [("Content-Length", "9")]), (io.BytesIO(b"abc
 
 
 @pytest.mark.parametrize(("file", "said"), NOT_TOLD, ids=["no position", "no length"])
-    ("file", "said"), [(NoTell(b"abcdefghi"), [("Content-Length", "9")]), (io.BytesIO(b"abc"), [])]
-)
 def test_w13_a_file_wrapper_of_which_nobody_could_tell_the_bytes_is_counted_on_its_way(file, said):
     served, ended = sending(file, said)
     assert type(served.call().result) is not FileWrapper
