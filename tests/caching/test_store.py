@@ -13,6 +13,7 @@ from formation.caching.policy import Policy, Request
 from formation.caching.redis import RedisStore
 from formation.caching.sqlite import SQLiteStore
 from formation.caching.store import REMEMBERED, VARIANTS, packed, unpacked
+from formation.storage import Redis
 from tests.caching.entries import entry
 
 FRENCH, GERMAN = (("accept-language", "fr"),), (("accept-language", "de"),)
@@ -27,7 +28,7 @@ def store(request, tmp_path):
         yield store
         store.close()
     else:
-        store = RedisStore(request.getfixturevalue("redis_server").url)
+        store = RedisStore(Redis(request.getfixturevalue("redis_server").url, timeout=10))  # threads crowd here
         yield store
         store.storage.close()
 
