@@ -53,9 +53,9 @@ class Multipart:
         data: the fields, as `formation.http.query.pairs` takes them.
         files: a mapping or a sequence of pairs; the value of a name is content, ``(filename, content)``, ``(filename,
             content, content_type)`` or ``(filename, content, content_type, headers)``, or a list of these. Content is a
-            file opened in binary mode, bytes, str (as UTF-8), an iterable of bytes, or a function that makes one. The
-            file name is by default that of the file object, else the name; ``None`` leaves it out. The content type is
-            by default guessed from the file name's extension.
+            file opened in binary mode, bytes, str (as UTF-8), an iterable of bytes, or a function that makes one; or a
+            `File` or a `Factory`. The file name is by default that of the file object, else the name; ``None`` leaves
+            it out. The content type is by default guessed from the file name's extension.
         boundary: of letters, digits and ``'+_.-``, at most 70. By default 128 random bits: too many to be in a content.
 
     Raises:
@@ -197,6 +197,8 @@ def _source(name: str, content: Any) -> _Source:
         return _Held(bytes(content))
     if isinstance(content, str):
         return _Held(utf8(content))
+    if isinstance(content, (File, Factory)):
+        return content
     if hasattr(content, "read"):
         # A text file behind a wrapper (tempfile's) is no TextIOBase; it is known by its encoding.
         if isinstance(content, TextIOBase) or hasattr(content, "encoding"):
@@ -238,7 +240,8 @@ def _sliced(content: bytes) -> Iterator[bytes]:
 
 
 def _filename(content: object, name: str) -> str:
-    path = getattr(content, "name", None)  # of a file; "<stdin>" and the number of a descriptor are no names
+    given = content.file if isinstance(content, File) else content
+    path = getattr(given, "name", None)  # of a file; "<stdin>" and the number of a descriptor are no names
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if isinstance(path, str) and path[:1] != "<":

@@ -50,7 +50,8 @@ class File:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        if isinstance(file, TextIOBase):  # told now, not when the head of the request has been sent
+        # Told now, not when the head of the request has been sent. A wrapper (tempfile's) is known by its encoding.
+        if isinstance(file, TextIOBase) or hasattr(file, "encoding"):
             raise TypeError(f"{file!r} is open in text mode: open it in binary mode")
         self.file = file
         try:

@@ -18,6 +18,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from formation.errors import BodyConsumed
 from formation.http.multipart import Multipart
+from formation.http.sources import Factory, File
 
 CHUNK = 64 * 1024
 
@@ -196,7 +197,7 @@ def test_a_file_bears_its_own_name(path):
         form = Multipart(files={"f": file})
         assert only(form) == Part("f", "report.csv", "text/csv", b"a,b\r\n1,2\r\n")
         assert not file.closed
-    with open(os.fsencode(path), "rb") as file:  # noqa: PTH123  whose name is bytes
+    with open(os.fsencode(path), "rb") as file:
         assert only(Multipart(files={"f": file})).filename == "report.csv"
 
 
@@ -474,6 +475,20 @@ def test_a_form_of_bytes_and_files_can_be_sent_again(path):
         assert form.rewind() is True
         assert file.tell() == 5
         assert b"".join(form) == first
+
+
+def test_what_a_body_is_made_of_may_be_in_a_form():
+    file = io.BytesIO(b"abc")
+    file.seek(1)
+    form = Multipart(files={"a": File(file), "b": Factory(lambda: iter([b"d", b"e"]))}, boundary="cut")
+    assert (form.length, form.replayable) == (None, True)
+    for _ in range(2):
+        content = b"".join(form)
+        assert b"\r\n\r\nbc\r\n--cut" in content
+        assert b"\r\n\r\nde\r\n--cut" in content
+    assert Multipart(files={"a": File(file)}).length is not None
+    file.name = "/tmp/notes.txt"
+    assert b'filename="notes.txt"\r\nContent-Type: text/plain' in b"".join(Multipart(files={"a": File(file)}))
 
 
 def test_each_iteration_starts_from_the_beginning():

@@ -174,6 +174,15 @@ def test_a_file_that_has_been_closed_does_not_go_back():
         body.fork().read()
 
 
+def test_a_text_file_behind_a_wrapper_is_refused_at_once():
+    with tempfile.NamedTemporaryFile("w+") as file, pytest.raises(TypeError, match="open it in binary mode"):
+        File(file)
+    with tempfile.SpooledTemporaryFile() as file:  # which has an encoding only if it is opened in text mode
+        file.write(b"abc")
+        file.seek(1)
+        assert list(File(file)) == [b"bc"]
+
+
 def test_a_text_file_is_refused_while_it_is_read_whatever_says_that_it_is_none():
     with tempfile.TemporaryFile("w+") as file:
         file.write("text")
