@@ -197,7 +197,7 @@ def test_a_file_bears_its_own_name(path):
         form = Multipart(files={"f": file})
         assert only(form) == Part("f", "report.csv", "text/csv", b"a,b\r\n1,2\r\n")
         assert not file.closed
-    with open(os.fsencode(path), "rb") as file:
+    with open(os.fsencode(path), "rb") as file:  # noqa: PTH123  whose name is bytes
         assert only(Multipart(files={"f": file})).filename == "report.csv"
 
 
