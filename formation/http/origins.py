@@ -18,6 +18,9 @@ from formation.http.secrets import redact
 PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 """Those that go without saying (RFC 9110, 4.2; RFC 6455, 3)."""
 
+LONGEST: Final = 300
+"""Characters of a host and port: DNS has names of 253. What is remembered of hosts is bounded by their number."""
+
 scheme_and_host = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)").match
 """The scheme and the authority of an absolute URL; no match: it is none."""
 
@@ -101,13 +104,15 @@ def is_downgrade(a: str, b: str) -> bool:
     return a[:6].lower() == "https:" and b[:5].lower() == "http:"
 
 
-@lru_cache(maxsize=1024)  # hosts that a process talks to
+@lru_cache(maxsize=1024)  # hosts that a process talks to; on a server, those that anybody claims it to be
 def origin_of(scheme: str, authority: str) -> str:
     """Return the origin of a scheme in lower case and an authority without user info.
 
     >>> origin_of("http", "Example.com:80")
     'http://example.com'
     """
+    if len(authority) > LONGEST:
+        raise ValueError(f"expected a host, got {len(authority)} characters")
     found = _host_port(authority)
     default = PORTS.get(scheme)
     port = int(found["port"]) if found and found["port"] else default

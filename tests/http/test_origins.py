@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formation.http.origins import is_downgrade, normal, origin, same_origin
+from formation.http.origins import is_downgrade, normal, origin, origin_of, same_origin
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,14 @@ def test_spellings_of_one_target_have_one_key(url, key):
 @pytest.mark.parametrize(("one", "other"), OTHERS)
 def test_what_may_be_two_targets_has_two(one, other):
     assert normal(one) != normal(other)
+
+
+def test_what_is_longer_than_a_name_can_be_is_no_origin_and_is_not_remembered():
+    url = f"http://{'A' * 60_000}/"
+    before = origin_of.cache_info().currsize
+    assert normal(url) == url
+    assert not same_origin(url, url)
+    assert origin_of.cache_info().currsize == before
 
 
 @given(st.text())
