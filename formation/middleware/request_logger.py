@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Final
 
+from formation.bridge import in_async_chain
 from formation.events import Events
 from formation.http.secrets import SECRETS
 from formation.kernel import Call, Ctx, Middleware
 from formation.keys import CONTEXT, REQ_HTTP, REQ_RPC, RES_HTTP, RES_RPC, SIDE
+from formation.telemetry.bound import bind
 from formation.telemetry.lines import answered, asked, called, failed, is_gone, kind_of, outcome, shown, since, spent
 
 EVENTS: Final = ("request", "response", "failure", "cancelled", "disconnected")
@@ -27,6 +29,10 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
     - ``cancelled.http`` (info): the same for what is no ``Exception``: a cancelled task, a program that ends.
     - ``disconnected.http`` (info): the same on a server whose client has gone, which is no failure. If it goes while a
       stream is sent, the line has the bytes. A stream that fails is a ``failure.http``, with its bytes.
+
+    Where structlog is loaded, the same fields are in its context variables while the call lasts: with its processor
+    ``merge_contextvars``, each line that the program writes meanwhile has them, too; on an async server until the body
+    is sent. Around a remote call of a client they are not.
 
     One of the last four ends each call, and has duration_us and the outcome: ``ok``, ``degraded``, ``failed`` (an error
     or a status from 500 on), ``rejected`` (by ourselves), ``deadline``, ``cancelled``, ``disconnected``. On a client,
@@ -65,9 +71,11 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
         log("info", request, **asked(ctx, secrets))
         if (message := ctx.get(REQ_HTTP) or ctx.get(REQ_RPC)) is not None:
             log("debug", request, headers=shown(ctx, message.headers, secrets))
+        unbind = bind(ctx)
         try:
             ctx = call(ctx)
         except BaseException as error:
+            unbind()
             level, event, how = "error", failure, outcome(ctx, error)
             if how == "cancelled":
                 level, event = "info", cancelled
@@ -75,15 +83,26 @@ def request_logger(logger: Any = None, *, sensitive: Iterable[str] = SECRETS) ->
                 level, event, how = "info", disconnected, "disconnected"
             log(level, event, **called(ctx, secrets), **failed(ctx, error, secrets), **spent(ctx, started, how))
             raise
+        streamed = _streamed(ctx)
+        if streamed is not None and ctx.get(SIDE) == "server" and in_async_chain():
+            streamed.on_close(lambda count, error: unbind())  # the app makes the body in the same task, and says more
+        else:
+            unbind()
         said = answered(ctx, secrets)
         log(_level(ctx, said), response, **said, **spent(ctx, started, outcome(ctx)))
         if (message := ctx.get(RES_HTTP) or ctx.get(RES_RPC)) is not None:
             log("debug", response, headers=shown(ctx, message.headers, secrets))
-        if (streamed := ctx.get(RES_HTTP)) is not None and not streamed.body.is_bytes:
+        if streamed is not None:
             streamed.on_close(_log_close(log, ctx, said, started, secrets))
         return ctx
 
     return request_logger
+
+
+def _streamed(ctx: Ctx) -> Any:
+    """Return the response, if its body is a stream."""
+    response = ctx.get(RES_HTTP)
+    return None if response is None or response.in_memory is not None else response
 
 
 def _level(ctx: Ctx, said: dict[str, Any]) -> str:

@@ -3,13 +3,17 @@ import logging
 from contextlib import suppress
 from types import SimpleNamespace
 
+import httpx2 as httpx
 import pytest
 import structlog
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
-from formation import reply, wrap
+from formation import for_asgi, reply, wrap
 from formation.errors import (
     BodyAbandoned,
     BulkheadRejected,
@@ -24,6 +28,7 @@ from formation.http import Request, Response
 from formation.middleware import context, raise_for_status, request_id, request_logger
 from formation.resilience.attempts import Attempt
 from tests.middleware.worlds import app, every_lift, every_world, on_server
+from tests.server.asgi_servers import running, uvicorn
 from tests.servers import refused
 
 GET = {"method": "GET", "url": "https://h/users/7"}
@@ -649,3 +654,111 @@ def test_the_end_of_a_websocket_has_its_code(world):
     ctx = on_server(**{"fmtn.kind": "websocket", "fmtn.ws": SimpleNamespace(code=1001)})
     _, lines = logged(world, ctx, lambda ctx: ctx)
     assert lines[-1] == ("info", "response.websocket", SERVED | {"code": 1001})
+
+
+# structlog's context variables
+
+
+def with_context(rid="7f3a"):
+    """Be a middleware that has gathered one field."""
+
+    def with_context(ctx, call):
+        ctx["fmtn.context"] = {"rid": rid}
+        return call(ctx)
+
+    return with_context
+
+
+@every_world
+@pytest.mark.parametrize("error", [None, OSError("no route"), KeyboardInterrupt()], ids=repr)
+def test_lines_of_the_program_have_the_fields_while_the_call_lasts(world, error):
+    found = []
+
+    def endpoint(ctx):
+        found.append(get_contextvars())
+        if error is not None:
+            raise error
+        return ctx
+
+    out = world(request_logger(), {"fmtn.context": {"rid": "7f3a"}}, endpoint)
+    assert (out is error) == (error is not None)
+    assert (found, get_contextvars()) == ([{"rid": "7f3a"}], {})
+
+
+def test_a_line_of_the_program_within_a_call_is_written_with_them(capsys):
+    def app(ctx):
+        structlog.get_logger().warning("sold out", item=7)
+        return ctx
+
+    wrap(app, [with_context(), request_logger()])({})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "sold out" in line]
+    assert "rid" in line
+    assert "7f3a" in line
+
+
+def test_a_client_below_a_server_has_its_own_and_gives_them_back():
+    found = []
+    below = wrap(lambda ctx: found.append(get_contextvars()) or ctx, [with_context("below"), request_logger()])
+
+    def app(ctx):
+        below({})
+        found.append(get_contextvars())
+        return ctx
+
+    wrap(app, [with_context("above"), request_logger()])({})
+    assert found == [{"rid": "below"}, {"rid": "above"}]
+    assert get_contextvars() == {}
+
+
+def by_path(ctx, call):
+    ctx["fmtn.context"] = {"rid": ctx["fmtn.req.http"].path[1:]}
+    return call(ctx)
+
+
+def ask(app, *paths):
+    """Ask for all of them at once."""
+
+    async def main(port):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await asyncio.gather(*map(client.get, paths))
+
+    with running(uvicorn, app) as port:
+        asyncio.run(main(port))
+
+
+def test_an_app_that_streams_has_them_to_the_end_each_request_its_own():
+    api, found = FastAPI(), []
+
+    @api.get("/{rid}")
+    async def show(rid: str):
+        async def body():
+            for _ in range(3):
+                await asyncio.sleep(0)
+                found.append((rid, get_contextvars().get("rid")))
+                yield b"x"
+
+        return StreamingResponse(body())
+
+    ask(for_asgi.FormationMiddleware(api, middleware=[by_path, request_logger()]), *"abcd")
+    assert sorted(found) == [(rid, rid) for rid in "abcd" for _ in range(3)]
+
+
+def test_once_the_body_is_sent_an_app_has_them_no_longer():
+    found = []
+
+    async def app(scope, receive, send):
+        found.append(get_contextvars())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        found.append(get_contextvars())
+        await send({"type": "http.response.body", "body": b"x"})
+        found.append(get_contextvars())
+
+    edge = for_asgi.FormationMiddleware(app, middleware=[by_path, request_logger()])
+
+    async def without_lifespan(scope, receive, send):
+        if scope["type"] == "http":
+            await edge(scope, receive, send)
+
+    ask(without_lifespan, "a")
+    assert found == [{"rid": "a"}, {"rid": "a"}, {}]
