@@ -31,7 +31,7 @@ from formation.caching.policy import Verdict
 from formation.caching.refreshing import refresh
 from formation.caching.reports import Reports, say
 from formation.caching.shelf import Shelf, stored_in
-from formation.caching.waiting import is_to_look_again
+from formation.caching.waiting import wait_for_another
 from formation.http.body import Body
 from formation.http.headers import Headers
 from formation.http.origins import normal
@@ -96,7 +96,7 @@ class Caching:
                 return self.hit(lookup, verdict)
             if verdict is Verdict.UNAVAILABLE:
                 return _answer(lookup, 504, [("Content-Length", "0")], b"", fwd="miss", detail="only-if-cached")
-            if self.collapse is None or not is_to_look_again(self.collapse, self.keys, lookup, verdict):
+            if self.collapse is None or not wait_for_another(self.collapse, self.keys, lookup, verdict):
                 return ask(self, lookup, verdict)
 
     def _find(self, lookup: Lookup) -> Verdict:

@@ -20,11 +20,11 @@ _HELD: Final = frozenset({"range", "if-none-match", "if-match", "if-modified-sin
 """Whoever sends one of these on a miss gets an answer that is of no use to others, so nobody waits for it."""
 
 
-def is_to_look_again(collapse: Collapse, keys: Keys, lookup: Lookup, verdict: Verdict) -> bool:
-    """Wait for who asks for the same, if somebody does; tell whether there may be an entry now.
+def wait_for_another(collapse: Collapse, keys: Keys, lookup: Lookup, verdict: Verdict) -> bool:
+    """Wait for who asks for the same, if somebody does; tell whether to look again, for there may be an entry now.
 
-    There may be for who is to ask for all, too, who then has ``lookup.landing``: what was not there may have come
-    between the look and that.
+    If nobody does, this one is to ask for all, and has ``lookup.landing``. It looks again, too: what was not there may
+    have come between its look and that.
     """
     if lookup.has_waited or lookup.landing is not None or verdict is Verdict.RELOAD:
         return False
