@@ -59,22 +59,31 @@ class _Source(_From):
     """To be iterated."""
 
     def __iter__(self) -> Iterator[bytes]:
-        pieces = self.make()
-        for chunk in self.start():
-            yield from pieces(chunk)
-        yield from pieces(b"")
+        pieces, body = self.make(), self.start()
+        chunks = iter(body)
+        try:
+            for chunk in chunks:
+                yield from pieces(chunk)
+            yield from pieces(b"")
+        except Exception as error:
+            body.close(error)  # so that its hooks are told what has stopped it
+            raise
 
 
 class _AsyncSource(_From):
     """To be iterated by awaiting."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces, chunks = self.make(), aiter(self.start())
+        pieces, body = self.make(), self.start()
+        chunks = aiter(body)
         try:
             async for chunk in chunks:
                 for piece in pieces(chunk):
                     yield piece
             for piece in pieces(b""):
                 yield piece
+        except Exception as error:
+            await body.aclose(error)
+            raise
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]  # of a body, it has one

@@ -86,5 +86,25 @@ def test_an_async_source_is_closed_with_it():
     assert ended == [True]
 
 
+def broken():
+    def pieces(chunk):
+        yield chunk
+        raise ValueError
+
+    return pieces
+
+
+@pytest.mark.parametrize("chunks", [lambda: iter([b"ab", b"c"]), lambda: [b"ab", b"c"]], ids=["once", "again"])
+def test_what_cannot_be_recoded_is_told_to_who_waits_for_the_end_of_what_it_comes_of(chunks):
+    body, awaited, ends = Body(chunks()), Body(later(b"ab", b"c")), []
+    for each in (body, awaited):
+        each.on_close(lambda count, error: ends.append((count, type(error))))
+    with pytest.raises(ValueError, match=r"^$"):
+        recoded(body, broken).read()
+    with pytest.raises(ValueError, match=r"^$"):
+        asyncio.run(recoded(awaited, broken).aread())
+    assert ends == [(2, ValueError), (2, ValueError)]
+
+
 def test_the_limit_is_that_of_the_body():
     assert recoded(Body(b"a", limit=7), thrice).limit == 7
