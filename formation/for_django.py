@@ -28,13 +28,13 @@ there at the latest, and the deadline is taken back. A response that is dropped 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from formation import ambient
 from formation.http import Response
 from formation.introspection import is_coroutine_callable, name_of, where
 from formation.kernel import wrap
-from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION, SIDE, STATE, TEMPLATE, TRACE
+from formation.keys import NATIVE, REQ_HTTP, RES_HTTP, TEMPLATE
 from formation.server.request import MAX_BODY, check_max_body
 
 try:
@@ -45,7 +45,7 @@ try:
 
     from formation.server.django.configured import errors_of, from_settings
     from formation.server.django.failures import FAILURE, Failure, failed, note
-    from formation.server.django.request import DjangoRequest, give, put_body, template_of
+    from formation.server.django.request import begun, give, put_body, template_of
     from formation.server.django.response import DjangoResponse, close_with, given_back, go_on, made
 except ImportError as error:
     message = "Django is not installed: pip install 'formation[django]'"
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
     from formation.kernel import AnyMiddleware, Ctx
 
 __all__ = ["FormationMiddleware", "middleware"]
-
-_TRACE: Final = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
 
 
 def middleware(
@@ -160,7 +158,7 @@ class FormationMiddleware:
         """Take Django's request through the chain; return its response, or what is awaited for it."""
         if self.is_async:
             return self._acall(request)
-        ctx = _begun(request, self.max_body)
+        ctx = begun(request, self.max_body)
         bag = ctx[NATIVE]
         try:
             return self._answer(self._chain(ctx), bag)
@@ -172,7 +170,7 @@ class FormationMiddleware:
             return answer
 
     async def _acall(self, request: Any) -> Any:
-        ctx = _begun(request, self.max_body)
+        ctx = begun(request, self.max_body)
         bag = ctx[NATIVE]
         try:
             return self._answer(await self._chain(ctx), bag)
@@ -256,23 +254,6 @@ class FormationMiddleware:
         if came is not None and came is not native:
             close_with(native, came)
         return native
-
-
-def _begun(native: Any, limit: int | None) -> Ctx:
-    """Make the context of a request."""
-    meta = native.META
-    ctx: Ctx = {
-        SIDE: "server",
-        KIND: "http",
-        REQ_HTTP: DjangoRequest(native, limit),
-        STATE: {},
-        SESSION: {},
-        SENSITIVE: set(),
-        NATIVE: {"request": native},
-    }
-    if "HTTP_TRACEPARENT" in meta:
-        ctx[TRACE] = {name: meta[key] for name, key in _TRACE.items() if key in meta}
-    return ctx
 
 
 def _request_of(ctx: Ctx) -> Any:

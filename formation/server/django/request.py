@@ -10,16 +10,19 @@ from urllib.parse import unquote, urlsplit
 
 from formation.http.body import Body
 from formation.http.headers import Headers
+from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE
 from formation.server.request import ServerRequest, authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from formation.http.request import Request
+    from formation.kernel import Ctx
 
 # ruff: noqa: SLF001  Django has no public way to put a body back
 
 _parameter = re.compile(r"(?<!\(\?P)<(?:[^<>:]*:)?([^<>:]*)>").sub
+_TRACE: Final = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
 _UNPREFIXED: Final = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _CACHED: Final = ("headers", "COOKIES", "accepted_types", "accepted_types_by_precedence", "_current_scheme_host")
 """What Django's request has made of its headers, and makes again where it is gone."""
@@ -63,6 +66,23 @@ class DjangoRequest(ServerRequest):
     def read_body(self) -> Body:
         """Return ``request.body``, unread."""
         return Body(_Posted(self.native), limit=self.limit)
+
+
+def begun(native: Any, limit: int | None) -> Ctx:
+    """Make the context of one of Django's requests."""
+    meta = native.META
+    ctx: Ctx = {
+        SIDE: "server",
+        KIND: "http",
+        REQ_HTTP: DjangoRequest(native, limit),
+        STATE: {},
+        SESSION: {},
+        SENSITIVE: set(),
+        NATIVE: {"request": native},
+    }
+    if "HTTP_TRACEPARENT" in meta:
+        ctx[TRACE] = {name: meta[key] for name, key in _TRACE.items() if key in meta}
+    return ctx
 
 
 class _Posted:

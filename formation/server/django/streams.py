@@ -29,6 +29,7 @@ class Chunks:
         yield from self._body  # begun when somebody asks for the first chunk, and not before
 
     def close(self) -> None:
+        """Close the body, with the response."""
         self._body.close()
 
 
@@ -42,6 +43,7 @@ class AsyncChunks:
         return aiter(self._body)
 
     def close(self) -> None:
+        """Close the body, with the response."""
         self._body.close()
 
 
