@@ -91,8 +91,10 @@ class Adapter(FinalAdapter):
                 str(length) if length is not None else "chunked"
             )
         deadline = ctx.get(DEADLINE)
-        if seen.timeout is not UNSET or deadline is not None:
+        if seen.timeout is not UNSET:
             how["timeout"] = wire.timeouts(seen, deadline)
+        elif deadline is not None:
+            how["timeout"] = _until(deadline, how.get("timeout"))
         token = connections.deadline.set(deadline)
         started = perf_counter()
         try:
@@ -133,6 +135,14 @@ class Adapter(FinalAdapter):
             original_response=_Head(answer.headers),  # type: ignore[arg-type]  # as much of one as is asked for
         )  # fmt: skip
         return self.build_response(request, raw), []  # which closes them itself
+
+
+def _until(deadline: float, given: urllib3.Timeout | None) -> urllib3.Timeout:
+    """Return what the session says about timeouts, but never past the deadline."""
+    limits = urllib3.Timeout(total=None) if given is None else given.clone()
+    left = wire.remaining(deadline, "the deadline has passed before the request was sent")
+    limits.total = min(limits.total, left) if isinstance(limits.total, (int, float)) else left
+    return limits
 
 
 class _Head:

@@ -9,6 +9,7 @@ import requests
 import urllib3
 
 from formation import errors
+from formation.client import wire
 from formation.for_requests import Adapter, build
 from formation.http import UNSET, Response
 from formation.keys import REQ_HTTP, RES_HTTP
@@ -35,6 +36,14 @@ def test_middleware_sees_and_sets_the_timeout(mounted, server):
         with pytest.raises(requests.ReadTimeout):
             mounted(timeout).get(server.url + "/hang", timeout=given)
     assert seen == [UNSET, (5, 30)]
+
+
+@pytest.mark.parametrize("timeout", [None, urllib3.Timeout(total=None), urllib3.Timeout(total=20, read=15)])
+def test_a_deadline_only_shortens_what_a_session_says(mounted, server, monkeypatch, timeout):
+    monkeypatch.setattr(wire, "TIMEOUT", (0.01, 0.01))
+    assert mounted(within(10)).get(server.url + "/slow?seconds=0.1", timeout=timeout).status_code == 200
+    with pytest.raises(requests.Timeout):
+        mounted(within(0.05)).get(server.url + "/slow?seconds=5", timeout=timeout)
 
 
 def test_a_deadline_holds_and_is_a_timeout_of_requests(mounted, server):
