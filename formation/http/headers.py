@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 
 from multidict import CIMultiDict, istr
 
+from formation.http.lists import parameters
 from formation.http.secrets import REDACTED, SECRETS, folded
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -211,11 +212,7 @@ def charset(headers: Headers) -> str:
     >>> charset(Headers({"Content-Type": "text/html; charset=ISO-8859-1"})), charset(Headers())
     ('iso8859-1', 'utf-8')
     """
-    for parameter in headers.get("Content-Type", "").split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return _codec(value.strip().strip("\"'"))
-    return "utf-8"
+    return _charset(headers.get("Content-Type", ""))
 
 
 def digits(said: str | None) -> int | None:
@@ -240,9 +237,12 @@ def fit_length(headers: Headers, length: int | None) -> None:
 
 
 @lru_cache(maxsize=64)  # a server has a handful
-def _codec(name: str) -> str:
+def _charset(content_type: str) -> str:
+    name = parameters(content_type)[1].get("charset")
+    if name is None:
+        return "utf-8"
     try:
-        codec = codecs.lookup(name).name
+        codec = codecs.lookup(name.strip("'")).name
         "".encode(codec)  # not with what is no text, such as hex and zlib
     except (LookupError, ValueError):  # ValueError: a name with NUL
         return "utf-8"

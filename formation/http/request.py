@@ -194,7 +194,7 @@ class Request(Payload):
 
     @property
     def target(self) -> str:
-        """The URL with ``params`` in its query: what is sent, so that nothing but its host has other than ASCII."""
+        """The URL with ``params`` in its query: what is sent, but for a fragment. Only the host may have non-ASCII."""
         url = merge_query(self._url, split(self._params)[0]) if self._params else self._url
         return url if url.isascii() else to_ascii(url)
 

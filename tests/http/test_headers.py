@@ -405,6 +405,8 @@ def test_checks_return_what_they_let_through():
         ("text/html;charset=latin-1", "iso8859-1"),
         ('text/html; boundary=x; CharSet="windows-1252"', "cp1252"),
         ("text/html; charset='utf-16'", "utf-16"),
+        ('text/html; title="a; charset=latin-1"; charset="utf-16"', "utf-16"),
+        ('text/html; charset="latin-1', "iso8859-1"),
         ("text/html; charset=utf-8; charset=latin-1", "utf-8"),
         ("text/html; charset=nonsense", "utf-8"),
         ("text/html; charset=", "utf-8"),
