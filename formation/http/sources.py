@@ -166,7 +166,7 @@ def pulled(source: Any) -> Iterable[bytes]:
     if isinstance(source, Source):
         return source  # type: ignore[return-value]  # it can be
     if is_async(source):
-        return _awaiting(source)
+        return _Awaiting(source)
     if hasattr(source, "read"):
         return _blocks(source)
     return source  # type: ignore[no-any-return]
@@ -190,20 +190,30 @@ def bytes_of(chunk: Any, whose: object) -> bytes:
     raise TypeError(f"expected bytes from {whose!r}, got {chunk!r} ({type(chunk).__qualname__})")
 
 
-def _awaiting(source: AsyncIterable[bytes]) -> Iterator[bytes]:
-    """Iterate over an async source from a plain function on the bridge."""
-    chunks = source.__aiter__()
-    while True:
+class _Awaiting:
+    """An async source in a plain function on the bridge."""
+
+    def __init__(self, source: AsyncIterable[bytes]) -> None:
+        self._chunks: Any = source.__aiter__()
+
+    @property
+    def aclose(self) -> Any:
+        """What closes it, if it can be closed."""
+        return self._chunks.aclose
+
+    def __iter__(self) -> _Awaiting:
+        return self
+
+    def __next__(self) -> bytes:
         try:
-            chunk = await_(chunks.__anext__())
+            return await_(self._chunks.__anext__())  # type: ignore[no-any-return]
         except StopAsyncIteration:
-            return
-        try:
-            yield chunk
-        except GeneratorExit:
-            if hasattr(chunks, "aclose") and in_async_chain():
-                await_(chunks.aclose())
-            raise
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Close it, if this can wait: what a generator that iterates over it does when it is left."""
+        if hasattr(self._chunks, "aclose") and in_async_chain():
+            await_(self._chunks.aclose())
 
 
 class _Blocking:

@@ -495,3 +495,25 @@ def test_what_stands_behind_is_closed_by_awaiting_though_the_closing_fails(run):
 
     run(main)
     assert second.closed == 1
+
+
+def test_what_a_plain_function_has_begun_is_closed_by_an_async_one(run):
+    source = AsyncSource()
+    body, ends = watched(source)
+
+    def begin(ctx, call):
+        ctx["reader"] = iter(body)
+        next(ctx["reader"])
+        return call(ctx)
+
+    async def endpoint(ctx):
+        return ctx
+
+    async def main():
+        ctx = await wrap(endpoint, [begin])({})
+        await body.aclose()
+        assert "reader" in ctx  # which lives on
+        return source.unwound, source.closed
+
+    assert run(main) == (1, 1)
+    assert ends.once == (2, BodyAbandoned)
