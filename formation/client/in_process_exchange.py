@@ -6,12 +6,12 @@ The theory of it is in `formation.client.in_process_asgi`.
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.client import wire
 from formation.client.in_process import Tally, failed, has_body, logger, respond
+from formation.client.in_process_upload import Upload
 from formation.client.unpacking import unpacking
 from formation.clock import monotonic
 from formation.errors import DeadlineExceeded, ProtocolError, ReadTimeout
@@ -31,7 +31,7 @@ for messages ends at once, and a test should not wait for what does not."""
 _DISCONNECT: Final = {"type": "http.disconnect"}
 
 
-async def ended(task: asyncio.Task[None], grace: float) -> None:
+async def wait_out(task: asyncio.Task[None], grace: float) -> None:
     """Wait so many seconds for a task to end by itself; then cancel it, and wait until it has ended."""
     try:
         if grace and not task.done():
@@ -67,10 +67,7 @@ class Exchange:
         self._news: asyncio.Future[None] | None = None  # the client waits for something to happen
         self._body_sent = self._complete = False
         # What the client sends
-        self._chunks: Iterator[bytes] | AsyncIterator[bytes] | None = None
-        self._uploaded = False
-        self._pulling: asyncio.Task[bytes] | None = None
-        self._context = copy_context()  # the body is the caller's code
+        self._upload = Upload(request.body)
         # How it ends
         self._waiting = 0  # calls of receive() and send() under way
         self._over = asyncio.Event()  # the response is complete, or the client is gone
@@ -89,12 +86,7 @@ class Exchange:
         try:
             await app(scope, self.receive, self.send)
         finally:
-            if self._pulling is not None:
-                self._pulling.cancel()
-                await asyncio.wait({self._pulling})
-            body = self._request.body
-            if not body.is_bytes:
-                await body.aclose()
+            await self._upload.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and self._left and self._complete:
@@ -171,9 +163,8 @@ class Exchange:
         self._gone = True
         self._over.set()
         self._free.set()
-        if self._pulling is not None:
-            self._pulling.cancel()
-        await ended(self._task, GRACE if self._waiting else 0)
+        self._upload.cancel()
+        await wait_out(self._task, GRACE if self._waiting else 0)
 
     async def _wait(self) -> None:
         """Wait until something happens, as long as the request's timeout and the deadline allow."""
@@ -229,46 +220,23 @@ class Exchange:
         """Give the app the next part of the request, or tell that the client is gone; called by the app."""
         self._waiting += 1
         try:
-            while not (self._uploaded or self._gone):
-                message = await self._upload()
-                if message is not None:
-                    return message
+            while not (self._upload.is_done or self._gone):
+                chunk = await self._pull()
+                if chunk is not None:
+                    return {"type": "http.request", "body": chunk, "more_body": not self._upload.is_done}
             await self._over.wait()
         finally:
             self._waiting -= 1
         return dict(_DISCONNECT)
 
-    async def _upload(self) -> Message | None:
-        """Pull a part of the request's body; ``None`` if there was none to be had."""
-        body = self._request.body
+    async def _pull(self) -> bytes | None:
         try:
-            if body.is_bytes:
-                chunk, self._uploaded = b"".join(body), True
-            elif not body.is_async:
-                await asyncio.sleep(0)  # a large upload leaves the others their turn
-                if self._chunks is None:
-                    self._chunks = iter(body)
-                chunk = next(self._chunks, b"")  # type: ignore[arg-type]
-                self._uploaded = not chunk
-            else:
-                pulling = self._pulling = self._pulling or self._loop.create_task(self._pull(), context=self._context)
-                await asyncio.wait({pulling})  # who is cancelled here does not cancel the client's stream
-                if self._pulling is not pulling or pulling.cancelled():
-                    return None
-                self._pulling = None
-                chunk = pulling.result()
-                self._uploaded = not chunk
+            return await self._upload.pull()
         except Exception as error:  # noqa: BLE001  the client's: to the app it looks as if the client has gone
             self._broken, self._gone = error, True
             self._over.set()
             self._tell()
             return None
-        return {"type": "http.request", "body": chunk, "more_body": not self._uploaded}
-
-    async def _pull(self) -> bytes:
-        if self._chunks is None:
-            self._chunks = aiter(self._request.body)
-        return await anext(self._chunks, b"")  # type: ignore[arg-type]
 
     async def send(self, message: Message) -> None:
         """Take what the app sends; return when there is room for more; called by the app."""

@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Literal
 
 from formation.client import in_process_exchange
-from formation.client.in_process_exchange import ended
+from formation.client.in_process_exchange import wait_out
 from formation.errors import ConnectError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Life:
 
     async def end(self) -> BaseException | None:
         """Wait for the app to return, not for ever; return what it has raised."""
-        await ended(self._task, in_process_exchange.GRACE)
+        await wait_out(self._task, in_process_exchange.GRACE)
         return self._error
 
     def cancel(self) -> None:
