@@ -22,8 +22,7 @@ class AsyncStreamed(BaseStreamed["AsyncSender"]):
     """A call that has not been sent yet: ``async with`` sends it and closes the body at the end, whatever happens."""
 
     async def __aenter__(self) -> Result[Any]:
-        self._result = await self._sender.run(self._begin())
-        return self._result
+        return await self._sender.run(self._begin())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -77,12 +77,12 @@ class Prepared:
 
     def responses(self) -> list[Response]:
         """Return what may have to be closed: the answer, and the stream that came, if the answer is another one."""
-        found = (self.state.get(STATE_STREAM), self.ctx.get(RES_HTTP))
+        found = (self.ctx.get(RES_HTTP), self.state.get(STATE_STREAM))
         return [each for each in found if each is not None]
 
 
 class BaseSender(Generic[C]):
-    """What the senders have in common. Of them, ``C`` is the type of ``get`` and its like."""
+    """What the senders have in common; ``C`` is the type of ``get`` and its like."""
 
     is_async: ClassVar[bool | None]
     streamed: ClassVar[type[BaseStreamed[Any]]]
@@ -298,7 +298,6 @@ class BaseStreamed(Generic[S]):
         self._sender = sender
         self._prepared = prepared
         self._is_sent = False
-        self._result: Result[Any] | None = None
 
     def _begin(self) -> Prepared:
         if self._is_sent:

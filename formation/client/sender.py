@@ -21,8 +21,7 @@ class Streamed(BaseStreamed["Sender"]):
     """A call that has not been sent yet: ``with`` sends it and closes the body at the end, whatever happens."""
 
     def __enter__(self) -> Result[Any]:
-        self._result = self._sender.run(self._begin())
-        return self._result
+        return self._sender.run(self._begin())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
