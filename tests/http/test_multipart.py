@@ -487,7 +487,7 @@ def test_what_a_body_is_made_of_may_be_in_a_form():
         assert b"\r\n\r\nbc\r\n--cut" in content
         assert b"\r\n\r\nde\r\n--cut" in content
     assert Multipart(files={"a": File(file)}).length is not None
-    file.name = "/tmp/notes.txt"
+    file.name = "/srv/notes.txt"
     assert b'filename="notes.txt"\r\nContent-Type: text/plain' in b"".join(Multipart(files={"a": File(file)}))
 
 
