@@ -112,10 +112,11 @@ class FormationMiddleware:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve a request."""
         exchange = Exchange(self, environ, start_response)
+        request = WsgiRequest(exchange)
         ctx: Ctx = {
             SIDE: "server",
             KIND: "http",
-            REQ_HTTP: WsgiRequest(exchange),
+            REQ_HTTP: request,
             STATE: {},
             SESSION: {},
             SENSITIVE: set(),
@@ -128,7 +129,8 @@ class FormationMiddleware:
         except BaseException as error:
             exchange.drop(error)
             if exchange.is_too_large(error):
-                return exchange.send({RES_HTTP: Response(413, {"Content-Type": "text/plain"}, b"Content Too Large")})
+                headers = {"Content-Type": "text/plain"}
+                return exchange.send({RES_HTTP: Response(413, headers, b"Content Too Large", request=request)})
             raise
 
     def _call(self, ctx: Ctx, /) -> Ctx:

@@ -21,7 +21,7 @@ from formation.http.body import Body
 from formation.http.headers import Headers, digits
 from formation.http.origins import PORTS
 from formation.http.sources import CHUNK
-from formation.server.request import ServerRequest, authority, state
+from formation.server.request import ServerRequest, authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +75,10 @@ class WsgiRequest(ServerRequest):
         came = self._came
         if self._method != self.native.live["REQUEST_METHOD"]:
             return True
-        if not came or (len(came) == 1 and came.get("_headers") == state(self._headers)):
+        if not came:
             return False
+        if len(came) == 1 and "_headers" in came:
+            return self.headers_changed
         return self.headers_changed or self.url_changed or self.body_read
 
     def read_url(self) -> str:
@@ -108,14 +110,6 @@ class WsgiRequest(ServerRequest):
         if environ.get("CONTENT_LENGTH") == "":
             del headers["Content-Length"]
         return headers
-
-    def __getattr__(self, name: str) -> Any:
-        """Fill a slot that is empty."""
-        if name == "_headers":  # first, and without detours: what middlewares ask for
-            self._headers = headers = self.read_headers()
-            self._came[name] = state(headers)
-            return headers
-        return super().__getattr__(name)
 
     def read_body(self) -> Body:
         """Make a body that reads ``wsgi.input``, as far as it may."""

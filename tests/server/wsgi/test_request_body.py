@@ -39,6 +39,8 @@ def test_wm8_a_body_over_the_limit_is_a_413():
     assert (served.status[:3], served.body, found) == ("413", b"Content Too Large", [])
     assert Served(built, environ_of(Sent(method="POST", body=b"123"))).run().body == b"ok"
     assert found == [b"123"]
+    head = Served(built, environ_of(Sent(method="HEAD", body=b"1234"))).run()
+    assert (head.status[:3], head.body) == ("413", b"")
 
 
 def test_wm8_a_body_that_nobody_reads_has_no_limit():
