@@ -79,7 +79,11 @@ class Headers(CIMultiDict[str]):
     def __setitem__(self, name: str, value: str) -> None:  # what servers do most with headers, so without detours
         if type(value) is not str or not value.isascii() or not value.isprintable():
             check_value(name, value)
-        _set(self, (type(name) is str and _known.get(name)) or _learnt(name), value)
+        try:
+            known = _known[name]
+        except (KeyError, TypeError):  # a new name, or none
+            known = None
+        _set(self, known or _learnt(name), value)
 
     @overload
     def get(self, name: str, /) -> str | None: ...
