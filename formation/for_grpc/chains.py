@@ -37,7 +37,7 @@ ARITIES: Final[tuple[Arity, ...]] = ("unary_unary", "unary_stream", "stream_unar
 FOR_EVER: Final = 1e9
 """Seconds: what gRPC says is left where there is no deadline is more."""
 
-OK: Final = grpc.StatusCode.OK
+GRPC_OK: Final = grpc.StatusCode.OK
 
 STATUS: Final = {Code.of(code): code for code in grpc.StatusCode}
 

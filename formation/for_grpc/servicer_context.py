@@ -8,12 +8,10 @@ import grpc
 
 from formation.clock import monotonic
 from formation.errors import ClientGone, DeadlineExceeded
-from formation.keys import DEADLINE, REQ_RPC
-from formation.rpc.codes import Code
+from formation.rpc.codes import OK, Code
 from formation.rpc.results import Result
 
 if TYPE_CHECKING:
-    from formation.kernel import Ctx
     from formation.rpc.calls import Call
 
 TICK: Final = 0.001
@@ -21,13 +19,17 @@ TICK: Final = 0.001
 
 
 class Context:
-    """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
+    """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned.
 
-    __slots__ = ("_ctx", "_native", "aborted", "fields", "sent", "status", "text")
+    It does not hold the context of the chain, which holds it: what is over is freed at once.
+    """
 
-    def __init__(self, native: Any, ctx: Ctx) -> None:
+    __slots__ = ("_call", "_deadline", "_native", "aborted", "fields", "sent", "status", "text")
+
+    def __init__(self, native: Any, call: Call, deadline: float | None) -> None:
         self._native = native
-        self._ctx = ctx
+        self._call = call
+        self._deadline = deadline
         self.aborted = False
         self.status: Any = None
         self.text: str | None = None
@@ -37,14 +39,19 @@ class Context:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
-    def result(self, call: Call, message: Any) -> Result:
+    def result(self, message: Any) -> Result:
         """Return what the handler has answered."""
         if self.aborted:
             message = None
-        code = Code.OK if self.status is None else code_of(self.status)
+        code = OK if self.status is None else code_of(self.status)
         return Result(
-            code, self.text, headers=self.sent, trailers=self.fields, message=message, request=call, native=self
+            code, self.text, headers=self.sent, trailers=self.fields, message=message, request=self._call, native=self
         )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the handler has set nothing, as most do."""
+        return self.status is None and self.text is None and self.fields is None
 
     def hand_over(self) -> None:
         """Let gRPC have what the handler has set, where an error ends the call."""
@@ -57,16 +64,15 @@ class Context:
 
     def invocation_metadata(self) -> Any:
         """Return the metadata of the call, with what the chain has changed."""
-        changed = self._ctx[REQ_RPC].changed
+        changed = self._call.changed
         return self._native.invocation_metadata() if changed is None else changed
 
     def time_remaining(self) -> Any:
         """Return the seconds that are left, for the caller and for the chain."""
         left = self._native.time_remaining()
-        deadline = self._ctx.get(DEADLINE)
-        if deadline is None:
+        if self._deadline is None:
             return left
-        own = max(deadline - monotonic(), 0)
+        own = max(self._deadline - monotonic(), 0)
         return own if left is None else min(left, own)
 
     def send_initial_metadata(self, initial_metadata: Any) -> Any:

@@ -65,6 +65,9 @@ class Code(StrEnum):
         return f"Code.{self.name}"
 
 
+OK: Final = Code.OK
+"""For hot paths: CPython 3.11 takes its time to find a member of an enum."""
+
 _CODES: Final = tuple(Code)
 _NUMBERS: Final = {code: number for number, code in enumerate(_CODES)}
 _KNOWN: Final[dict[Any, Code]] = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from multidict import getversion
 
 from formation.http.headers import digits
-from formation.rpc.codes import Code
+from formation.rpc.codes import OK, Code
 from formation.rpc.metadata import Metadata, MetadataLike
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Result:
     @property
     def ok(self) -> bool:
         """Whether the code is OK."""
-        return self._code is Code.OK
+        return self._code is OK
 
     @property
     def name(self) -> str:

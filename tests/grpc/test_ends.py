@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -370,3 +371,33 @@ def test_a_thousand_streams_leave_no_worker_and_no_task():
 
         caller.run(many())
     nothing_is_left()
+
+
+class Thing:
+    """Something that a middleware puts into the context."""
+
+
+@every_server
+@pytest.mark.parametrize(
+    ("way", "request_"), [("one", b"a"), ("many", b"a"), ("collect", [b"a", b"b"]), ("both", [b"a", b"b"])]
+)
+def test_what_is_over_is_freed_without_the_garbage_collector(running, way, request_):
+    things = []
+
+    def put(ctx, call):
+        ctx["thing"] = thing = Thing()
+        things.append(weakref.ref(thing))
+        return call(ctx)
+
+    def each(ctx, call):
+        return call(ctx)
+
+    with running(([put], [each]), ([put], [each])) as caller:
+        gc.collect()
+        gc.disable()
+        try:
+            assert getattr(caller, way)(request_).code == "OK"
+            soon(lambda: not any(thing() for thing in things))
+        finally:
+            gc.enable()
+    assert len(things) == 2

@@ -10,6 +10,7 @@ from grpc import aio
 
 from formation import for_grpc, req, res
 from formation.for_grpc.servicer_context import Context, code_of
+from formation.rpc import Call
 from tests.grpc.hosts import SECONDS, aio_running, every_server, sync_running
 
 
@@ -219,7 +220,7 @@ def test_a_context_stands_in_for_grpcs():
         def time_remaining(self):
             return None
 
-    context = Context(Native(), {})
+    context = Context(Native(), Call("/a/b"), None)
     assert context.time_remaining() is None
     with pytest.raises(AttributeError):
         context.nothing  # noqa: B018

@@ -19,7 +19,7 @@ from formation.for_grpc.aio.link import Link
 from formation.for_grpc.aio.spanned import CALLS
 from formation.for_grpc.chains import Chains, client_context, result_of, seconds_left
 from formation.keys import REQ_RPC, RES_RPC
-from formation.rpc.codes import Code
+from formation.rpc.codes import OK, Code
 from formation.rpc.passing import Pulled
 from formation.rpc.results import Result
 
@@ -154,7 +154,7 @@ class Exchange:
     async def _answer(self, native: Any) -> tuple[Code, str | None, Any]:
         """Wait for the answer; return the code, the details and the message."""
         try:
-            return Code.OK, None, await native
+            return OK, None, await native
         except aio.AioRpcError as error:
             return Code.of(error.code()), error.details(), None
 
@@ -192,7 +192,7 @@ class SpannedExchange(Exchange):
         if not call.response_streaming:  # gRPC's code() alone says INTERNAL if the end comes before the last request
             return await self._answer(native)
         code = Code.of(await native.code())
-        return code, None if code is Code.OK else await native.details(), None
+        return code, None if code is OK else await native.details(), None
 
 
 def now(ask: Any) -> Any:

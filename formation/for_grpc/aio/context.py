@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc import aio
@@ -10,17 +10,24 @@ from grpc import aio
 from formation.for_grpc import servicer_context
 
 if TYPE_CHECKING:
-    from formation.for_grpc.aio.server import Exchange
+    from formation.rpc.calls import Call
     from formation.rpc.passing import APassing, Passing
+
+STRAIGHT: Final = (None, None)
+"""The way of a message past which nothing stands."""
 
 
 class Context(servicer_context.Context):
     """Stands in for the servicer context of gRPC. What says how the call ends is kept until the chain has returned."""
 
-    __slots__ = ("exchange", "way_in", "way_out")
+    __slots__ = ("count", "way_in", "way_out")
+    count: int
     way_in: tuple[Passing | None, APassing | None]
     way_out: tuple[Passing | None, APassing | None]
-    exchange: Exchange
+
+    def __init__(self, native: Any, call: Call, deadline: float | None) -> None:
+        super().__init__(native, call, deadline)
+        self.count = 0  # messages that have gone out
 
     async def read(self) -> Any:
         """Return the next message of the caller, ``grpc.aio.EOF`` at the end."""
@@ -40,7 +47,7 @@ class Context(servicer_context.Context):
         elif waits is not None:
             message = await waits(message)
         await self._native.write(message)
-        self.exchange.count += 1
+        self.count += 1
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send the initial metadata."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from formation.for_grpc.aio.answered import error_of, failure_of
-from formation.for_grpc.chains import result_of, tell
+from formation.for_grpc.chains import exchange_of, result_of, tell
 
 if TYPE_CHECKING:
     from formation.kernel import Ctx
@@ -51,11 +51,13 @@ class Link:
             raise self.failure() or self.error
 
     async def _run(self, chain: Any, ctx: Ctx) -> None:
+        exchange = exchange_of(ctx)
         try:
             self.result = result = result_of(await chain(ctx))
             result.end(self.count if self.call.response_streaming else int(result.message is not None))
         except BaseException as error:  # noqa: BLE001  it is raised where somebody asks for the answer
             self.error = error
+        exchange.link = exchange.continuation = None  # they lead back here; what messages pass holds the exchange
         self.is_over = True
         self._tell()
         callbacks, self.callbacks = self.callbacks, []

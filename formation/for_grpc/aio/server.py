@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from grpc import aio
 
 from formation.ambient import publish, restore
-from formation.for_grpc.aio.context import Context
+from formation.for_grpc.aio.context import STRAIGHT, Context
 from formation.for_grpc.aio.given import given
 from formation.for_grpc.aio.in_thread import in_thread, streamed_in_thread
 from formation.for_grpc.chains import STATUS, Chains, result_of, server_context
 from formation.for_grpc.handlers import Wrapped, behaviour_of, handler_like
 from formation.for_grpc.servicer_context import trailing
-from formation.keys import REQ_RPC, RES_RPC
+from formation.keys import DEADLINE, REQ_RPC, RES_RPC
 from formation.rpc.codes import code_for
 from formation.rpc.passing import Pulled
 
@@ -48,10 +48,12 @@ class AioServerInterceptor(aio.ServerInterceptor):
 
     def _around(self, method: str, handler: Any) -> Any:
         arity, behaviour = behaviour_of(handler)
-        streams = arity.endswith("stream")
+        streams, is_awaited = arity.endswith("stream"), iscoroutinefunction(behaviour)
 
         async def serve(argument: Any, native: Any, write: Any = None) -> Any:
-            exchange = Exchange(self._chains, behaviour, native, native.write if write is None and streams else write)
+            if write is None and streams:
+                write = native.write
+            exchange = Exchange(self._chains, behaviour, native, write, is_awaited=is_awaited)
             ctx = server_context(method, arity, argument, native, exchange)
             try:
                 result = result_of(await self._chains.around(ctx))
@@ -69,30 +71,34 @@ class AioServerInterceptor(aio.ServerInterceptor):
 class Exchange:
     """A call that has come, and the way back."""
 
-    __slots__ = ("behaviour", "chains", "context", "count", "native", "write")
+    __slots__ = ("behaviour", "chains", "context", "is_awaited", "native", "write")
 
-    def __init__(self, chains: Chains, behaviour: Any, native: Any, write: Any) -> None:
+    def __init__(self, chains: Chains, behaviour: Any, native: Any, write: Any, *, is_awaited: bool) -> None:
         self.chains = chains
         self.behaviour = behaviour
+        self.is_awaited = is_awaited  # the behaviour is a coroutine function
         self.native = native
         self.write = write  # lets a message go
         self.context: Context | None = None  # what the handler of the last attempt was given
-        self.count = 0  # messages that have gone out
+
+    @property
+    def count(self) -> int:
+        """The messages that have gone out."""
+        return 0 if self.context is None else self.context.count
 
     async def call(self, ctx: Ctx) -> None:
         """Call the handler, and put what it answers into ``ctx``."""
         call: Call = ctx[REQ_RPC]
         if self.count:
             raise RuntimeError(f"{call.method} cannot be called again: messages of its answer have gone out")
-        self.context = context = Context(self.native, ctx)
+        self.context = context = Context(self.native, call, ctx.get(DEADLINE))
         argument, message = self._argument(ctx, call, context), None
         published = publish(ctx)
         try:
             if call.response_streaming:
-                context.exchange = self
                 context.way_out = self.chains.messages.apassing(ctx, call, "out")
                 await self._stream(argument, context)
-            elif iscoroutinefunction(self.behaviour):
+            elif self.is_awaited:
                 message = await self.behaviour(argument, context)
             else:
                 message = await in_thread(self.behaviour, argument, context)
@@ -100,13 +106,14 @@ class Exchange:
             if not context.aborted:
                 raise
         finally:
-            if self.count:
+            if context.count:
                 call.begin()
+            context.way_in = context.way_out = STRAIGHT  # they hold ctx
             if published is not None:
                 restore(published)
         if call.request_streaming:
             await sleep(0)  # gRPC cancels for a caller that has gone right after the end of its requests
-        ctx[RES_RPC] = context.result(call, message)
+        ctx[RES_RPC] = context.result(message)
 
     def _argument(self, ctx: Ctx, call: Call, context: Context) -> Any:
         """Return what the handler gets: the message, or the stream, which it may also read from the context."""
@@ -119,7 +126,7 @@ class Exchange:
     async def _stream(self, argument: Any, context: Context) -> None:
         """Write what the handler gives, unless it writes by itself."""
         behaviour = self.behaviour
-        if iscoroutinefunction(behaviour):
+        if self.is_awaited:
             await behaviour(argument, context)
             return
         source = behaviour(argument, context) if isasyncgenfunction(behaviour) else None
@@ -133,13 +140,16 @@ class Exchange:
                 elif waits is not None:
                     message = await waits(message)  # noqa: PLW2901
                 await write(message)
-                self.count += 1
+                context.count += 1
         finally:
             await source.aclose()
 
     async def finish(self, result: Result, *, streams: bool) -> Any:
         """Let gRPC have the answer: all that is not written yet."""
         native, context = self.native, result.native if isinstance(result.native, Context) else None
+        if context is not None and context.is_silent and not result.is_changed and result.messages is None:
+            result.end(context.count if streams else int(result.message is not None))
+            return result.message
         late = await self._send_head(result)
         fields = trailing(result, None if context is None else context.fields, late)
         if fields is not None:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 
 from formation.errors import FormationError
-from formation.for_grpc.chains import OK, Chains, client_context, result_of, seconds_left
+from formation.for_grpc.chains import GRPC_OK, Chains, client_context, result_of, seconds_left
 from formation.for_grpc.sync.asked import is_future
 from formation.for_grpc.sync.iterated import Iterated
 from formation.for_grpc.sync.link import Link
 from formation.for_grpc.sync.outcome import Outcome, failure_of
 from formation.for_grpc.sync.spanned import Spanned
 from formation.keys import REQ_RPC, RES_RPC
-from formation.rpc.codes import Code
+from formation.rpc.codes import OK, Code
 from formation.rpc.passing import pulled
 from formation.rpc.results import Result
 
@@ -154,8 +154,8 @@ class Exchange:
         if broken is not None:
             raise broken
         status, details, message = native.code(), None, None
-        if status is OK:
-            code = Code.OK
+        if status is GRPC_OK:
+            code = OK
             if not call.response_streaming:
                 message = native.result()
         else:

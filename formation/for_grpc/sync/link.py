@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Condition, Event
 from typing import TYPE_CHECKING, Any
 
-from formation.for_grpc.chains import result_of, tell
+from formation.for_grpc.chains import exchange_of, result_of, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +54,12 @@ class Link:
 
     def run(self, chain: Any, ctx: Ctx) -> None:
         """Run the chain. The whole life of its thread."""
-        result, error = None, None
+        exchange, result, error = exchange_of(ctx), None, None
         try:
             result = result_of(chain(ctx))
         except BaseException as failure:  # noqa: BLE001  it is raised where somebody asks for the answer
             error = failure
+        exchange.link = None  # it leads back here; what messages pass holds the exchange
         with self.changed:
             self.result, self.error, self.is_over = result, error, True
             callbacks, self.callbacks = self.callbacks or [], None

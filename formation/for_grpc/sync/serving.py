@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from formation.ambient import publish, restore
 from formation.for_grpc.chains import STATUS
 from formation.for_grpc.servicer_context import Context, gone, trailing
-from formation.keys import REQ_RPC, RES_RPC
+from formation.keys import DEADLINE, REQ_RPC, RES_RPC
 from formation.rpc.codes import code_for
 from formation.rpc.passing import pulled
 from formation.rpc.results import Result
@@ -41,7 +41,7 @@ class Exchange:
         """Call the handler, and put what it answers into ``ctx``."""
         call: Call = ctx[REQ_RPC]
         argument, message = self.argument(ctx, call), None
-        self.context = context = Context(self.native, ctx)
+        self.context = context = Context(self.native, call, ctx.get(DEADLINE))
         published = publish(ctx)
         try:
             message = self.behaviour(argument, context)
@@ -52,7 +52,7 @@ class Exchange:
                 restore(published)
         if not self.native.is_active():
             raise gone(call)
-        ctx[RES_RPC] = context.result(call, message)
+        ctx[RES_RPC] = context.result(message)
 
     def judge(self, error: Exception, call: Call) -> None:
         """Raise an error of the handler, unless it only ends it."""
@@ -64,6 +64,8 @@ class Exchange:
     def apply(self, result: Result) -> bool:
         """Let gRPC have what there is beside messages; tell whether there is an error to be raised."""
         native, context = self.native, result.native if isinstance(result.native, Context) else None
+        if context is not None and context.is_silent and not result.is_changed:
+            return False
         given = None if context is None else context.fields
         fields = trailing(result, given, self._send_head(result))
         if fields is not None:

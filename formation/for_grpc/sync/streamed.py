@@ -10,7 +10,7 @@ from formation.bridge import Aside
 from formation.for_grpc.chains import result_of
 from formation.for_grpc.servicer_context import Context, gone
 from formation.for_grpc.sync.serving import Exchange
-from formation.keys import REQ_RPC, RES_RPC
+from formation.keys import DEADLINE, REQ_RPC, RES_RPC
 from formation.rpc.passing import pulled
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class StreamExchange(Exchange):
         if self._count:
             raise RuntimeError(f"{call.method} cannot be called again: messages of its answer have gone out")
         argument = self.argument(ctx, call)
-        self.context = context = Context(self.native, ctx)
+        self.context = context = Context(self.native, call, ctx.get(DEADLINE))
         self._through = self.chains.messages.passing(ctx, call, "out")
         published = publish(ctx)
         try:
@@ -67,7 +67,7 @@ class StreamExchange(Exchange):
             self._ended = None
             if published is not None:
                 restore(published)
-        ctx[RES_RPC] = context.result(call, None)
+        ctx[RES_RPC] = context.result(None)
 
     def _stream(self) -> Iterator[Any]:
         count = 0
