@@ -150,7 +150,7 @@ class Telling:
     def _place(self, propagator: Any, headers: Any) -> tuple[SpanKind, Any]:
         """Return the kind of span, and the context of its parent."""
         before = self._before
-        current = trace.get_current_span(before)
+        current = trace.get_current_span(before) if before else trace.INVALID_SPAN
         if self._of in _CLIENTS:  # without a span there is a trace only if the request has been given one
             is_below = current is not trace.INVALID_SPAN and current.get_span_context().is_valid
             if is_below or not headers or not self._tools.have_trace(headers, propagator):
