@@ -1,7 +1,8 @@
 """The gRPC edge: interceptors that read metadata and count, as our chain and as one writes them by hand.
 
 All of them do the same: for each call they look at a field of the metadata, for each message of a stream they count it.
-*No network*: what the interceptors of a server take by themselves. The others go over loopback, through a server and a
+*No network*: what the interceptors take by themselves; one layer of ours has a context and a result to make, which by
+hand nobody has. The others go over loopback, through a server and a
 channel in this process; a time is that of one call, or of a stream of 200 messages. Then 1 000 000 messages go both
 ways through five middlewares of a server; they must not take memory.
 """
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import grpc
 from grpc import aio
 
-from bench.measure import Row, rounds
+from bench.measure import Row, awaits, rounds
 from formation.for_grpc import aio_client_interceptors, aio_server_interceptor, client_interceptor, server_interceptor
 
 LAYERS = (1, 5, 10)
@@ -354,6 +355,73 @@ def aio_bare(interceptors: list[Any]) -> Any:
     return timer
 
 
+class Asked(NamedTuple):
+    """What gRPC tells an interceptor of a client."""
+
+    method: str
+    timeout: None
+    metadata: Any
+
+
+class Over:
+    """A call that went well, sync or asyncio."""
+
+    def code(self) -> Any:
+        """Return the code."""
+        return grpc.StatusCode.OK
+
+    def result(self) -> bytes:
+        """Return the answer."""
+        return b"1"
+
+    def initial_metadata(self) -> Any:
+        """Return nothing."""
+        return ()
+
+    trailing_metadata = initial_metadata
+
+    def __await__(self) -> Any:
+        return b"1"
+        yield
+
+
+def client_bare(interceptors: list[Any]) -> Any:
+    """Time calls of a sync client, without a network."""
+    call, asked = Over(), Asked("/bench.Service/Any", None, METADATA)
+
+    def last(details: Any, request: bytes) -> Any:
+        return call
+
+    step: Any = last
+    for interceptor in reversed(interceptors):
+        step = partial(interceptor.intercept_unary_unary, step)
+
+    def timer(count: int) -> float:
+        started = perf_counter()
+        for _ in range(count):
+            step(asked, b"1").result()
+        return perf_counter() - started
+
+    return timer
+
+
+def aio_client_bare(interceptors: list[Any]) -> Any:
+    """Time calls of an asyncio client, without a network."""
+    call, asked = Over(), Asked("/bench.Service/Any", None, METADATA)
+
+    async def last(details: Any, request: bytes) -> Any:
+        return call
+
+    step: Any = last
+    for interceptor in reversed(interceptors):
+        step = partial(interceptor.intercept_unary_unary, step)
+
+    async def ask(_: Any) -> None:
+        await (await step(asked, b"1"))
+
+    return awaits(ask)
+
+
 def rows() -> list[Row]:
     """Time the interceptors alone, then the four edges over loopback; let a million messages through."""
     made: list[Row] = []
@@ -364,10 +432,23 @@ def rows() -> list[Row]:
             "ours": aio_bare([aio_server_interceptor(ours)]),
             "by hand": aio_bare([AioByHand() for _ in range(count)]),
         }
-        for world, candidates in (("sync", sync), ("asyncio", asyncio_)):
-            seconds = rounds(candidates)
-            bar = 1.0 if count == 10 else None
-            said = f"{world} server, {what}, no network"
+        client = {
+            "ours": client_bare([client_interceptor(ours)]),
+            "by hand": client_bare([ClientByHand() for _ in range(count)]),
+        }
+        aio_client = {
+            "ours": aio_client_bare(aio_client_interceptors(ours)[:1]),
+            "by hand": aio_client_bare([AioOneByHand() for _ in range(count)]),
+        }
+        bars = {"sync server": 1.0, "asyncio server": 1.0} if count == 10 else {}
+        for edge, candidates in (
+            ("sync server", sync),
+            ("asyncio server", asyncio_),
+            ("sync client", client),
+            ("asyncio client", aio_client),
+        ):
+            seconds, bar = rounds(candidates), bars.get(edge)
+            said = f"{edge}, {what}, no network"
             made.append(Row(said, seconds["ours"], "by hand", seconds["by hand"], at_most=bar))
     loop = asyncio.new_event_loop()
     try:
