@@ -28,26 +28,24 @@ b'hello ann'
 What decides stands in ``formation/rpc``, and knows nothing of gRPC: calls, results, codes, metadata, what a message
 passes. Here is what gRPC wants, in two worlds that have the same parts:
 
-===================================== =======================================================================
-``chains.py``                         what the chains of all four begin with, and what they come back with
-``handlers.py``                       handlers of both servers: taken apart, put together, kept
-``servicer_context.py``               what a handler is given in the place of gRPC's context; why nobody waits
-``sync/server.py``                    where gRPC asks a sync server for a handler: begin here
-``sync/serving.py``                   one call of it: to the handler, and back to gRPC
-``sync/streamed.py``                  the same with a stream of responses, where the chain waits aside
-``sync/client.py``                    where a sync channel makes a call: begin here
-``sync/asked.py``                     whether that was by ``.future()``
-``sync/link.py``, ``sync/spanned.py`` a call that goes on after it has been given back: the chain's end, the user's
-``sync/outcome.py``                   a call that the chain has answered, or whose answer it has changed
-``sync/iterated.py``                  a stream of which another interceptor has left only an iterator
-``aio/server.py``                     where grpc.aio asks for a handler, and one call of it: begin here
-``aio/context.py``                    `servicer_context`, with ``read`` and ``write``
-``aio/given.py``                      a stream that a coroutine gives, as a generator
-``aio/in_thread.py``                  plain handlers in an asyncio server
-``aio/client.py``                     where a channel of grpc.aio makes a call: begin here
-``aio/link.py``, ``aio/spanned.py``   a call that goes on after it has been given back
-``aio/answered.py``                   a call that the chain has answered
-===================================== =======================================================================
+- ``chains.py``: what the chains of all four begin with, and what they come back with
+- ``handlers.py``: handlers of both servers: taken apart, put together, kept
+- ``servicer_context.py``: what a handler is given in the place of gRPC's context; why nobody waits
+- ``sync/server.py``: where gRPC asks a sync server for a handler: begin here
+- ``sync/serving.py``: one call of it: to the handler, and back to gRPC
+- ``sync/streamed.py``: the same with a stream of responses, where the chain waits aside
+- ``sync/client.py``: where a sync channel makes a call: begin here
+- ``sync/asked.py``: whether that was by ``.future()``
+- ``sync/link.py``, ``sync/spanned.py``: a call that goes on after it has been given back: the chain's end, the user's
+- ``sync/outcome.py``: a call that the chain has answered, or whose answer it has changed
+- ``sync/iterated.py``: a stream of which another interceptor has left only an iterator
+- ``aio/server.py``: where grpc.aio asks for a handler, and one call of it: begin here
+- ``aio/context.py``: `servicer_context`, with ``read`` and ``write``
+- ``aio/given.py``: a stream that a coroutine gives, as a generator
+- ``aio/in_thread.py``: plain handlers in an asyncio server
+- ``aio/client.py``: where a channel of grpc.aio makes a call: begin here
+- ``aio/link.py``, ``aio/spanned.py``: a call that goes on after it has been given back
+- ``aio/answered.py``: a call that the chain has answered
 """
 
 from __future__ import annotations
