@@ -15,6 +15,7 @@ from formation import ambient, await_, reply, req, res
 from formation.errors import BodyTooLarge, ClientGone
 from formation.for_asgi import FormationMiddleware
 from formation.http import Request
+from formation.server.asgi import messages
 from tests.server.asgi_host import (
     GONE,
     HELLO,
@@ -747,6 +748,19 @@ def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_t
         serve(FormationMiddleware(answering(*HELLO, first=look, last=look), layers), headers=headers)
         assert seen == [common | {"fmtn.deadline": 1e9}, common]
     assert ambient.current.get() is None
+
+
+def test_names_of_headers_are_remembered_as_they_come_and_only_so_many(monkeypatch):
+    monkeypatch.setattr(messages, "_names", {})
+    monkeypatch.setattr(messages, "_raw", {})
+    mixed = messages.decoded([(b"X-Own", b"1"), (bytearray(b"x-own"), b"2"), (memoryview(b"X-OWN"), memoryview(b"3"))])
+    assert list(mixed.items()) == [("X-Own", "1"), ("x-own", "2"), ("X-OWN", "3")]
+    for number in range(2 * messages.MANY):
+        made_up = messages.decoded([(b"x-made-up-%d" % number, b"1"), (b"x" * number, b"\xe4")])
+        assert messages.encoded(made_up) == [(b"x-made-up-%d" % number, b"1"), (b"x" * number, b"\xe4")]
+    assert len(messages._names) <= messages.MANY
+    assert len(messages._raw) <= messages.MANY
+    assert max(map(len, [*messages._names, *messages._raw])) < messages.LONG
 
 
 def test_headers_and_bodies_may_be_any_bytes(serve):
