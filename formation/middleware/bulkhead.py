@@ -95,9 +95,9 @@ def bulkhead(
             if not is_kept:
                 try:
                     permits.release(place)
-                finally:
-                    if place.is_held:  # an interrupt came in between
-                        permits.release(place)
+                except BaseException:  # an interrupt came in between
+                    permits.release(place)
+                    raise
 
     bulkhead.places = places  # type: ignore[attr-defined]  # for whoever wants to look
     return bulkhead

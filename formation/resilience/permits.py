@@ -35,6 +35,7 @@ class Place:
     """What one call has of the permits: one, a place in the line, or nothing. Made before it asks, for one call."""
 
     is_held = False  # for all, until an instance says otherwise: an __init__ would cost more than the rest
+    heir: Place | None = None  # who was given the permit, and is not awake yet
     signal: Signal
 
 
@@ -87,23 +88,25 @@ class Permits:
             return place.is_held
 
     def release(self, place: Place) -> None:
-        """Give a permit back, or leave the line. A second time does nothing."""
+        """Give a permit back, or leave the line. A second time does nothing but what an interrupt has kept it from."""
         with self._lock:
-            if not self._waiting:
-                if place.is_held:
-                    self.in_use, place.is_held = self.in_use - 1, False
-                return
-            heir = None
-            while place.is_held:
-                heir = self._first() if self._waiting else None
-                if heir is None:
-                    self.in_use, place.is_held = self.in_use - 1, False
-                else:  # if a collection has given it one meanwhile, this one is for the next
-                    heir.is_held, place.is_held = True, heir.is_held
-            self._leave(place)
-            self._leave(heir)
-        if heir is not None:
+            if self._waiting:
+                self._hand_over(place)
+            elif place.is_held:
+                self.in_use, place.is_held = self.in_use - 1, False
+        if (heir := place.heir) is not None:
             heir.signal.set()
+            place.heir = None
+
+    def _hand_over(self, place: Place) -> None:
+        while place.is_held:
+            heir = self._first()
+            if heir is None:
+                self.in_use, place.is_held = self.in_use - 1, False
+            else:  # if a collection has given it one meanwhile, this one is for the next
+                place.heir, heir.is_held, place.is_held = heir, True, heir.is_held
+        self._leave(place)
+        self._leave(place.heir)
 
     def __repr__(self) -> str:
         return f"<Permits: {self.in_use} of {self.number} in use, {self.waiting} waiting>"

@@ -291,6 +291,32 @@ def test_wherever_an_interrupt_comes_no_permit_is_lost_and_nobody_is_left_in_the
     assert set(outcomes) == {(0, 0, True)}
 
 
+def test_wherever_an_interrupt_comes_whoever_is_given_the_permit_is_told():
+    def prepare():
+        permits, place, heir, told = permits_.Permits(1, queue=5), Place(), Place(), []
+        permits.acquire(place)
+        waiting = threading.Thread(target=lambda: told.append(permits.acquire(heir, LONG)))
+        waiting.start()
+        until(lambda: permits.waiting)
+
+        def run():
+            try:
+                permits.release(place)
+            finally:
+                permits.release(place)
+
+        def outcome():
+            waits = not heir.signal.wait(0)
+            waiting.join()
+            permits.release(heir)
+            return waits, told, permits.in_use
+
+        return run, outcome
+
+    outcomes = list(at_each_point([permits_], prepare))
+    assert outcomes == [(False, [True], 0)] * len(outcomes)
+
+
 def test_tasks_of_trio_wait_as_well():
     permits, order = Permits(1, queue=5), []
 
