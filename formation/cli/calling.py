@@ -113,8 +113,8 @@ class Calling:
         return lambda: chain(ctx)
 
     def _sent(self, client: Any, **more: Any) -> Callable[[], Any]:
-        method, url, headers, content = self._asked(name_of(type(client)))
         sender = getattr(client, "request", client)
+        method, url, headers, content = self._asked("a client" if sender is client else name_of(type(client)))
         given = more if content is None else {**more, "content": content}
         return lambda: sender.send(method, url, headers=headers, **given)
 

@@ -542,6 +542,7 @@ def test_a_waterfall_can_be_saved_or_piped(run: Run, folder: Path, way: str, sta
         (["shop:greet"], "greet(name, times): missing a required argument: 'name'; --args has them"),
         (["shop:greet", "--ctx", "{}"], "greet takes arguments: --args '[7]'"),
         (["shop:Shop"], "Shop takes a request: expected its URL or path as the last word, got none"),
+        (["shop:sender"], "a client takes a request: expected its URL or path as the last word, got none"),
         (["shop:Shop", "-H", "A: b"], "expected the URL or the path of the request, as the last word, got none"),
         (["shop:Shop", "-H", "s3cret", "/x"], "expected a header as 'Name: value', got one without a colon"),
         (["shop:Shop", "-H", ": s3cret", "/x"], "got one without a name"),
