@@ -8,12 +8,12 @@ Nothing here does I/O, but for reading the files that a caller hands over as a b
 """
 
 # Where to look.
-# Messages: request.py with payload.py, and response.py; what they share in message.py; headers.py, timeouts.py; what goes
-# with a redirect and a cookie in redirects.py and cookies.py.
+# Messages: request.py with payload.py, and response.py; what they share in message.py; headers.py, timeouts.py; what
+# goes with a redirect and a cookie in redirects.py and cookies.py.
 # Bodies: body.py, which is made of sources.py, passing.py and ending.py; forms in multipart.py; packed and unpacked by
 # codings.py, unpackers.py and recoded.py.
-# URLs: url.py, of templates.py, origins.py and query.py; what parameters come in, in entries.py and values.py; what logs
-# do not show, in secrets.py.
+# URLs: url.py, of templates.py, origins.py and query.py; what parameters come in, in entries.py and values.py; what
+# logs do not show, in secrets.py.
 # What a header says: lists.py, negotiation.py, media_types.py, validators.py, forwarded.py, ratelimit.py.
 
 from formation.http.body import Body
