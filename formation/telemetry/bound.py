@@ -36,8 +36,9 @@ def bind(ctx: Any) -> Callable[[], None]:
     {}
     """
     variables: Any = sys.modules.get("structlog.contextvars")
-    given = ctx.get(CONTEXT)
-    if variables is None or not isinstance(given, Mapping) or (REQ_RPC in ctx and ctx.get(SIDE) != "server"):
+    given, is_remote = ctx.get(CONTEXT), REQ_RPC in ctx and ctx.get(SIDE) != "server"
+    # Its last function is missing as long as another thread is loading it.
+    if is_remote or not isinstance(given, Mapping) or not hasattr(variables, "bound_contextvars"):
         return _nothing
     fields = {name: value for name, value in given.items() if isinstance(name, str)}
     before = variables.get_contextvars()

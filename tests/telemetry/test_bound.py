@@ -2,7 +2,7 @@ import asyncio
 import gc
 import sys
 from threading import Thread
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 import pytest
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
@@ -73,6 +73,14 @@ def test_around_one_of_a_server_they_are():
 
 def test_without_structlog_nothing_is_bound(monkeypatch):
     monkeypatch.delitem(sys.modules, "structlog.contextvars")
+    unbind = bind({"fmtn.context": FIELDS})
+    monkeypatch.undo()
+    assert get_contextvars() == {}
+    unbind()
+
+
+def test_as_long_as_another_thread_loads_structlog_nothing_is_bound(monkeypatch):
+    monkeypatch.setitem(sys.modules, "structlog.contextvars", ModuleType("structlog.contextvars"))
     unbind = bind({"fmtn.context": FIELDS})
     monkeypatch.undo()
     assert get_contextvars() == {}
