@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -71,7 +71,8 @@ def on_waitress(board):
         board.feed.closed.set()
         httpd.maintenance_interval = 0
         httpd.task_dispatcher.shutdown()
-        httpd.trigger.pull_trigger(httpd.close)
+        with suppress(OSError):  # a worker that pulls at the same time has had it closed already
+            httpd.trigger.pull_trigger(httpd.close)
         thread.join(10)
         httpd.trigger.close()
 

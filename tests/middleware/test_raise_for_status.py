@@ -30,7 +30,7 @@ def test_a_status_from_400_on_is_an_error(world, status):
 
 
 @every_world
-@pytest.mark.parametrize("status", [100, 200, 204, 206, 301, 304, 399])
+@pytest.mark.parametrize("status", [200, 204, 206, 301, 304, 399])
 def test_any_other_is_none(world, status):
     ctx = {"fmtn.req.http": request()}
     assert world(raise_for_status(), ctx, lambda ctx: reply(ctx, status)) is ctx

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from waitress.server import create_server
@@ -21,5 +21,6 @@ def waitress(app: Any) -> Iterator[int]:
     try:
         yield server.effective_port
     finally:
-        server.trigger.pull_trigger(server.close)  # in its own thread, so that nothing is closed under its select
+        with suppress(OSError):  # a worker that pulls at the same time has had it closed already
+            server.trigger.pull_trigger(server.close)  # in its own thread, so that nothing is closed under its select
         thread.join(20)
