@@ -1,7 +1,7 @@
 """Try again, after a pause, what may do better the next time.
 
 When, and after how long, is decided in ``formation/resilience/policy.py``; how attempts follow each other is in
-``run.py`` beside it, and what they may cost in ``budget.py``.
+``retrying.py`` beside it, and what they may cost in ``budget.py``.
 """
 
 from __future__ import annotations

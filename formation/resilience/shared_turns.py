@@ -31,9 +31,7 @@ if kept then
   for each in string.gmatch(kept, '%S+') do numbers[#numbers + 1] = tonumber(each) end
   back = math.max(numbers[1] - now, 0)
   next = numbers[2] - back
-  for at = 3, #numbers do
-    if numbers[at] - back >= now then free[#free + 1] = numbers[at] - back end
-  end
+  for at = 3, #numbers do free[#free + 1] = numbers[at] - back end
 end
 local function exact(number) return string.format('%.17g', number) end
 local function keep()
@@ -48,6 +46,7 @@ _RESERVE: Final = Script(
     _LINE
     + """
 local tolerance, patience = tonumber(ARGV[3]), tonumber(ARGV[4])
+while free[1] and free[1] < now do table.remove(free, 1) end
 local slot = free[1] or math.max(now, next)
 local wait = slot - tolerance - now
 if wait < 1 then wait = 0
