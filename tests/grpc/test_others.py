@@ -266,6 +266,57 @@ def test_an_interceptor_inside_ours_raises_in_a_stream_of_asyncio():
     assert len(raised) == 1
 
 
+def again(ctx, call):
+    """Try again after an error of somebody else."""
+    try:
+        return call(ctx)
+    except ZeroDivisionError:
+        return call(ctx)
+
+
+def test_an_interceptor_inside_ours_raises_in_an_attempt_at_a_stream_and_not_in_the_next_one():
+    codes, errors = Codes(), [ZeroDivisionError("theirs")]
+
+    def once(call):
+        if errors:
+            call.cancel()
+            raise errors.pop()
+        yield from call
+
+    with sync_running() as caller:
+        channel = grpc.intercept_channel(caller.channel, for_grpc.client_interceptor([codes, again]), Theirs(once))
+        assert list(channel.unary_stream("/test.Service/Many")(b"a")) == [b"a0", b"a1", b"a2"]
+    assert codes.codes == ["OK"]
+    nothing_is_left()
+
+
+def test_an_interceptor_inside_ours_raises_in_an_attempt_at_a_stream_of_asyncio_and_not_in_the_next_one():
+    codes, errors = Codes(), [ZeroDivisionError("theirs")]
+
+    async def once(make):
+        call = await make()
+
+        async def messages():
+            if errors:
+                call.cancel()
+                raise errors.pop()
+            async for message in call:
+                yield message
+
+        return messages()
+
+    with aio_running() as caller:
+
+        async def run():
+            inside = [*for_grpc.aio_client_interceptors([codes, again]), AioTheirs(once)]
+            async with aio.insecure_channel(f"127.0.0.1:{caller.port}", interceptors=inside) as channel:
+                call = channel.unary_stream("/test.Service/Many")(b"a")
+                assert [each async for each in call] == [b"a0", b"a1", b"a2"]
+
+        caller.run(run())
+    assert codes.codes == ["OK"]
+
+
 def test_metadata_that_an_inner_call_would_wait_for_is_none_to_the_chain():
     class Slow(aio.UnaryUnaryClientInterceptor):
         async def intercept_unary_unary(self, continuation, client_call_details, request):

@@ -11,6 +11,9 @@ from grpc import aio
 
 from formation import for_grpc, reply, res
 from formation.errors import ClientGone
+from formation.for_grpc.sync.link import Link
+from formation.for_grpc.sync.spanned import Spanned
+from formation.rpc import Call
 from tests.grpc.hosts import SECONDS, aio_running, sync_running
 from tests.grpc.test_ends import nothing_is_left, soon
 from tests.grpc.test_surface import AioIterating, aio_serve, served, three  # noqa: F401  a fixture
@@ -277,3 +280,16 @@ def test_a_call_that_was_answered_is_over_for_an_interceptor_around_ours():
                 assert await channel.unary_unary("/test.Service/One")(b"a") == b"x"
 
         caller.run(run())
+
+
+def test_an_attempt_begins_just_when_somebody_looks_for_the_call_of_the_last_one():
+    class Between(Link):
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name == "native" and self.number == 1:
+                self.native, self.number = iter([b"a"]), 2
+            return value
+
+    link = Between(Call("/test.Service/Many", "unary_stream"))
+    link.native, link.number, link.is_over = iter([]), 1, True
+    assert next(Spanned(link)) == b"a"

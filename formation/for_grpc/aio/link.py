@@ -70,7 +70,7 @@ class Link:
 
     def attempt(self, native: Any, passing: Any) -> None:
         """Let messages come from ``native``."""
-        self.native, self.passing = native, passing
+        self.native, self.passing, self.broken = native, passing, None
         self.number += 1
         self._tell()
 

@@ -193,13 +193,14 @@ class SpannedExchange(Exchange):
     def call(self, ctx: Ctx) -> None:
         """Make the call, and wait for its end."""
         call: Call = ctx[REQ_RPC]
-        if self.link.is_cancelled:
+        link = self.link
+        if link.is_cancelled:
             ctx[RES_RPC] = Result(Code.CANCELLED, "Locally cancelled by application!", request=call)
             return
         through = self.chains.messages.passing(ctx, call, "in") if call.response_streaming else None
         native = self.make(ctx, call)
         if not hasattr(native, "add_callback"):
             native = Iterated(native)
-        self.link.attempt(native, through)
-        self.broken = self.broken or self.link.broken
+        link.attempt(native, through)
+        self.broken = self.broken or link.broken
         ctx[RES_RPC] = self.result(call, native)

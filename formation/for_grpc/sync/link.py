@@ -41,8 +41,8 @@ class Link:
         if not native.add_callback(ended.set):
             ended.set()
         with self.changed:
-            self.native, self.through = native, through
-            self.number += 1
+            self.native, self.through, self.broken = native, through, None
+            self.number += 1  # last: who sees it, sees the rest, too
             self.changed.notify_all()
         if self.is_cancelled:
             native.cancel()

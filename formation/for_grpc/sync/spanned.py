@@ -49,7 +49,8 @@ class Spanned(grpc.Call, grpc.Future):
     def __next__(self) -> Any:
         link = self._link
         while True:
-            native, number, through = link.native, link.number, link.through
+            number = link.number  # first: with that of an attempt that begins now, the old call would be read
+            native, through = link.native, link.through
             if not number:
                 return self._answered()
             link.is_busy = True
