@@ -67,7 +67,7 @@ class Prepared:
     """One call, ready to run: ``chain(ctx)``."""
 
     method: str
-    options: dict[str, Any]
+    options: dict[str, Any]  # to be had again: what can be iterated but once is a list here
     ctx: Ctx
     chain: BaseChain[Any]
     decode: Callable[[Ctx], Any]
@@ -179,14 +179,16 @@ class BaseSender(Generic[C]):
             for name in SENSITIVE_HEADERS:
                 headers.popall(name, None)
         if "headers" in options:
-            _outdo(headers, options["headers"])
+            options["headers"] = _outdo(headers, options["headers"])
         cookies = self._cookies if home else {}
         if "cookies" in options:
             cookies = {**cookies, **check_mapping("cookies", options["cookies"])}
         decode = decoder(check_response_as(options["response_as"])) if "response_as" in options else self._decode
         chain = self.chain
         if "middleware" in options or "without" in options:
-            chain = _edited(chain, get("middleware"), get("without"))
+            options["middleware"] = layers = Composed(get("middleware") or ()).middleware
+            options["without"] = names = _names(get("without"))
+            chain = _edited(chain, layers, names)
         extensions = {"stream": get("stream", False), "max_body": settings.max_body}
         if not home:
             extensions["away"] = True
@@ -207,6 +209,8 @@ class BaseSender(Generic[C]):
             extensions=extensions,
             template=pathname(path),
         )
+        if "expect" in options:
+            options["expect"] = check_expect(options["expect"])
         state = {STATE_ENDPOINT: chain.endpoint}  # bare, for a middleware that has to ask for a token
         ctx = {
             SIDE: "client",
@@ -227,7 +231,7 @@ class BaseSender(Generic[C]):
             ctx,
             chain,
             _body if get("stream") else decode,
-            check_expect(options["expect"]) if "expect" in options else None,
+            get("expect"),
             started,
             state,
         )
@@ -271,22 +275,25 @@ class BaseSender(Generic[C]):
         return f"<{self.name}: {self.settings.base_uri or 'no base_uri'}>"
 
 
-def _outdo(headers: Headers, given: Any) -> None:
-    """Let the headers of a call replace those of its client, by the name; ``None`` removes one."""
+def _outdo(headers: Headers, given: Any) -> list[tuple[str, str | None]]:
+    """Let the headers of a call replace those of its client, by the name; ``None`` removes one. Return their lines."""
     lines = list(given.items() if isinstance(given, Mapping) else given or ())
     for name, _ in lines:
         headers.popall(name, None)
     for name, value in lines:
         if value is not None:
             headers.add(name, value)
+    return lines
 
 
-def _edited(
-    chain: BaseChain[Any], middleware: Iterable[Any] | None, without: str | Iterable[str] | None
-) -> BaseChain[Any]:
-    for layer in Composed(middleware).middleware if middleware else ():
+def _names(without: str | Iterable[str] | None) -> list[str]:
+    return [without] if isinstance(without, str) else list(without or ())
+
+
+def _edited(chain: BaseChain[Any], layers: Iterable[Any], names: Iterable[str]) -> BaseChain[Any]:
+    for layer in layers:
         chain = chain.with_(layer, before="follow_redirects")
-    for name in [without] if isinstance(without, str) else without or ():
+    for name in names:
         chain = chain.without(name)
     return chain
 

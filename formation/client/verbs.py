@@ -107,5 +107,7 @@ class Verb(Generic[C]):
     def __init__(self, method: str) -> None:
         self.method = method
 
-    def __get__(self, sender: BaseSender[C], owner: type | None = None) -> C:
+    def __get__(self, sender: BaseSender[C] | None, owner: type | None = None) -> C:
+        if sender is None:
+            return self  # type: ignore[return-value]  # of the class, for who looks what there is
         return partial(sender.send, self.method)  # type: ignore[return-value]  # of any type, which the sender knows

@@ -388,6 +388,30 @@ def test_another_port_is_another_origin_and_sees_nothing(turn, other_server):
     assert seen.requests == []
 
 
+def test_what_can_be_iterated_but_once_is_the_same_for_each_page(turn):
+    ran, stamped = [], []
+
+    def count(ctx, call):
+        ran.append(ctx)
+        return call(ctx)
+
+    def stamp(ctx, call):
+        stamped.append(ctx)
+        return call(ctx)
+
+    options = {
+        "headers": iter([("X-Stays", "1")]),
+        "middleware": iter([count]),
+        "without": iter(["stamp"]),
+        "expect": iter([200]),
+    }
+    results, error = turn(options=options, settings={"middleware": [stamp]})
+    assert error is None
+    assert [result.request.headers["X-Stays"] for result in results] == ["1"] * PAGES
+    assert len(ran) == PAGES
+    assert stamped == []
+
+
 @pytest.mark.parametrize("options", [{}, {"absolute": True}])
 def test_a_redirect_does_not_move_the_origin(turn, server, other_server, options):
     there = quote(f"{other_server.url}/pages?how=to&to=/steal")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from http.cookiejar import CookieJar
+from unittest.mock import create_autospec
 
 import pytest
 from attrs import define
@@ -82,6 +83,12 @@ def test_each_method_has_a_method(sender, endpoint, method):
     assert (endpoint.request.method, endpoint.request.url) == (method, BASE + "/users")
     sender.send(method, "/users")
     assert endpoint.request.method == method
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options", "post", "put", "patch", "delete"])
+def test_the_class_shows_its_methods(method):
+    assert getattr(Sender, method).method == method.upper()
+    assert hasattr(create_autospec(Sender, instance=True), method)
 
 
 def test_the_path_may_be_left_out(sender, endpoint):
