@@ -29,6 +29,8 @@ T = TypeVar("T")
 SENSITIVE: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Headers that logs redact, and that requests drop on the way to another origin; ``fmtn.sensitive`` adds to them."""
 
+LONG: Final = 64
+"""Letters of a name that is not remembered: a peer may send names of many kilobytes."""
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110, 5.6.2
 _breaking = re.compile(r"[\r\n\0]").search
 # Codecs of Python that are no charsets of HTTP: slow, or without a way to replace what does not decode.
@@ -187,7 +189,7 @@ def check_name(name: str) -> str:
     """Return ``name`` if it is a header name."""
     if not isinstance(name, str):
         raise TypeError(f"expected a str as header name, got {name!r}")
-    if not _is_token(name):
+    if not (_is_token(name) if len(name) < LONG else _token(name)):
         raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
     return name
 
@@ -260,7 +262,7 @@ def _is_token(name: str) -> bool:
 
 def _learnt(name: str) -> str:
     check_name(name)
-    if len(_known) < 1024:
+    if len(_known) < 1024 and len(name) < LONG:
         _known[name] = istr(name)
     return name
 

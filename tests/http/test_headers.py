@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, MultiDict
 
+from formation.http import headers
 from formation.http.headers import (
     REDACTED,
     SENSITIVE,
@@ -456,3 +457,15 @@ def test_content_length_is_made_to_fit_where_there_is_one():
     assert not headers
     fit_length(headers, 7)
     assert not headers
+
+
+def test_a_name_of_many_kilobytes_is_checked_and_not_remembered():
+    name = "X-" + "Long" * 20_000
+    before = headers._is_token.cache_info().currsize
+    fields = Headers({name: "1"})
+    fields[name] = "2"
+    assert fields[name] == "2"
+    with pytest.raises(ValueError, match="is no header name"):
+        fields[f"{name} "] = "1"
+    assert headers._is_token.cache_info().currsize == before
+    assert max(map(len, headers._known)) < headers.LONG

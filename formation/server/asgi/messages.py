@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 from multidict import CIMultiDict, istr
 
 from formation.http.body import Body
-from formation.http.headers import Headers
+from formation.http.headers import LONG, Headers
 from formation.http.origins import PORTS
 from formation.http.response import BODILESS
 from formation.server.asgi.bodies import Chunks, Source
@@ -253,8 +253,6 @@ def _raw_name(name: str) -> bytes:
 
 MANY: Final = 1024
 """Names of headers that are remembered: ten times what a large program has, for clients make names up."""
-LONG: Final = 64
-"""Bytes of a name that is not."""
 
 _names: Final[dict[bytes, str]] = {}
 _raw: Final[dict[str, bytes]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from formation.http.body import Body
-from formation.http.headers import Headers
+from formation.http.headers import LONG, Headers
 from formation.keys import KIND, NATIVE, REQ_HTTP, SENSITIVE, SESSION, SIDE, STATE, TRACE
 from formation.server.request import ServerRequest, authority
 
@@ -154,7 +154,7 @@ def _put_url(native: Any, url: str) -> None:
 def _put_request_headers(native: Any, headers: Headers) -> None:
     meta = native.META
     was_typed = meta.get("CONTENT_TYPE", "")
-    lines = {_key(name): headers[name] for name in headers}
+    lines = {(_key if len(name) < LONG else _key_of)(name): headers[name] for name in headers}
     for key in [key for key in meta if _names[key] is not None and key not in lines]:
         del meta[key]
     meta.update(lines)
@@ -191,9 +191,9 @@ class _Names(dict[str, str | None]):
 
     def __missing__(self, key: str) -> str | None:
         name = None
-        if key.startswith("HTTP_") or key in _UNPREFIXED:
+        if key in _UNPREFIXED or (key.startswith("HTTP_") and key[5:] not in _UNPREFIXED):
             name = key.removeprefix("HTTP_").replace("_", "-").title()
-        if len(self) < self.MANY:
+        if len(self) < self.MANY and len(key) < LONG:
             self[key] = name
         return name
 
@@ -201,7 +201,9 @@ class _Names(dict[str, str | None]):
 _names: Final = _Names()
 
 
-@lru_cache(maxsize=1024)
-def _key(name: str) -> str:
+def _key_of(name: str) -> str:
     key = str(name).upper().replace("-", "_")
     return key if key in _UNPREFIXED else f"HTTP_{key}"
+
+
+_key: Final = lru_cache(maxsize=1024)(_key_of)

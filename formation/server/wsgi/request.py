@@ -18,7 +18,7 @@ from multidict import istr
 
 from formation.errors import BodyConsumed, BodyTooLarge
 from formation.http.body import Body
-from formation.http.headers import Headers, digits
+from formation.http.headers import LONG, Headers, digits
 from formation.http.origins import PORTS
 from formation.http.sources import CHUNK
 from formation.server.request import ServerRequest, authority
@@ -222,7 +222,7 @@ def _header_of(key: str) -> str:
     name = ""
     if key in _UNPREFIXED or (key.startswith("HTTP_") and key[5:] not in _UNPREFIXED):
         name = istr(key.removeprefix("HTTP_").replace("_", "-").title())  # the form that a multidict takes fastest
-    if len(_names) < MANY:
+    if len(_names) < MANY and len(key) < LONG:
         _names[key] = name
     return name
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from multidict import istr
 
 from formation.http.body import Body
-from formation.http.headers import Headers, check_value
+from formation.http.headers import LONG, Headers, check_value
 from formation.server.request import state
 from formation.server.response import ServerResponse, announces
 from formation.server.wsgi.request import MANY
@@ -149,6 +149,6 @@ def parse_status(status: Any) -> tuple[int, str]:
 
 
 def _plain_of(name: str) -> str:
-    if len(_plain) < MANY:
+    if len(_plain) < MANY and len(name) < LONG:
         _plain[name] = str(name)
     return str(name)

@@ -4,6 +4,7 @@ import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse
 
+from formation.server.django import request as django_request
 from tests.django_site import stack
 from tests.server.django.host import by_wsgi, later, ok, ours
 
@@ -29,6 +30,36 @@ def test_a_changed_header_is_the_views(world):
         return HttpResponse("seen")
 
     assert world.ask([ours(change)], view, headers={"X-Old": "1", "Cookie": "k=v"}).body == b"seen"
+
+
+def test_a_name_of_many_kilobytes_is_read_and_not_remembered():
+    name = "X-" + "Long" * 20_000
+
+    def change(ctx, call):
+        request = ctx["fmtn.req.http"]
+        assert request.headers[name] == "1"
+        request.headers["X-New"] = "1"
+        return call(ctx)
+
+    def view(request):
+        assert (request.headers[name], request.headers["X-New"]) == ("1", "1")
+        return HttpResponse("seen")
+
+    before = django_request._key.cache_info().currsize
+    with stack(ours(change), urls=view):
+        assert by_wsgi(WSGIHandler(), headers={name: "1"}).body == b"seen"
+    assert max(map(len, django_request._names)) < django_request.LONG
+    assert django_request._key.cache_info().currsize - before <= 3  # Host, Cookie and X-New, at most
+
+
+def test_what_a_client_calls_content_length_with_a_low_line_is_none():
+    def look(ctx, call):
+        assert "Content-Length" not in ctx["fmtn.req.http"].headers
+        return call(ctx)
+
+    with stack(ours(look), urls=ok):
+        answer = by_wsgi(WSGIHandler(), HTTP_CONTENT_LENGTH="7")
+    assert answer.body == b"ok"
 
 
 def test_headers_that_nobody_changes_stay_as_they_are(world):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from formation import res
 from formation.server.wsgi import request as wsgi_request
+from formation.server.wsgi import response as wsgi_response
 from tests.server.edges import Sent, environ_of
 from tests.server.wsgi.host import Served, answering, changing, look, wrapped
 
@@ -90,3 +92,21 @@ def test_names_of_headers_that_clients_make_up_are_not_remembered_for_ever():
         served = Served(wrapped(answering([]), changing(reads), look), environ).run()
         assert dict(served.headers)["X-Status"] == "200"
     assert len(wsgi_request._names) <= wsgi_request.MANY
+
+
+def test_a_name_of_many_kilobytes_is_read_and_not_remembered(monkeypatch):
+    monkeypatch.setattr(wsgi_request, "_names", {})
+    monkeypatch.setattr(wsgi_response, "_plain", {})
+    name = "X-" + "Long" * 20_000
+
+    def reads(request):
+        assert request.headers[name] == "1"
+
+    def echo(ctx, call):
+        ctx = call(ctx)
+        res(ctx).headers[name] = "2"
+        return ctx
+
+    served = Served(wrapped(answering([]), changing(reads), echo), environ_of(Sent(headers={name: "1"}))).run()
+    assert dict(served.headers)[name] == "2"
+    assert max(map(len, [*wsgi_request._names, *wsgi_response._plain])) < wsgi_request.LONG
