@@ -209,8 +209,7 @@ class BaseSender(Generic[C]):
             extensions=extensions,
             template=pathname(path),
         )
-        if "expect" in options:
-            options["expect"] = check_expect(options["expect"])
+        options["expect"] = expect = check_expect(options["expect"]) if "expect" in options else None
         state = {STATE_ENDPOINT: chain.endpoint}  # bare, for a middleware that has to ask for a token
         ctx = {
             SIDE: "client",
@@ -231,7 +230,7 @@ class BaseSender(Generic[C]):
             ctx,
             chain,
             _body if get("stream") else decode,
-            get("expect"),
+            expect,
             started,
             state,
         )
