@@ -37,7 +37,7 @@ def in_background(fn: Callable[[], object], ended: Callable[[], object], name: s
         except RuntimeError:  # there are too many, or the interpreter is about to end
             return False
         return True
-    for task in [task for task in _tasks if task.get_loop().is_closed()]:
+    for task in [task for task in list(_tasks) if task.get_loop().is_closed()]:  # other threads put theirs in meanwhile
         task._log_destroy_pending = False  # noqa: SLF001  its loop has been closed without a word to its tasks
         _end(task)
     task = loop.create_task(_apart_async(fn), name=name, context=copy_context())

@@ -146,6 +146,34 @@ def test_an_event_loop_that_is_just_closed_takes_its_refresh_with_it(now):
     assert not background._tasks
 
 
+def test_event_loops_of_two_threads_begin_something_at_the_same_time():
+    other, ended, meanwhile = asyncio.new_event_loop(), [], []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def is_closed(self):
+            if meanwhile:
+                thread = threading.Thread(target=other.run_until_complete, args=(meanwhile.pop(),))
+                thread.start()
+                thread.join()
+            return super().is_closed()
+
+    async def begin(name):
+        return background.in_background(lambda: None, lambda: ended.append(name), name)
+
+    async def main():
+        await begin("first")
+        meanwhile.append(begin("theirs"))
+        await begin("second")
+        loop = asyncio.get_running_loop()
+        await asyncio.wait([task for task in background._tasks if task.get_loop() is loop])
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+    other.run_until_complete(settled())
+    other.close()
+    assert sorted(ended) == ["first", "second", "theirs"]
+
+
 def test_where_there_are_no_more_threads_what_may_be_stale_is_validated_first(now, monkeypatch):
     class Full(threading.Thread):
         def start(self):
