@@ -12,7 +12,8 @@ If the server has become slow as a whole, every call would be late. A `Budget` k
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Final, Literal
 
 from formation import clock as clock_
@@ -95,18 +96,16 @@ def hedge(
         def failed(outcome: Outcome) -> bool:
             return policy.failed(outcome, http=isinstance(ctx, dict) and REQ_HTTP in ctx)
 
-        def pays(number: int) -> bool:
-            if account is not None and not account.take(place):
-                return False
+        def begun(number: int) -> None:
             events("info", "hedge.sent", attempt=number, delay=round(pause or 0, 3), **called(ctx))
-            return True
 
         started, ok = clock(), None
         try:
             if race is None or pause is None:
                 outcome = Outcome(1, call(ctx), None, 0)
             else:
-                attempts = Attempts(ctx, call, extra, pays, failed, clock=clock)
+                pays, refund = partial(_pay, account, place), partial(_refund, account, place)
+                attempts = Attempts(ctx, call, extra, pays, failed, begun=begun, refund=refund, clock=clock)
                 outcome = race(attempts, pause)
                 if isinstance(outcome.ctx, dict):
                     outcome.ctx[ATTEMPTS] = attempts.ledger
@@ -127,6 +126,15 @@ def hedge(
 def _quantile(recent: deque[float]) -> float | None:
     seen = sorted(recent.copy())
     return seen[int(QUANTILE * len(seen))] if len(seen) >= FEWEST else None
+
+
+def _pay(account: Budget | None, place: Hashable, number: int) -> bool:
+    return account is None or account.take(place) > 0
+
+
+def _refund(account: Budget | None, place: Hashable) -> None:
+    if account is not None:
+        account.settle(place, paid=account.cost, ok=None)
 
 
 def _may(ctx: Any, policy: Policy) -> bool:

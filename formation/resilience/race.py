@@ -39,6 +39,8 @@ class Attempts:
         extra: attempts besides the first.
         pays: is told the number of each of those, and tells whether it may be made.
         failed: whether another attempt may do better than this outcome.
+        begun: is told the number of each of those that is under way.
+        refund: is called where one was paid for and could not be begun.
         clock: monotonic seconds, for the ledger.
     """
 
@@ -50,9 +52,11 @@ class Attempts:
         pays: Callable[[int], bool],
         failed: Callable[[Outcome], bool],
         *,
+        begun: Callable[[int], object] = lambda number: None,
+        refund: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.call, self._pays, self._failed = call, pays, failed
+        self.call, self._pays, self._failed, self._begun, self._refund = call, pays, failed, begun, refund
         # All are forked here: the first may already change what it has in a thread while the second is forked.
         self._forks = [fork(ctx) for _ in range(extra + 1)]
         self.number = 0
@@ -75,8 +79,14 @@ class Attempts:
             ctx[ATTEMPT] = self.number
         return self.number, ctx
 
+    def begin(self) -> None:
+        """Say that the last attempt is under way."""
+        if self.number > 1:
+            self._begun(self.number)
+
     def forgo(self) -> None:
         """Take the last attempt back, which could not be begun; there shall be no other."""
+        self._refund()
         self.number -= 1
         self.running -= 1
         self._started.pop()
@@ -145,6 +155,7 @@ async def in_tasks(attempts: Attempts, pause: float) -> Outcome:
     def start() -> None:
         if (found := attempts.next()) is not None:
             tasks.add(asyncio.create_task(attempt(*found)))
+            attempts.begin()
 
     try:
         start()
@@ -181,6 +192,8 @@ def in_threads(attempts: Attempts, pause: float) -> Outcome:
                     attempts.forgo()
                 else:
                     run(arrivals.run, attempts.call, *found)
+            else:
+                attempts.begin()
 
     try:
         start()

@@ -332,6 +332,23 @@ def test_without_a_budget_whatever_is_late_is_sent_again(world):
     assert {out["fmtn.res.http"].status_code for out in outs} == {200}
 
 
+def test_one_for_which_there_is_no_thread_is_neither_paid_for_nor_said_to_be_sent(monkeypatch):
+    start, left = threading.Thread.start, [1]
+
+    def starts(thread):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    budget = Budget(1, cost=1, per_success=0)
+    with capture_logs() as events:
+        out = wrap(lambda ctx: reply(ctx, 503), [hedge(1000, budget=budget)])(get())
+    assert (out["fmtn.res.http"].status_code, [each.number for each in out["fmtn.attempts"]]) == (503, [1])
+    assert (events, budget.spent) == ([], {})
+
+
 def test_in_a_sync_chain_a_base_exception_of_an_attempt_is_raised():
     def endpoint(ctx):
         raise SystemExit(3)
