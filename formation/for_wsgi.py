@@ -38,6 +38,7 @@ from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SESSION,
 from formation.server.request import MAX_BODY, check_max_body
 from formation.server.wsgi.exchange import Exchange
 from formation.server.wsgi.request import WsgiRequest, trace_of
+from formation.server.wsgi.response import WsgiResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,6 +129,7 @@ class FormationMiddleware:
             return exchange.send(self._chain(ctx))
         except BaseException as error:
             exchange.drop(error)
+            _drop(ctx)
             if exchange.is_too_large(error):
                 headers = {"Content-Type": "text/plain"}
                 return exchange.send({RES_HTTP: Response(413, headers, b"Content Too Large", request=request)})
@@ -143,3 +145,10 @@ class FormationMiddleware:
             exchange = exchange.aside()
         ctx[RES_HTTP] = exchange.call(ctx, request)
         return ctx
+
+
+def _drop(ctx: Ctx) -> None:
+    """Close a response that does not go out, for an error has come instead: hooks of its body wait for the end."""
+    left = ctx.get(RES_HTTP)
+    if isinstance(left, Response) and (type(left) is not WsgiResponse or left.body_read):
+        left.close()

@@ -46,6 +46,41 @@ async def afailing(ctx, call):
     raise LookupError("the middleware failed")
 
 
+async def raising(ctx, call):
+    await call(ctx)
+    raise LookupError("the middleware failed")
+
+
+async def cancelled(ctx, call):
+    await call(ctx)
+    raise asyncio.CancelledError
+
+
+async def framing(ctx, call):
+    ctx = await call(ctx)
+    res(ctx).headers["Transfer-Encoding"] = "chunked"
+    return ctx
+
+
+@pytest.mark.parametrize("outer", [raising, cancelled, framing])
+@pytest.mark.parametrize("inner", ["answer", "replaced"])
+def test_what_a_middleware_has_answered_is_closed_though_it_does_not_go_out(serve, outer, inner):
+    ended = []
+
+    def layer(ctx, call):
+        if inner == "answer":
+            ctx = reply(ctx, 200, body=iter([b"a"]))
+        else:
+            ctx = call(ctx)
+            res(ctx).body = (part for part in res(ctx).body)
+        res(ctx).on_close(lambda count, error: ended.append((count, type(error))))
+        return ctx
+
+    with pytest.raises((LookupError, ValueError, asyncio.CancelledError)):
+        serve(FormationMiddleware(answering(*HELLO), [outer, layer]))
+    assert ended == [(0, BodyAbandoned)]
+
+
 # Errors of the app
 
 

@@ -38,7 +38,7 @@ from formation.server.asgi.aside import call_aside
 from formation.server.asgi.attempt import Attempt
 from formation.server.asgi.bodies import Upload
 from formation.server.asgi.leaving import Leaving
-from formation.server.asgi.messages import objection_to
+from formation.server.asgi.messages import AsgiResponse, objection_to
 from formation.server.asgi.pump import pumped
 
 if TYPE_CHECKING:
@@ -108,15 +108,22 @@ class Exchange:
             if self.answer is not None:  # and no app that would send it
                 self.leaving = None if self.ran else Leaving(self.upload, self.scope)
                 await self.pump()
+        except GeneratorExit:  # nobody can wait any more
+            raise
+        except BaseException:
+            await _drop(ctx)
+            raise
         finally:
             if self.leaving is not None:
                 self.leaving.close()
             self._at.close()
             error, self.error = self.error, None
             self.waiting = self.answer = self.gone = None
-        if error is not None and not (isinstance(error, ClientGone) and self.upload.gone):  # nobody to answer
+        if error is not None:
             try:
-                raise error
+                await _drop(ctx)
+                if not (isinstance(error, ClientGone) and self.upload.gone):  # nobody to answer
+                    raise error
             finally:
                 del error  # or the error, its traceback and this frame hold each other
 
@@ -208,3 +215,10 @@ class Exchange:
         self._at = pumped(self, cast("Response", answer))
         if (rest := self.step()) is not None:
             await rest
+
+
+async def _drop(ctx: Ctx) -> None:
+    """Close a response that does not go out, for an error has come instead: hooks of its body wait for the end."""
+    left = ctx.get(RES_HTTP)
+    if isinstance(left, Response) and (not isinstance(left, AsgiResponse) or left.body_read):
+        await left.aclose()

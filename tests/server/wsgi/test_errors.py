@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from formation import reply
-from formation.errors import BodyTooLarge
+from formation.errors import BodyAbandoned, BodyTooLarge
 from formation.for_wsgi import FormationMiddleware
 from formation.keys import RES_HTTP
 from tests.server.edges import Sent, environ_of
@@ -209,3 +209,25 @@ def test_what_fails_leaves_nothing_to_the_garbage_collector(make):
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("inner", ["answer", "replaced"])
+def test_what_a_middleware_has_answered_is_closed_though_an_error_comes_instead(inner):
+    ended = []
+
+    def raising(ctx, call):
+        call(ctx)
+        raise LookupError("the middleware failed")
+
+    def layer(ctx, call):
+        if inner == "answer":
+            ctx = reply(ctx, 200, body=iter([b"a"]))
+        else:
+            ctx = call(ctx)
+            ctx[RES_HTTP].body = (part for part in ctx[RES_HTTP].body)
+        ctx[RES_HTTP].on_close(lambda count, error: ended.append((count, type(error))))
+        return ctx
+
+    with pytest.raises(LookupError):
+        Served(wrapped(answering([b"b"]), raising, layer)).call()
+    assert ended == [(0, BodyAbandoned)]
