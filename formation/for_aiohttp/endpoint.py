@@ -121,8 +121,9 @@ class _Pooled(Endpoint):
     async def _open(self) -> _Pool:
         if asyncio.get_running_loop() in self._inherited:
             raise RuntimeError(wire.INHERITED)
-        for gone in [each for each in self._pools if each.is_closed()]:
-            del self._pools[gone]  # its session, which leads back to it, has been closed with it
+        for gone in list(self._pools):  # at once: other threads have event loops, too
+            if gone.is_closed():
+                self._pools.pop(gone, None)  # its session, which leads back to it, has been closed with it
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._verify),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -158,8 +159,10 @@ async def _keep(session: aiohttp.ClientSession, endpoint: ref[_Pooled]) -> Async
     try:
         yield
     finally:
-        if (there := endpoint()) is not None:
-            there._pools.pop(asyncio.get_running_loop(), None)  # noqa: SLF001
+        loop, there = asyncio.get_running_loop(), endpoint()
+        pool = None if there is None else there._pools.get(loop)  # noqa: SLF001
+        if there is not None and pool is not None and pool.session is session:  # not one that was opened since
+            del there._pools[loop]  # noqa: SLF001
         await session.close()
 
 

@@ -6,7 +6,7 @@ from os import getpid
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from formation.client import wire
 from formation.errors import BodyTooLarge
@@ -28,13 +28,15 @@ from formation.keys import DEADLINE, NATIVE, REQ_HTTP, RES_HTTP
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import MutableMapping
+    from collections.abc import AsyncGenerator
 
     from formation.kernel import Ctx
 
 
 class _Pool(dict[Any, Any]):
     """Transports, by proxy, and the process whose connections they have."""
+
+    keeper: AsyncGenerator[None, None]
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class _Sending:
         self._defaults: list[tuple[str, str]] = []
         self._proxy = proxy
         self._proxies: dict[str, str] = {}
-        self._pools: MutableMapping[Any, _Pool]  # by where they are to be used
+        self._pools: dict[Any, _Pool] = {}  # by where they are to be used
         if client is None:
             limits = httpx.Limits(max_connections=wire.POOL, max_keepalive_connections=wire.POOL)
             self._how: dict[str, Any] = {"http2": http2, "verify": ssl_context(verify, cert), "limits": limits}
@@ -113,10 +115,6 @@ class Endpoint(_Sending):
 
     _transport = "HTTPTransport"
 
-    def __init__(self, client: Any, **how: Any) -> None:
-        super().__init__(client, **how)
-        self._pools = {}  # by process: after a fork the parent's are not ours
-
     def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
@@ -125,7 +123,7 @@ class Endpoint(_Sending):
         started = perf_counter()
         try:
             if self._brought is None:
-                native = self._ours(getpid(), made).handle_request(made)
+                native = self._ours(getpid(), made).handle_request(made)  # after a fork the parent's are not ours
                 native.request = made
             else:
                 native = self._brought.send(made, **self._brought_how(request))
@@ -160,10 +158,6 @@ class AsyncEndpoint(_Sending):
 
     _transport = "AsyncHTTPTransport"
 
-    def __init__(self, client: Any, **how: Any) -> None:
-        super().__init__(client, **how)
-        self._pools = WeakKeyDictionary()
-
     async def __call__(self, ctx: Ctx, /) -> Ctx:
         """Send ``ctx["fmtn.req.http"]``; the response is whole, unless the request asks for a stream."""
         request: Request = ctx[REQ_HTTP]
@@ -172,7 +166,10 @@ class AsyncEndpoint(_Sending):
         started = perf_counter()
         try:
             if self._brought is None:
-                native = await within(deadline, self._ours(running_loop(), made).handle_async_request, made)
+                where = running_loop()
+                if where not in self._pools:
+                    await self._open(where)
+                native = await within(deadline, self._ours(where, made).handle_async_request, made)
                 native.request = made
             else:
                 native = await within(deadline, self._brought.send, made, **self._brought_how(request))
@@ -196,10 +193,33 @@ class AsyncEndpoint(_Sending):
         ctx.setdefault(NATIVE, {})["response"] = native
         return ctx
 
+    async def _open(self, where: Any) -> None:
+        for gone in list(self._pools):  # at once: other threads have event loops, too
+            if getattr(gone, "is_closed", bool)():  # it has just been closed, without an end that its keeper would see
+                self._pools.pop(gone, None)
+        pool = self._pools[where] = _Pool()
+        pool.keeper = _keep(ref(self))
+        await anext(pool.keeper)  # which does not wait: nobody opens another one meanwhile
+
     async def close(self) -> None:
         """Close the connections of this loop, where they are ours."""
-        pool = self._pools.pop(running_loop(), None)
-        for transport in pool.values() if pool is not None and pool.process == getpid() else ():
+        pool = self._pools.get(running_loop())
+        if pool is not None and pool.process == getpid():
+            await pool.keeper.aclose()
+
+
+async def _keep(endpoint: ref[AsyncEndpoint]) -> AsyncGenerator[None, None]:
+    """Close the pool of an event loop in that loop: when this generator is closed, or when the loop ends.
+
+    An event loop ends the async generators that have begun in it (PEP 525). Without that a pool would stay for ever:
+    its connections lead to the loop.
+    """
+    try:
+        yield
+    finally:
+        there = endpoint()
+        pool = None if there is None else there._pools.pop(running_loop(), None)  # noqa: SLF001
+        for transport in () if pool is None else pool.values():
             await transport.aclose()
 
 

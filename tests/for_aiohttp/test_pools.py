@@ -89,6 +89,24 @@ async def test_a_client_that_is_forgotten_closes_its_connections(fresh_server):
 
 
 @in_loop
+async def test_a_pool_that_is_closed_from_another_event_loop_leaves_alone_the_one_that_came_after_it(fresh_server):
+    sends = endpoint()
+    request = Request("GET", fresh_server.url + "/echo")
+    await sends({REQ_HTTP: request})
+    closing = threading.Thread(target=lambda: asyncio.run(sends.close()))
+    closing.start()
+    closing.join()  # this event loop stands still meanwhile, and has not closed its connections yet
+    first = await sends({REQ_HTTP: request})
+    assert await settles(fresh_server, 1)
+    (pool,) = sends._pools.values()
+    await sends({REQ_HTTP: request})
+    assert list(sends._pools.values()) == [pool]
+    assert first[RES_HTTP].status_code == 200
+    await sends.close()
+    assert await settles(fresh_server, 0)
+
+
+@in_loop
 async def test_calls_at_once_open_one_pool(fresh_server):
     async with build(base_uri=fresh_server.url) as sender:
         await asyncio.gather(*[sender.get("/echo") for _ in range(50)])

@@ -17,6 +17,7 @@ from formation.for_httpx import (
     Client,
     async_build,
     async_client,
+    async_endpoint,
     build,
     client,
     endpoint,
@@ -127,6 +128,41 @@ def test_a_child_process_has_connections_of_its_own(server):
         ("/echo/parent", seen.requests[0].connection)
     ] * 2
     assert seen.connections == 2
+
+
+@pytest.mark.parametrize("run", [lambda call: asyncio.run(call()), trio.run], ids=["asyncio", "trio"])
+def test_one_event_loop_after_the_other_leaves_nothing(fresh_server, run):
+    sender = async_build(base_uri=fresh_server.url)
+
+    async def call():
+        assert (await sender.get("/echo")).status_code == 200
+        assert (await sender.get("/echo")).status_code == 200
+
+    with fresh_server.watch() as seen:
+        for _ in range(3):
+            run(call)  # nobody closes: the end of the event loop does
+            assert fresh_server.settles(0)
+            assert not sender._transport()._pools
+    assert seen.connections == 3
+
+
+def test_an_event_loop_that_just_closes_leaves_nothing_in_the_endpoint(fresh_server):
+    sends = async_endpoint()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(sends({REQ_HTTP: Request("GET", fresh_server.url + "/echo")}))
+    (pool,) = sends._pools.values()
+    loop.run_until_complete(pool[None].aclose())
+    loop.close()
+
+    async def call():
+        await sends({REQ_HTTP: Request("GET", fresh_server.url + "/echo")})
+        assert list(sends._pools) == [asyncio.get_running_loop()]
+        await sends.close()
+        await sends.close()
+        assert not sends._pools
+
+    asyncio.run(call())
+    assert fresh_server.settles(0)
 
 
 def test_an_async_call_runs_on_trio_and_its_deadline_holds(server):
