@@ -604,6 +604,98 @@ def test_a_hook_may_wait_and_an_async_one_may_change_what_passes(serve):
     assert serve(FormationMiddleware(echo, [layer]), host=socket(came("a"), LEFT)).sent == [ACCEPT, goes("A?")]
 
 
+@pytest.mark.parametrize("way", ["hook", "middleware"])
+def test_what_comes_when_a_middleware_has_closed_is_nobody_s(serve, way):
+    seen, heard = [], []
+
+    def layer(ctx, call):
+        if way == "hook":
+            ctx["fmtn.ws"].on_receive(closing)
+        return call(ctx)
+
+    def closing(data):
+        seen.append(data)
+        if data == "bad":
+            sockets[0].close(4000, "enough")
+
+    def closing_middleware(ctx, call):
+        if ctx["fmtn.direction"] == "in":
+            closing(ctx["fmtn.message"])
+        return call(ctx)
+
+    def keep(ctx, call):
+        sockets.append(ctx["fmtn.ws"])
+        return call(ctx)
+
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        heard.extend([await receive() for _ in range(3)])
+
+    sockets = []
+    messages = [closing_middleware] if way == "middleware" else []
+    serve(FormationMiddleware(app, [keep, layer], messages), host=socket(came("a"), came("bad"), came("c"), LEFT))
+    gone = {"type": "websocket.disconnect", "code": 4000, "reason": "enough"}
+    assert (heard, seen) == ([came("a"), gone, gone], ["a", "bad"])
+
+
+def test_a_hook_may_return_whatever_can_be_awaited(serve):
+    class Later:
+        def __init__(self, data):
+            self.data = data
+
+        def __await__(self):
+            yield from anyio.lowlevel.checkpoint().__await__()
+            return self.data.upper()
+
+    def layer(ctx, call):
+        ctx["fmtn.ws"].on_receive(Later)
+        return call(ctx)
+
+    assert serve(FormationMiddleware(echo, [layer]), host=socket(came("a"), LEFT)).sent == [ACCEPT, goes("A")]
+
+
+def test_what_a_task_sends_that_the_app_has_left_behind_is_the_server_s(serve):
+    left = []
+
+    async def app(scope, receive, send):
+        left.append(send)
+        await sending(ACCEPT, CLOSE)(scope, receive, send)
+
+    def layer(ctx, call):
+        ctx["fmtn.ws"].on_send(str.upper)
+        return call(ctx)
+
+    async def outliving(scope, receive, send):
+        await FormationMiddleware(app, [layer])(scope, receive, send)
+        await left[0](goes("late"))
+
+    assert serve(outliving, host=socket()).sent == [ACCEPT, CLOSE, goes("late")]
+
+
+@pytest.mark.parametrize("answer", ["status", "framing", "body"])
+def test_a_denial_that_cannot_be_sent_answers_nothing_and_is_closed(serve, answer):
+    ended = []
+
+    def failing():
+        raise LookupError("no body")
+        yield
+
+    def layer(ctx, call):
+        ctx = reply(ctx, 403, body=failing() if answer == "body" else iter([b"a"]))
+        res(ctx).on_close(lambda count, error: ended.append(count))
+        if answer == "status":
+            res(ctx).status_code = 103
+        if answer == "framing":
+            res(ctx).headers["Transfer-Encoding"] = "chunked"
+        return ctx
+
+    host = socket(extensions=DENIAL)
+    with pytest.raises((ValueError, LookupError), match=r"1xx only announces|the server's to set|no body"):
+        serve(FormationMiddleware(sending(), [layer]), host=host)
+    assert (host.sent, ended) == ([], [0])
+
+
 def test_an_app_whose_connection_a_middleware_has_closed_is_told_when_it_sends(serve):
     def layer(ctx, call):
         async def close(data):

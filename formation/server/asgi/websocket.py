@@ -21,9 +21,8 @@ from formation.errors import ProtocolError
 from formation.http.headers import Headers, check_value
 from formation.http.response import Response
 from formation.keys import REQ_HTTP, RES_HTTP, TEMPLATE, WS
-from formation.server.asgi.messages import decoded, encoded, found, scope_for, template_of
+from formation.server.asgi.messages import decoded, encoded, found, objection_to, scope_for, template_of
 from formation.server.asgi.websocket_messages import Passage
-from formation.server.response import announces
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -191,12 +190,14 @@ class Connection:
         await self._begin()
         passage = self.passage
         while not passage.pending:
+            if passage.closed:
+                return {"type": "websocket.disconnect", "code": self.code, "reason": self.reason}
             if passage.broken is not None:
                 return {"type": "websocket.disconnect", "code": 1011, "reason": ""}
             message = await self._from_server()
             if message["type"] == "websocket.disconnect":
                 self._end(message.get("code", 1005), message.get("reason") or "")
-            elif message["type"] == "websocket.receive" and passage.is_watched:
+            elif message["type"] == "websocket.receive" and (passage.closed or passage.is_watched):
                 await passage.let_in(message)
                 continue
             return message
@@ -245,8 +246,9 @@ class Connection:
 
     async def _deny(self, answer: Response) -> None:
         self._check()
-        if answer.status_code < 200:
-            raise announces(answer.status_code)
+        if (objection := objection_to(answer)) is not None:
+            await answer.aclose()
+            raise objection
         await self._begin()
         self._status, self.is_over = answer.status_code, True
         if DENIAL not in (self._scope.get("extensions") or {}):
@@ -254,8 +256,8 @@ class Connection:
             await self._to_server({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         head = {"type": f"{DENIAL}.start", "status": answer.status_code, "headers": encoded(answer.headers)}
+        content = await answer.body.aread()  # whole, so that nothing is answered if that fails
         await self._to_server(head)
-        content = await answer.body.aread()
         await self._to_server({"type": f"{DENIAL}.body", "body": content, "more_body": False})
         answer.body.complete(content)
 

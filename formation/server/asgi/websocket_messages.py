@@ -8,7 +8,6 @@ both directions go on at the same time.
 
 from __future__ import annotations
 
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from formation.bridge import await_, run
@@ -46,8 +45,8 @@ class Passage:
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody wants to look at messages."""
-        return self.incoming is not None or bool(self.hooks)
+        """Whether anybody wants to look at messages. What a task sends that an app has left behind is the server's."""
+        return self.ctx is not None and (self.incoming is not None or bool(self.hooks))
 
     def forget(self) -> None:
         """Hold nothing of a connection that is over."""
@@ -66,7 +65,9 @@ class Passage:
             raise ClientGone("a middleware has failed at a message: for the app it is as if the client had gone")
 
     async def let_in(self, message: Message) -> None:
-        """Let a message come: it is `pending` then, unless a middleware keeps it."""
+        """Let a message come: it is `pending` then, unless a middleware keeps it, or has closed the connection."""
+        if self.closed:
+            return
         try:
             await (self.take if self.incoming is None else self.incoming)(self._context("in", message))
         except Exception as error:  # noqa: BLE001  raised at call(ctx)
@@ -87,7 +88,8 @@ class Passage:
     async def take(self, ctx: Ctx) -> Ctx:
         """Take a message for the app."""
         ctx = await self._hooked(ctx)
-        self.pending.append(_message("websocket.receive", ctx[MESSAGE], ctx))
+        if not self.closed:
+            self.pending.append(_message("websocket.receive", ctx[MESSAGE], ctx))
         return ctx
 
     async def give(self, ctx: Ctx) -> Ctx:
@@ -116,8 +118,8 @@ class Passage:
 
     def _show(self, ctx: Ctx) -> Ctx:
         for hook in self.hooks[ctx[DIRECTION]]:
-            made = hook(ctx[MESSAGE])
-            if isinstance(made, CoroutineType):
+            made: Any = hook(ctx[MESSAGE])
+            if hasattr(made, "__await__"):
                 made = await_(made)
             if made is not None:
                 ctx[MESSAGE] = made
