@@ -740,8 +740,8 @@ def test_the_app_finds_what_the_chain_has_published_and_the_deadline_ends_with_t
         ctx["req.id"], ctx["fmtn.deadline"] = "7f3a", 1e9
         return call(ctx)
 
-    headers = [(b"traceparent", b"00-1-2-01"), (b"tracestate", b"a=1")]
-    trace = {"traceparent": "00-1-2-01", "tracestate": "a=1"}
+    headers = [(b"traceparent", b"00-1-2-01"), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    trace = {"traceparent": "00-1-2-01", "tracestate": "a=1, b=2"}
     common = {"req.id": "7f3a", "req.parent.id": "7f3a", "fmtn.trace": trace}
     for layers in ([publish], [publish, upper], [publish, pulling], [publish, reading]):
         seen.clear()

@@ -200,9 +200,8 @@ def trace_of(scope: Scope) -> dict[str, str] | None:
     for name, parent in scope["headers"]:
         if name == b"traceparent":
             trace = {"traceparent": parent.decode("latin-1")}
-            trace.update(
-                ("tracestate", value.decode("latin-1")) for name, value in scope["headers"] if name == b"tracestate"
-            )
+            if states := [value.decode("latin-1") for name, value in scope["headers"] if name == b"tracestate"]:
+                trace["tracestate"] = ", ".join(states)  # one list in several lines (3.3.1.1)
             return trace
     return None
 
