@@ -73,7 +73,8 @@ class WsgiRequest(ServerRequest):
     def is_changed(self) -> bool:
         """Whether something may have to be written back; asked for each request, so without detours."""
         came = self._came
-        if self._method != self.native.live["REQUEST_METHOD"]:
+        live = self.native.live
+        if self._method != live["REQUEST_METHOD"] or self.peer != live.get("REMOTE_ADDR"):
             return True
         if not came:
             return False
@@ -164,6 +165,8 @@ def write_back(request: Request, came: Came, *, again: bool) -> None:
     came.keep()
     if environ["REQUEST_METHOD"] != request.method:
         environ["REQUEST_METHOD"] = request.method
+    if request.peer is not None:  # a request that a middleware makes says none
+        environ["REMOTE_ADDR"] = request.peer
     if headers:
         _write_headers(request.headers, environ)
     if url:

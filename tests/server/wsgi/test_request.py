@@ -20,6 +20,7 @@ def changed(change, **sent):
 
 CHANGES = {
     "method": (lambda request: setattr(request, "method", "put"), {"REQUEST_METHOD": "PUT"}),
+    "peer": (lambda request: setattr(request, "peer", "203.0.113.9"), {"REMOTE_ADDR": "203.0.113.9"}),
     "header": (lambda request: request.headers.add("X-B", "2"), {"HTTP_X_B": "2"}),
     "lines": (lambda request: request.headers.add("X-A", "2"), {"HTTP_X_A": "1, 2"}),
     "gone": (lambda request: request.headers.pop("X-A"), {"HTTP_X_A": None}),
