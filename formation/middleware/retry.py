@@ -56,9 +56,10 @@ def retry(
     a `Rejected` or `DeadlineExceeded`: if an earlier attempt got through, its outcome counts.
 
     Each attempt has a copy of the context with its number in ``ctx["attempt"]``; the one that counts is merged into the
-    caller's, where ``ctx["fmtn.attempts"]`` has an `Attempt` for each. Before the pause the failed response is closed.
-    No pause ends after ``ctx["fmtn.deadline"]``. Events: ``retry.scheduled`` (warning), ``retry.exhausted`` (error),
-    ``retry.budget_exhausted`` (warning), ``retry.nested`` (warning, once).
+    caller's, where ``ctx["fmtn.attempts"]`` has an `Attempt` for each. Before the pause the failed response is closed;
+    of a stream the body of an error is kept, up to 4 KiB. No pause ends after ``ctx["fmtn.deadline"]``. Events:
+    ``retry.scheduled`` (warning), ``retry.exhausted`` (error), ``retry.budget_exhausted`` (warning), ``retry.nested``
+    (warning, once).
 
     Args:
         attempts: the first one included, as in the SDKs of AWS; ``None``: as many as ``stop`` allows.

@@ -12,6 +12,13 @@ from formation.keys import RES_HTTP, RES_RPC
 LOCAL: Final = (Rejected, DeadlineExceeded)
 """What we say ourselves, not the endpoint."""
 
+KEPT: Final = 4096
+"""Bytes of an error's body that are kept: most say all they have to say in less. As much as HashiCorp's retryablehttp
+reads before it tries again."""
+
+FAILED: Final = 400
+"""From this status on a response is an error, whose body comes with its head; another may be a stream without end."""
+
 
 @define
 class Attempt:
@@ -58,14 +65,31 @@ class Outcome:
         """Whether the endpoint has no part in it: we have turned the attempt away ourselves."""
         return isinstance(self.error, LOCAL)
 
+    def keep(self) -> None:
+        """Read the body of an error, if it is short: it may be what counts in the end, and is to be closed before."""
+        for response in self._responses():
+            if getattr(response, "in_memory", b"") is not None or response.status_code < FAILED:
+                continue
+            body, content = response.body, b""
+            most = KEPT if body.limit is None else min(KEPT, body.limit)
+            for chunk in body:
+                content += chunk
+                if len(content) > most:
+                    body.close()
+                    break
+            else:
+                body.complete(content)
+
     def close(self) -> None:
         """Give up the response, and its connection."""
-        responses = [self.response]
-        if self.error is not None and isinstance(self.ctx, dict):
-            responses.append(self.ctx.get(RES_HTTP) or self.ctx.get(RES_RPC))
-        for response in responses:
+        for response in self._responses():
             if hasattr(response, "close"):
                 response.close()
+
+    def _responses(self) -> list[Any]:
+        """Return the response, and where there is an error, what is in the context besides."""
+        is_more = self.error is not None and isinstance(self.ctx, dict)
+        return [self.response, self.ctx.get(RES_HTTP) or self.ctx.get(RES_RPC)] if is_more else [self.response]
 
     def unwrap(self) -> Any:
         """Return the context, or raise the error, which is then no longer held here: a frame may hold the outcome."""

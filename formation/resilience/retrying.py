@@ -211,6 +211,8 @@ class Run:
 
     def _before_sleep(self, state: RetryCallState) -> None:
         self.kept, self.slept = self.last, state.upcoming_sleep
+        with suppress(Exception):  # what breaks off is not kept
+            self.kept.keep()
         with suppress(Exception):  # a connection that cannot even be closed properly is gone
             self.kept.close()
         hint = self.shared.policy.retry_after(self.kept)

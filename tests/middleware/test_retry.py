@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from formation import compose, for_aiohttp, for_httpx, in_async_chain, reply, sleep, wrap
 from formation.errors import (
     AttemptTimeout,
+    BodyConsumed,
     BreakerTriggerException,
     BulkheadRejected,
     ConnectError,
@@ -37,7 +38,7 @@ from formation.errors import (
     TransportError,
 )
 from formation.for_requests import Adapter, build, endpoint
-from formation.http import Request, Response
+from formation.http import Body, Request, Response
 from formation.middleware import raise_for_status, retry
 from formation.resilience.attempts import Attempt
 from formation.resilience.budget import Budget
@@ -480,6 +481,67 @@ def test_if_a_later_attempt_is_turned_away_the_earlier_outcome_counts(world, at,
     assert ledger(out) == [(1, 503, None, 0), (2, None, type(error).__name__, 0.1)]
     reset = ProtocolError("reset")
     assert world(retry(**at.tools), get(), Script(reset, error)) is reset
+
+
+@every_world
+@pytest.mark.parametrize(
+    ("status", "body", "kept"),
+    [
+        (503, lambda: Body(iter([b"the kettle", b" is cold"])), b"the kettle is cold"),
+        (503, lambda: Body(iter([])), b""),
+        (503, lambda: Body(iter([b"x" * 4000, b"x" * 96])), b"x" * 4096),
+        (503, lambda: Body(iter([b"x" * 4000, b"x" * 97, b"x"])), None),
+        (503, lambda: Body(iter([b"the kettle"]), limit=9), None),
+        (200, lambda: Body(iter([b"event"])), None),
+    ],
+    ids=["short", "empty", "as long as may be", "too long", "longer than its limit", "no error"],
+)
+def test_of_a_stream_that_counts_in_the_end_a_short_error_is_kept(world, at, status, body, kept):
+    ends = []
+
+    def stream(ctx):
+        ctx["fmtn.res.http"] = Response(status, body=body())
+        ctx["fmtn.res.http"].on_close(lambda count, error: ends.append(type(error).__name__))
+        return ctx
+
+    out = world(retry(on=status, **at.tools), get(), Script(stream, ThrottleRejected("later")))["fmtn.res.http"]
+    assert ends == ["NoneType" if kept is not None else "BodyAbandoned"]
+    if kept is None:
+        with pytest.raises(BodyConsumed):
+            _ = out.content
+    else:
+        assert (out.content, b"".join(out.body)) == (kept, kept)
+
+
+@every_world
+def test_a_stream_that_breaks_off_is_not_kept_and_it_is_tried_again(world, at):
+    def stream(ctx):
+        def pieces():
+            yield b"piece"
+            raise ProtocolError("reset")
+
+        ctx["fmtn.res.http"] = Response(503, body=pieces())
+        return ctx
+
+    assert status_of(world(retry(**at.tools), get(), Script(stream, 200))) == 200
+
+
+@every_world
+def test_who_is_cancelled_while_a_failed_stream_is_read_is_not_held_up(world, at):
+    ends = []
+
+    def stream(ctx):
+        def pieces():
+            yield b"piece"
+            raise asyncio.CancelledError
+
+        ctx["fmtn.res.http"] = Response(503, body=pieces())
+        ctx["fmtn.res.http"].on_close(lambda count, error: ends.append(count))
+        return ctx
+
+    script = Script(stream, 200)
+    assert type(world(retry(**at.tools), get(), script)) is asyncio.CancelledError
+    assert (script.calls, ends, at.slept) == (1, [5], [])
 
 
 @every_world
@@ -1487,6 +1549,24 @@ def test_nor_do_they_in_an_event_loop(server, at, library):
             assert b"".join([chunk async for chunk in result.body])
 
     asyncio.run(main())
+
+
+@every_edge
+def test_a_failed_stream_can_be_read_where_a_later_attempt_is_turned_away(edge, server, at):
+    def once(ctx, call):
+        if ctx["attempt"] > 1:
+            raise ThrottleRejected("later")
+        return call(ctx)
+
+    with (
+        server.watch() as seen,
+        through(edge, server, patient(at), once) as api,
+        api.stream(f"/flaky/turned-away-{edge.name}") as result,
+    ):
+        assert (result.status_code, api.content(result)) == (503, b"not yet")
+        assert b"".join(api.chunks(result)) == b"not yet"
+        assert api.get("/echo").status_code == 200
+    assert seen.connections == 1
 
 
 def test_a_stream_that_has_begun_is_not_retried(server, at):
