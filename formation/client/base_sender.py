@@ -76,8 +76,8 @@ class Prepared:
     state: dict[str, Any]  # also that of copies of the context
 
     def responses(self) -> list[Response]:
-        """Return what may have to be closed: the answer, and the stream that came, if the answer is another one."""
-        found = (self.ctx.get(RES_HTTP), self.state.get(STATE_STREAM))
+        """Return what may have to be closed: the answer, and the streams that came, if there are others."""
+        found = [self.ctx.get(RES_HTTP), *self.state.get(STATE_STREAM, ())]
         return [each for each in found if each is not None]
 
 

@@ -86,7 +86,7 @@ def _tell_of(ctx: Ctx, history: list[Response]) -> None:
     if history:
         response.history = tuple(history)
     if STATE in ctx and ctx[REQ_HTTP].extensions.get("stream"):
-        ctx[STATE][STATE_STREAM] = response
+        ctx[STATE].setdefault(STATE_STREAM, []).append(response)  # each one: whoever calls twice has two
 
 
 def is_middleware(auth: Any) -> bool:

@@ -191,6 +191,16 @@ def test_a_stream_is_closed_whatever_a_middleware_makes_of_the_context_and_the_r
     assert fresh_server.settles(0)
 
 
+def test_each_stream_of_a_middleware_that_calls_twice_is_closed(make, fresh_server):
+    def twice(ctx, call):
+        call({**ctx})
+        return call(ctx)
+
+    with make(base_uri=fresh_server.url, middleware=[twice]).stream("/drip?count=999") as result:
+        assert result.status_code == 200
+    assert fresh_server.settles(0)
+
+
 def test_a_redirect_is_followed_before_a_stream_begins(make, server):
     with counted(server, make) as (client, seen):
         with client.stream("/redirect/302?to=/chunks/3") as result:
