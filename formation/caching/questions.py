@@ -26,7 +26,7 @@ TAGS: Final = 16
 """Entity tags in one question, the newest: with more, the headers may get longer than a server takes."""
 
 PERSONAL: Final = frozenset({"authorization", "cookie"})
-"""Lines that tell users apart."""
+"""Headers that tell users apart."""
 
 CONDITIONS: Final = frozenset(
     {"if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"}
