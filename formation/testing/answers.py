@@ -81,6 +81,8 @@ def _fresh(error: BaseException) -> BaseException:
     except TypeError:  # its __init__ takes something else than its args
         return error
     made.__cause__ = error.__cause__
+    if hasattr(error, "__notes__"):
+        made.__notes__ = [*error.__notes__]
     return made
 
 

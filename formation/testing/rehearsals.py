@@ -15,7 +15,7 @@ from formation.client.sender import Streamed
 from formation.http.secrets import SECRETS, redact
 from formation.introspection import name_of
 from formation.keys import REQ_HTTP, SENSITIVE
-from formation.testing.recording import as_sent
+from formation.testing.recording import Recorder, as_sent
 
 if TYPE_CHECKING:
     from formation.http.request import Request
@@ -105,12 +105,8 @@ def rehearse(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     client = getattr(method, "__self__", None)
     if not isinstance(client, (BaseClient, BaseSender)):
         raise TypeError(f"expected a method of a client, such as github.stars, got {call!r}")
-    sent: list[Ctx] = []
-
-    def rehearsal(ctx: Ctx, /) -> Ctx:
-        sent.append(as_sent(ctx))
-        raise _Enough
-
+    rehearsal = _Recording()
+    sent = rehearsal.calls
     run = partial(method.__func__, client.extend(endpoint=rehearsal), *args, **kwargs)
     sender = client if isinstance(client, BaseSender) else client._make_request()  # noqa: SLF001  of any colour
     return _arehearse(run, sent, name_of(method)) if sender.is_async else _rehearse(run, sent, name_of(method))
@@ -118,6 +114,16 @@ def rehearse(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 class _Enough(BaseException):
     """The request is known. Like a cancellation it is no error, so nobody tries again or counts it."""
+
+
+class _Recording(Recorder):
+    """The endpoint: it keeps the request, and that is all."""
+
+    __name__ = "rehearsal"
+
+    def _serve(self, ctx: Ctx) -> Ctx:
+        self.calls.append(as_sent(ctx))
+        raise _Enough
 
 
 def _rehearse(run: Callable[[], Any], sent: list[Ctx], name: str) -> Rehearsal:

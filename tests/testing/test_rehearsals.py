@@ -116,6 +116,28 @@ def test_streams_generators_senders_and_stubborn_methods_can_be_rehearsed() -> N
     assert rehearse(github.request.send, "BREW", "/pot").method == "BREW"
 
 
+def test_a_body_that_is_awaited_below_middleware_that_is_awaited_can_be_rehearsed() -> None:
+    async def hop(ctx: Any, call: Any) -> Any:
+        return await call(ctx)
+
+    class Store(AsyncClient):
+        base_uri = BASE
+        per_hop = (hop,)
+
+        def put(self, content: Any) -> Any:
+            return self.request.put("/file", content=content)
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"cd"
+
+    async def main() -> Rehearsal:
+        rehearsal: Rehearsal = await rehearse(Store().put, content())
+        return rehearsal
+
+    assert asyncio.run(main()).content == b"abcd"
+
+
 def test_what_sends_nothing_or_is_no_method_cannot_be_rehearsed() -> None:
     with pytest.raises(LookupError, match=r"idle\(\) has sent no request"):
         rehearse(Github().idle)

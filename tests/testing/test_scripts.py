@@ -50,6 +50,17 @@ def test_a_script_raises_errors_and_tells_them_their_request(kind: str) -> None:
         get(kind, answers)
 
 
+def test_an_error_that_is_raised_twice_is_not_told_of_the_first_time_and_keeps_its_note() -> None:
+    error = ConnectTimeout("no answer")
+    error.add_note("of the test")
+    sender = sync(script([error, error]))
+    for _ in range(2):
+        with pytest.raises(ConnectTimeout) as caught:
+            sender.get("/")
+        assert [note.partition(":")[0] for note in caught.value.__notes__] == ["of the test", "client"]
+    assert error.__notes__ == ["of the test"]
+
+
 def test_an_error_that_cannot_be_copied_is_raised_itself() -> None:
     class Odd(Exception):
         def __init__(self, a: int, *, b: int) -> None:
