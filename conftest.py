@@ -5,6 +5,7 @@ run says why in the line above it: `<!-- skip: next "needs a server of one's own
 """
 
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from socketserver import TCPServer
 
 import structlog
 from sybil import Sybil
@@ -13,6 +14,10 @@ from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
+
+# The servers of the standard library let five wait for them. Of a hundred that connect at once some would wait for
+# half a minute, whatever they connect with.
+TCPServer.request_queue_size = 128
 
 
 def afresh(namespace: dict[str, object]) -> None:
