@@ -323,6 +323,70 @@ def test_an_exchange_is_freed_without_the_garbage_collector(layers, app):
         gc.enable()
 
 
+@pytest.mark.parametrize("layers", [[], [reading], [pulling], [apulling]])
+@pytest.mark.parametrize("how", ["cancelled", "the server raises"])
+def test_an_exchange_that_is_cut_short_is_freed_without_the_garbage_collector(layers, how):
+    class Tracked:
+        pass
+
+    class Cut(Host):
+        async def send(self, message):
+            if self.sent and how == "the server raises":
+                raise OSError("gone")
+            self.sent.append(message)
+
+    alive, begun = [], []
+
+    def track(ctx, call):
+        ctx["tracked"] = Tracked()
+        alive.append(weakref.ref(ctx["tracked"]))
+        return call(ctx)
+
+    async def app(scope, receive, send):
+        await send(start())
+        await send(body(b"a", more=True))
+        begun[0].set()
+        if how == "cancelled":
+            await asyncio.Event().wait()
+        await send(body(b"b"))
+
+    async def main():
+        begun.append(asyncio.Event())
+        task = asyncio.create_task(Cut().call(FormationMiddleware(app, [track, *layers])))
+        if how == "cancelled":
+            await begun[0].wait()
+            task.cancel()
+        with suppress(OSError, asyncio.CancelledError):
+            await task
+        del task
+        await asyncio.sleep(0)
+        return [ref() for ref in alive]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == [None]
+    finally:
+        gc.enable()
+
+
+def test_what_listens_for_the_client_is_freed_without_the_garbage_collector():
+    async def main():
+        await Host(chunk(), http_version="1.1").call(FormationMiddleware(fails, [answers]))
+        await asyncio.sleep(0)
+        return [found for found in gc.get_objects() if type(found).__name__ == "Leaving"]
+
+    def answers(ctx, call):
+        return reply(ctx, 200, {}, iter([b"a", b"b", b"c"]))
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == []
+    finally:
+        gc.enable()
+
+
 # What the chain sees
 
 
@@ -806,7 +870,7 @@ def test_what_the_client_still_sends_is_nobody_s_where_the_body_was_replaced(ser
     assert seen == [chunk(b"new"), GONE]
 
 
-# A client that goes while an answer goes out that no app sends: see `asgi_leaving`
+# A client that goes while an answer goes out that no app sends: see `formation.server.asgi.leaving`
 
 
 class Deaf(Host):

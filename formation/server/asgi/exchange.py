@@ -10,11 +10,11 @@ neither a task nor a queue. The chain is a coroutine that is driven by hand (`Ex
 2. Now the app runs, in that same task (`Attempt.run`). What it receives comes from the server, unless a middleware has
    touched the request's body.
 3. The app sends ``http.response.start``. *Inside of that send* the chain takes its next step: its ``call(ctx)`` returns
-   the response, and it runs to its end. Then the head goes out (`Attempt.settle`), and the app goes on.
-4. The body passes through: untouched, or through the maps and hooks that somebody has put on it (`Attempt.watch`).
+   the response, and it runs to its end. Then the head goes out (`Attempt._settle`), and the app goes on.
+4. The body passes through: untouched, or through the maps and hooks that somebody has put on it (`Attempt._watch`).
 
 A middleware that reads the body makes the chain stop once more, on the `Attempt` whose next chunk it wants; each send
-of the app is one step then (`Attempt.feed`). A body that is replaced, as by a generator over the old one, is sent by a
+of the app is one step then (`Attempt._feed`). A body that is replaced, as by a generator over the old one, is sent by a
 second coroutine, the *pump*, which is driven like the chain.
 
 A chain that calls a second time stops on another `Call`, somewhere in a send of the first app. So the second one runs
@@ -189,7 +189,10 @@ class Exchange:
         elif isinstance(raised, Exception) and raised is not self.gone:
             self.error = raised
         else:  # cancellation; or the server's own, of which the app hears as from any send
-            raise raised
+            try:
+                raise raised
+            finally:
+                del raised  # as in `run`
 
     def _take(self, ctx: Any) -> None:
         answer = ctx.get(RES_HTTP) if isinstance(ctx, dict) else None

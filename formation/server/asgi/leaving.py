@@ -47,6 +47,7 @@ class Leaving:
         """Listen no more."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # or it and the error that cancels it hold each other
 
     def _has_no_body(self) -> bool:
         if self._upload.begun or not self._scope.get("http_version", "").startswith("1"):
