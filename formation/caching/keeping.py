@@ -131,9 +131,9 @@ class Keeping:
 
     def land(self, outcome: Outcome) -> None:
         """Let those go on who wait."""
-        landing, self._landing = self._landing, None
-        if landing is not None:
+        if (landing := self._landing) is not None:
             landing(outcome)
+            self._landing = None
 
     def done(self, content: bytes | None) -> None:
         """Keep it with ``content``; ``None``: there is no whole body."""
@@ -147,7 +147,10 @@ class Keeping:
             try:
                 self._put(content)
             finally:
-                self.land(STORED)
+                try:
+                    self.land(STORED)
+                finally:
+                    self.land(STORED)  # in case an interrupt came in between
 
     def _put(self, content: bytes) -> None:
         self._caching.shelf.put(self._key, self._entry.with_body(content, len(content)))

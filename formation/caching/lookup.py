@@ -65,9 +65,9 @@ class Lookup:
 
     def land(self, outcome: Outcome) -> None:
         """Let those go on who wait for this one, if any do. A second time it does nothing."""
-        landing, self.landing = self.landing, None
-        if landing is not None:
+        if (landing := self.landing) is not None:
             landing(outcome)
+            self.landing = None
 
     def has_body(self) -> bool:
         """Tell whether the request has a body, or seems to: what it then means is not for a cache to know."""

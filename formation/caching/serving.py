@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from formation.caching.policy import Policy
     from formation.http.request import Request
     from formation.kernel import Call
+    from formation.resilience.collapse import Outcome
 
 READ: Final = frozenset({"GET", "HEAD"})
 """Methods that are answered with entries; all others pass, and so do they with a body."""
@@ -84,7 +85,10 @@ class Caching:
         try:
             return self._serve(lookup)
         except BaseException as error:
-            lookup.land(ALONE if isinstance(error, Exception) else None)
+            outcome: Outcome = ALONE if isinstance(error, Exception) else None
+            for each in (lookup, lookup.keeping):  # whichever has the landing by now
+                if each is not None:
+                    each.land(outcome)
             raise
 
     def _serve(self, lookup: Lookup) -> Any:

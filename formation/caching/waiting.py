@@ -10,6 +10,7 @@ from formation.caching.policy import Verdict
 from formation.caching.users import credentials
 from formation.keys import DEADLINE
 from formation.resilience.collapse import ALONE, PATIENCE, STORED
+from formation.resilience.together import Trip
 
 if TYPE_CHECKING:
     from formation.caching.entry_keys import Keys
@@ -35,13 +36,14 @@ def wait_for_another(collapse: Collapse, keys: Keys, lookup: Lookup, verdict: Ve
     if lookup.policy.shared and keys.is_signed(lookup):
         return False  # most such answers are for nobody else, which says nothing about those without credentials
     what = lookup.key if parsed.method == "GET" else f"{parsed.method} {lookup.key}"  # HEAD brings nothing for GET
-    joined = collapse.join(what)
-    if joined is None:
+    if collapse.passes(what):
         return False
-    trip, leads = joined
-    if leads:
-        lookup.landing = partial(collapse.land, what, trip)
+    mine = Trip()
+    lookup.landing = partial(collapse.land, what, mine)  # first, for an interrupt may come between
+    trip = collapse.join(what, mine)
+    if trip is mine:
         return True
+    lookup.landing = None
     until = lookup.ctx.get(DEADLINE)
     seconds = PATIENCE if until is None else min(PATIENCE, until - clock.monotonic())
     if not trip.wait(seconds):

@@ -12,12 +12,11 @@ What is not to be shared is remembered for `PASSING` seconds: those who come the
 
 Who waits does so for `PATIENCE` seconds at most: the body of who went passes at the speed of its own client.
 
->>> collapse = Collapse(clock=lambda: 0.0)
->>> (trip, leads), (same, follows) = collapse.join("tea"), collapse.join("tea")
->>> leads, follows, same is trip
-(True, False, True)
->>> collapse.land("tea", trip, PASS)
->>> collapse.join("tea") is None
+>>> collapse, mine, yours = Collapse(clock=lambda: 0.0), Trip(), Trip()
+>>> collapse.join("tea", mine) is mine, collapse.join("tea", yours) is mine
+(True, True)
+>>> collapse.land("tea", mine, PASS)
+>>> collapse.passes("tea")
 True
 """
 
@@ -59,17 +58,19 @@ class Collapse:
         self._lock = RLock()
         self._passed: OrderedDict[str, float] = OrderedDict()
 
-    def join(self, key: str) -> tuple[Trip, bool] | None:
-        """Return the trip for ``key``, and whether it is one's own to make; ``None``: there is no point in waiting."""
+    def passes(self, key: str) -> bool:
+        """Tell whether there is no point in waiting: what is brought for ``key`` is not to be shared."""
         if self._passed:
             with self._lock:
                 if (until := self._passed.get(key)) is not None:
                     if self._clock() < until:
-                        return None
+                        return True
                     self._passed.pop(key, None)
-        mine = Trip()
-        trip = self._together.join(key, mine)
-        return trip, trip is mine
+        return False
+
+    def join(self, key: str, mine: Trip) -> Trip:
+        """Return the trip for ``key``: the one that is under way, or ``mine``, which is then to be made, and landed."""
+        return self._together.join(key, mine)
 
     def land(self, key: str, trip: Trip, outcome: Outcome) -> None:
         """Let those go on who wait. Landing twice does nothing."""

@@ -1,10 +1,12 @@
 """Waiting: of those who miss the same at the same time one asks."""
 
 import asyncio
+import logging
 import threading
 import time
 
 from formation import await_, wrap
+from formation.caching import asking, keeping, lookup, serving, waiting
 from formation.caching.memory import MemoryStore
 from formation.clock import Virtual, virtual
 from formation.errors import ConnectError
@@ -12,8 +14,11 @@ from formation.exchange import reply
 from formation.middleware import (
     cache,
 )
+from formation.resilience import collapse
+from formation.resilience import together as together_
 from formation.resilience.collapse import PATIENCE
 from tests.caching.origins import Origin, Slow, fresh, get, together, told
+from tests.resilience.interrupts import at_each_point
 
 
 def test_ten_who_miss_at_the_same_time_make_one_call(now):
@@ -45,6 +50,16 @@ def test_ten_threads_that_miss_at_the_same_time_make_one_call(now):
         thread.join()
     assert outs == [b"tea"] * 10
     assert len(calls) == 1
+
+
+def test_wherever_an_interrupt_comes_nobody_waits_for_who_asks_no_more(now):
+    def prepare():
+        middleware = cache(now=now, logger=logging.getLogger("tests.silent"))
+        cells = [cell.cell_contents for cell in middleware.__closure__]
+        (caching,) = [each for each in cells if type(each).__name__ == "Caching"]
+        return lambda: middleware(get(), Origin(fresh())), lambda: len(caching.collapse)
+
+    assert set(at_each_point([asking, keeping, lookup, serving, waiting, collapse, together_], prepare)) == {0}
 
 
 def test_a_head_is_nothing_that_a_get_waits_for(now):
