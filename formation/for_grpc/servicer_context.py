@@ -24,7 +24,8 @@ class Context:
     It does not hold the context of the chain, which holds it: what is over is freed at once.
     """
 
-    __slots__ = ("_call", "_deadline", "_native", "aborted", "fields", "sent", "status", "text")
+    # With a dict, which is made when it is needed: handlers and interceptors keep things of their own in a context.
+    __slots__ = ("__dict__", "_call", "_deadline", "_native", "aborted", "fields", "sent", "status", "text")
 
     def __init__(self, native: Any, call: Call, deadline: float | None) -> None:
         self._native = native

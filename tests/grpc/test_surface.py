@@ -80,6 +80,26 @@ def test_a_handler_finds_all_of_grpcs_context(served):
     assert (found["auth"][0]["security_level"], found["auth"][1:]) == ([b"TSI_SECURITY_NONE"], (None, None))
 
 
+def test_a_context_keeps_what_is_put_on_it_as_grpcs_does(served):
+    class Login(grpc.ServerInterceptor):
+        def intercept_service(self, continuation, handler_call_details):
+            inner = continuation(handler_call_details)
+
+            def many(request, context):
+                context.user = b"ann"
+                return inner.unary_stream(request, context)
+
+            return grpc.unary_stream_rpc_method_handler(many)
+
+    def handler(request, context):
+        context.greeting = request + b" " + context.user
+        yield context.greeting
+
+    target = served(grpc.unary_stream_rpc_method_handler(handler), [for_grpc.server_interceptor([passing]), Login()])
+    with grpc.insecure_channel(target) as channel:
+        assert list(channel.unary_stream("/test.Service/Any")(b"hello")) == [b"hello ann"]
+
+
 def test_an_abort_with_a_status_and_one_that_is_none(served):
     class Status(grpc.Status):
         code, details, trailing_metadata = grpc.StatusCode.ABORTED, "by status", (("a", "1"),)
