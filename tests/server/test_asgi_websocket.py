@@ -178,6 +178,7 @@ def test_a_connection_is_freed_without_the_garbage_collector():
     def track(ctx, call):
         ctx["tracked"] = Tracked()
         alive.append(weakref.ref(ctx["tracked"]))
+        ctx["fmtn.ws"].on_receive(lambda data: ctx["fmtn.ws"].close() if data == "bad" else None)
         return call(ctx)
 
     async def main():

@@ -51,6 +51,7 @@ class Passage:
     def forget(self) -> None:
         """Hold nothing of a connection that is over."""
         self.ctx = self.broken = self._gone = None
+        self.hooks = {}  # they hold the connection, to close it
 
     def check(self) -> None:
         """Tell the app what a middleware has done.
