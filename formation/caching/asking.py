@@ -105,7 +105,7 @@ def _confirmed(caching: Caching, lookup: Lookup, out: Any, entry: Entry) -> Any:
     if policy.refusal(parsed, fresh.status, fresh.headers) is None:
         caching.shelf.put(lookup.key, fresh)
     else:  # which the 304 says
-        caching.shelf.drop(lookup.key, lookup.requested_at)
+        caching.shelf.drop([lookup.key], lookup.requested_at)
     lookup.land(STORED if policy.decide(parsed, fresh, now) is Verdict.FRESH else PASS)
     lookup.entry, lookup.ctx = fresh, _merged(lookup, out)
     caching.reports.note("cache.revalidated", lookup)

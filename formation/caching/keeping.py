@@ -40,7 +40,7 @@ def keep(caching: Caching, lookup: Lookup, out: Any, verdict: Verdict) -> str | 
     if parsed.method == "HEAD" and entry is not None and entry.method == "GET":
         changed = policy.after_head(parsed, entry, status, headers, **at)
         if changed is None:
-            caching.shelf.drop(lookup.key, lookup.requested_at)
+            caching.shelf.drop([lookup.key], lookup.requested_at)
         elif changed is not entry:
             caching.shelf.put(lookup.key, changed)
     why = _refusal(caching, lookup, out, headers)
@@ -49,7 +49,7 @@ def keep(caching: Caching, lookup: Lookup, out: Any, verdict: Verdict) -> str | 
         return None
     is_newer = verdict is not Verdict.RELOAD and status not in ERRORS | CONDITIONAL and why != _DEGRADED
     if entry is not None and is_newer and "no-store" not in parsed.directives:
-        caching.shelf.drop(lookup.key, lookup.requested_at)
+        caching.shelf.drop([lookup.key], lookup.requested_at)
     lookup.land(ALONE if status >= 500 else PASS)
     return why
 

@@ -133,9 +133,8 @@ class Caching:
         if response is None:
             return out
         parsed = lookup.parsed
-        for url in lookup.policy.invalidated(parsed, response.status_code, list(response.headers.items())):
-            for key in self.keys.of_url(lookup, url):
-                self.shelf.drop(key, self.now())
+        urls = lookup.policy.invalidated(parsed, response.status_code, list(response.headers.items()))
+        self.shelf.drop((key for url in urls for key in self.keys.of_url(lookup, url)), self.now())
         return say(lookup, out, response, fwd="bypass" if not lookup.key or parsed.method in READ else "method")
 
 

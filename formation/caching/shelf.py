@@ -20,7 +20,7 @@ from formation.errors import StorageUnavailable
 from formation.storage.outages import Outages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from formation.caching.store import Store
     from formation.events import Events
@@ -107,13 +107,19 @@ class Shelf:
             return False
         return True
 
-    def drop(self, key: str, at: float) -> None:
-        """Forget the entries of ``key``, and what was asked for until ``at``."""
-        try:
-            self._drop(key, at)
-        except Exception as error:  # noqa: BLE001  as above
-            self._owe(key, at)
-            self._tell(error)
+    def drop(self, keys: Iterable[str], at: float) -> None:
+        """Forget the entries of ``keys``, and what was asked for until ``at``."""
+        left = iter(keys)
+        for key in left:
+            try:
+                self._drop(key, at)
+            except Exception as error:  # noqa: BLE001  as above
+                self._owe(key, at)
+                self._tell(error)
+            except BaseException:  # cancelled: nobody knows whether it was done
+                for each in (key, *left):
+                    self._owe(each, at)
+                raise
 
     def _owe(self, key: str, at: float) -> None:
         with self._lock:

@@ -1,11 +1,12 @@
 """The shelf: stores that are named, and stores that fail."""
 
+import asyncio
 import logging
 
 import pytest
 from structlog.testing import capture_logs
 
-from formation import wrap
+from formation import await_, wrap
 from formation.caching.memory import MemoryStore
 from formation.caching.shelf import Shelf, stored_in
 from formation.events import Events
@@ -55,6 +56,37 @@ def test_what_a_store_could_not_drop_is_dropped_before_it_is_used_again(now):
     call(get(method="PUT"))
     store.is_broken = False
     assert call(get())["fmtn.res.http"].content == b"new"
+
+
+def test_what_a_cancelled_request_could_not_drop_is_dropped_before_it_is_used_again(now):
+    class Away(MemoryStore):
+        waits = True
+
+        def drop(self, key, at):
+            if is_away:
+                asked.set()
+                await_(asyncio.Event().wait())
+            super().drop(key, at)
+
+    is_away, asked = True, asyncio.Event()
+    origin = Origin(fresh(b"old"), fresh(b"old"), fresh(b"done", Location="/milk"), fresh(b"new"))
+
+    async def endpoint(ctx):
+        return origin(ctx)
+
+    async def main():
+        nonlocal is_away
+        call = wrap(endpoint, [cache(Away(), now=now)])
+        await call(get())
+        await call(get("https://h/milk"))
+        changing = asyncio.create_task(call(get(method="PUT")))
+        await asked.wait()
+        changing.cancel()
+        await asyncio.wait([changing])
+        is_away = False
+        return [(await call(get(url)))["fmtn.res.http"].content for url in (URL, "https://h/milk")]
+
+    assert asyncio.run(main()) == [b"new", b"new"]
 
 
 def test_what_a_store_gives_that_is_no_entry_is_a_miss_and_one_may_forget_drops(now):
@@ -150,10 +182,10 @@ def test_a_drop_that_fails_while_an_earlier_one_is_made_good_stays_owed():
 
     def fail_again():
         store.fails = True
-        shelf.drop("key", 2.0)
+        shelf.drop(["key"], 2.0)
         store.fails = False
 
-    shelf.drop("key", 1.0)
+    shelf.drop(["key"], 1.0)
     store.fails, store.meanwhile = False, fail_again
     shelf.get("key")
     dropped = []
