@@ -927,6 +927,31 @@ def test_an_endless_answer_of_a_middleware_ends_when_the_client_goes(received, s
     assert host.sent[-1].get("more_body")
 
 
+@pytest.mark.parametrize("is_sync", [False, True])
+def test_an_endless_answer_leaves_room_for_others_where_the_server_never_waits(is_sync):
+    ended = []
+
+    class Quick(Deaf):
+        async def send(self, message):
+            self.sent.append(message)
+
+    def middleware(ctx, call):
+        async def chunks():
+            while True:
+                yield b"x"
+
+        def pulled():
+            while True:
+                yield b"x"
+
+        ctx = reply(ctx, 200, {}, pulled() if is_sync else chunks())
+        res(ctx).on_close(lambda count, error: ended.append(type(error)))
+        return ctx
+
+    asyncio.run(Quick(chunk(), http_version="1.1").call(FormationMiddleware(fails, [middleware])))
+    assert ended == [ClientGone]
+
+
 def test_an_answer_of_one_chunk_listens_for_nobody():
     async def one():
         yield b"one"

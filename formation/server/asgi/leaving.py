@@ -9,39 +9,51 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from formation.errors import ClientGone
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from formation.server.asgi.bodies import Upload
     from formation.server.asgi.messages import Scope
+
+
+TURN: Final = 16
+"""Chunks after which others run: of 64 KiB each, a MiB."""
 
 
 class Leaving:
     """Listens for the client to go, as soon as there is nothing of its request left that somebody may want to read."""
 
-    __slots__ = ("_is_second", "_scope", "_task", "_upload")
+    __slots__ = ("_count", "_scope", "_task", "_upload")
 
     def __init__(self, upload: Upload, scope: Scope) -> None:
         self._upload = upload
         self._scope = scope
-        self._is_second = False
+        self._count = 0  # of chunks
         self._task: Any = None
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Do what there is to do before a chunk.
+
+        Now and then that is to let others run: a server may take, and drop, chunk after chunk without ever waiting, and
+        then nobody would hear of the client's leave, nor would any other request go on.
 
         Raises:
             ClientGone: it has gone.
         """
         if self._upload.gone:
             raise ClientGone("the client has gone in the middle of its answer")
-        if self._task is None and self._is_second and (self._upload.ended or self._has_no_body()):
-            asyncio = sys.modules.get("asyncio.events")  # who runs a loop of it has loaded it
-            if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:  # noqa: SLF001
+        self._count += 1
+        if self._task is None and self._count > 1 and (self._upload.ended or self._has_no_body()):
+            loop = _loop()
+            if loop is not None:
                 self._task = loop.create_task(self._listen())
-        self._is_second = True
+        if self._count % TURN == 0 and _loop() is not None:
+            await _pass()
 
     def close(self) -> None:
         """Listen no more."""
@@ -60,3 +72,14 @@ class Leaving:
                 await self._upload.next()
                 if not self._upload.ended:
                     return
+
+
+def _loop() -> Any:
+    asyncio = sys.modules.get("asyncio.events")  # who runs a loop of it has loaded it
+    return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001
+
+
+@coroutine
+def _pass() -> Generator[None, None, None]:
+    """Let the loop go round once, as ``asyncio.sleep(0)`` does."""
+    yield

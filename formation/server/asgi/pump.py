@@ -63,7 +63,7 @@ def _pull(exchange: Exchange, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 async def _give_more(exchange: Exchange, chunk: bytes) -> None:
     if exchange.leaving is not None:
-        exchange.leaving.check()
+        await exchange.leaving.check()
     await _give(exchange, {"type": BODY, "body": chunk, "more_body": True})
 
 
