@@ -13,6 +13,7 @@ from formation.client.settings import MAX_BODY
 from formation.clock import monotonic
 from formation.errors import BodyTooLarge, DeadlineExceeded
 from formation.http.headers import digits
+from formation.http.response import BODILESS
 from formation.http.timeouts import UNSET
 from formation.keys import KIND, NATIVE, REQ_HTTP, RES_HTTP, SENSITIVE, SIDE, STATE, TEMPLATE, TRACE
 from formation.version import __version__
@@ -132,6 +133,20 @@ async def chunks(body: Body) -> AsyncGenerator[bytes, None]:
     async with aclosing(pieces):
         async for piece in pieces:
             yield piece
+
+
+def unpacked(answer: Response, method: str) -> list[tuple[str, str]]:
+    """Return the header lines of an answer for a library that is handed its body unpacked, in one piece or in many."""
+    lines = [(str(name), value) for name, value in answer.headers.items()]
+    if method == "HEAD" or answer.status_code in BODILESS:  # they speak of a body that does not come
+        return lines
+    body, dropped = answer.body, {"content-encoding", "transfer-encoding"}
+    if body.is_bytes or "Content-Encoding" in answer.headers:
+        dropped.add("content-length")
+    lines = [line for line in lines if line[0].lower() not in dropped]
+    if body.is_bytes:
+        lines.append(("Content-Length", str(body.length)))
+    return lines
 
 
 def context(request: Request, native: dict[str, Any], path: str | None = None) -> Ctx:

@@ -114,16 +114,15 @@ def _returned(
     body, source = answer.body, answer.body.native
     made: Any = source.native if isinstance(source, Stream) else None
     left = [each for each in opened if each is not made]
+    fields = [(str(name), value) for name, value in answer.headers.items()]
     if made not in opened or body.is_watched:  # whoever waits for the end of the body has to see it
-        answer.headers.popall("Content-Encoding", None)
-        answer.headers.popall("Transfer-Encoding", None)
+        fields = wire.unpacked(answer, request.method)
         made, left = _response(request, body), opened if body.is_bytes else []
         for each in () if body.is_bytes else opened:
             body.on_close(lambda *_, each=each: each.close())
     # aiohttp has no way to make or change a response; these attributes have been there since 3.0.
     if made.status != answer.status_code or (made.reason and made.reason != answer.reason):
         made.status, made.reason = answer.status_code, answer.reason
-    fields = [(str(name), value) for name, value in answer.headers.items()]
     if made._headers is None or fields != list(received_headers(made._headers, made._raw_headers).items()):  # noqa: SLF001
         made._headers = CIMultiDictProxy(CIMultiDict(fields))  # noqa: SLF001
         made._raw_headers = tuple((name.encode(), value.encode("latin-1")) for name, value in fields)  # noqa: SLF001

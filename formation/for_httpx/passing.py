@@ -115,14 +115,7 @@ class Passing:
             if "_headers" in looked_at(answer) and (fields := encoded(answer.headers.items())) != native.headers.raw:
                 native.headers = library.Headers(fields)
             return native
-        body, lines = answer.body, list(answer.headers.items())
-        if answer.has_changeable_body():
-            dropped = {"content-encoding", "transfer-encoding"}
-            if body.is_bytes or "Content-Encoding" in answer.headers:
-                dropped.add("content-length")
-            lines = [line for line in lines if line[0].lower() not in dropped]
-            if body.is_bytes:
-                lines.append(("Content-Length", str(body.length)))
+        body, lines = answer.body, wire.unpacked(answer, self.request.method)
         extensions = dict(self.opened[-1].extensions) if self.opened else {}
         extensions["reason_phrase"] = answer.reason.encode("latin-1")
         stream = library.ByteStream(body.read()) if body.is_bytes else _returning(library)(self, body)

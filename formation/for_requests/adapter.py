@@ -123,13 +123,9 @@ class Adapter(FinalAdapter):
             if native.headers.get("Content-Type") != before:
                 native.encoding = requests.utils.get_encoding_from_headers(native.headers)
             return native, [each for each in opened if each is not native]
-        fields = [
-            (str(name), value)
-            for name, value in answer.headers.items()
-            if name.lower() not in {"content-encoding", "transfer-encoding"}
-        ]
+        fields = urllib3.HTTPHeaderDict(wire.unpacked(answer, request.method or "GET"))
         raw = urllib3.HTTPResponse(
-            body=_File(body, opened), headers=urllib3.HTTPHeaderDict(fields),
+            body=_File(body, opened), headers=fields,
             status=answer.status_code, reason=answer.reason,
             preload_content=False, request_method=request.method, enforce_content_length=False,
             original_response=_Head(answer.headers),  # type: ignore[arg-type]  # as much of one as is asked for

@@ -21,6 +21,26 @@ from tests.servers import refused
 
 
 @in_loop
+async def test_a_body_that_is_handed_on_unpacked_has_its_own_length(server):
+    def read(ctx, call):
+        ctx = call(ctx)
+        assert ctx[RES_HTTP].content
+        return ctx
+
+    def wait(ctx, call):
+        ctx = call(ctx)
+        ctx[RES_HTTP].on_close(lambda *_: None)
+        return ctx
+
+    async with session_with(read) as session, session.get(server.url + "/gzip") as response:
+        assert (response.headers["Content-Length"], await response.read()) == ("14", b'{"gzip": true}')
+    async with session_with(wait) as session, session.get(server.url + "/gzip") as response:
+        assert ("Content-Length" in response.headers, await response.read()) == (False, b'{"gzip": true}')
+    async with session_with(wait) as session, session.head(server.url + "/gzip") as response:
+        assert (response.headers["Content-Encoding"], await response.read()) == ("gzip", b"")
+
+
+@in_loop
 async def test_a_response_that_nobody_touches_is_the_very_object(server):
     seen = []
 

@@ -224,6 +224,25 @@ def test_middleware_changes_status_and_headers_and_the_body_stays_what_it_is(mou
             response.raise_for_status()
 
 
+def test_a_body_that_is_handed_on_unpacked_has_its_own_length(mounted, server):
+    def read(ctx, call):
+        ctx = call(ctx)
+        assert ctx[RES_HTTP].content
+        return ctx
+
+    def wait(ctx, call):
+        ctx = call(ctx)
+        ctx[RES_HTTP].on_close(lambda *_: None)
+        return ctx
+
+    response = mounted(read).get(server.url + "/gzip")
+    assert (response.headers["Content-Length"], response.content) == ("14", b'{"gzip": true}')
+    response = mounted(wait).get(server.url + "/gzip")
+    assert ("Content-Length" in response.headers, response.content) == (False, b'{"gzip": true}')
+    response = mounted(wait).head(server.url + "/gzip")
+    assert (response.headers["Content-Encoding"], response.content) == ("gzip", b"")
+
+
 @pytest.mark.parametrize("path", ["/chunks/2?size=2", "/gzip", "/data?body=aabb"])
 def test_middleware_changes_the_body(mounted, server, path):
     def change(ctx, call):
