@@ -154,7 +154,7 @@ class Endpoint(_Sending):
 
 
 class AsyncEndpoint(_Sending):
-    """What `async_endpoint` returns: the same, to be awaited. Each event loop has a pool of its own."""
+    """What `async_endpoint` returns: the same, to be awaited. Each event loop has a pool, which ends with it."""
 
     _transport = "AsyncHTTPTransport"
 
