@@ -191,6 +191,7 @@ class Connection:
         passage = self.passage
         while not passage.pending:
             if passage.closed:
+                passage.told = True
                 return {"type": "websocket.disconnect", "code": self.code, "reason": self.reason}
             if passage.broken is not None:
                 return {"type": "websocket.disconnect", "code": 1011, "reason": ""}
