@@ -82,8 +82,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """End the calls that are under way in this event loop, wait for background tasks, and shut the app down."""
-        for loop in [loop for loop in self._servers if loop.is_closed()]:
-            del self._servers[loop]
+        self._forget()
         server = self._servers.pop(asyncio.get_running_loop(), None)
         if server is not None:
             await server.stop()
@@ -92,10 +91,14 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         server = self._servers.get(loop)
         if server is None:
-            for closed in [loop for loop in self._servers if loop.is_closed()]:
-                del self._servers[closed]
+            self._forget()
             server = self._servers[loop] = Server(self._app, self._lifespan, raises=self._raises)
         return server
+
+    def _forget(self) -> None:
+        for each in self._servers.keyrefs():  # a list, made at once: other threads have event loops, too
+            if (loop := each()) is not None and loop.is_closed():
+                self._servers.pop(loop, None)
 
     def _scope(self, request: Request) -> Message:
         where = target(request, self._root_path, "root_path")

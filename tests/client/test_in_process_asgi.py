@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -837,6 +838,35 @@ def test_an_endpoint_lives_again_after_its_close_and_in_another_event_loop() -> 
     asyncio.run(main(close=True))
     assert app.events == ["startup", "/", "shutdown", "startup", "/", "startup", "/", "shutdown"]
     assert not made._servers
+
+
+class Asked(asyncio.SelectorEventLoop):
+    """One that does something, once, when it is asked whether it is closed."""
+
+    then: Callable[[], Any] | None = None
+
+    def is_closed(self) -> bool:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+        return super().is_closed()
+
+
+def test_event_loops_of_two_threads_find_at_once_that_a_third_is_gone() -> None:
+    made, done = endpoint(Living()), []
+
+    def meanwhile() -> None:
+        thread = threading.Thread(target=lambda: done.append(asyncio.run(send(made))))
+        thread.start()
+        thread.join()
+
+    gone = Asked()
+    gone.run_until_complete(send(made))
+    gone.close()
+    gone.then = meanwhile
+    asyncio.run(send(made))
+    assert len(done) == 1
+    assert gone not in made._servers
 
 
 def test_a_close_in_another_event_loop_forgets_the_one_that_is_gone() -> None:
