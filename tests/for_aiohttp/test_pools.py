@@ -55,6 +55,37 @@ def test_an_event_loop_that_just_closes_leaves_nothing_in_the_endpoint(fresh_ser
     assert fresh_server.settles(0)
 
 
+def test_event_loops_of_two_threads_find_at_once_that_a_third_is_gone(fresh_server):
+    class Asked(asyncio.SelectorEventLoop):
+        then = None
+
+        def is_closed(self):
+            then, self.then = self.then, None
+            if then is not None:
+                then()
+            return super().is_closed()
+
+    sends, done = endpoint(), []
+
+    def call():
+        return sends({REQ_HTTP: Request("GET", fresh_server.url + "/echo")})
+
+    def meanwhile():
+        thread = threading.Thread(target=lambda: done.append(asyncio.run(call())))
+        thread.start()
+        thread.join()
+
+    gone = Asked()
+    gone.run_until_complete(call())
+    (pool,) = sends._pools.values()
+    gone.run_until_complete(pool.session.close())
+    gone.close()
+    gone.then = meanwhile
+    asyncio.run(call())
+    assert len(done) == 1
+    assert not sends._pools
+
+
 def test_threads_with_event_loops_share_a_client(fresh_server):
     sender = build(base_uri=fresh_server.url, response_as=json_response, middleware=[request_id()])
     failed = []
