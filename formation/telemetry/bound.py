@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
 from formation.keys import CONTEXT, REQ_RPC, SIDE
@@ -41,14 +42,19 @@ def bind(ctx: Any) -> Callable[[], None]:
     if is_remote or not isinstance(given, Mapping) or not hasattr(variables, "bound_contextvars"):
         return _nothing
     fields = {name: value for name, value in given.items() if isinstance(name, str)}
-    before = variables.get_contextvars()
-    variables.bind_contextvars(**fields)
+    tokens = variables.bind_contextvars(**fields)
 
     def unbind() -> None:
-        now = variables.get_contextvars()
-        ours = [name for name, value in fields.items() if name in now and now[name] is value]
-        variables.unbind_contextvars(*(name for name in ours if name not in before))
-        variables.bind_contextvars(**{name: before[name] for name in ours if name in before})
+        new = []
+        for name, token in tokens.items():
+            if token.var.get() is not fields[name]:  # somebody else's by now
+                continue
+            before = token.old_value
+            if before is Token.MISSING or before is Ellipsis:  # which structlog has for none
+                new.append(name)
+            else:
+                token.var.set(before)
+        variables.unbind_contextvars(*new)
 
     return unbind
 
