@@ -1,7 +1,7 @@
 """Run the benchmarks: ``python -m bench`` all of them, ``python -m bench kernel bridge`` some.
 
 With ``--json`` what they measure is kept in ``docs/benchmarks/figures.json``, of which ``python -m bench.page`` makes
-the page.
+the page; what has been measured there before, on the same machine, stays.
 """
 
 import json
@@ -13,6 +13,7 @@ import tomllib
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from bench import page
 from bench.measure import table
@@ -59,16 +60,28 @@ def main(names: list[str]) -> int:
         print(f"{title}\n\n{table(rows)}\n", flush=True)
         parts.append(page.figures(name, title.rstrip("."), rows))
     if keep:
+        where = f"{os.cpu_count()} CPUs of {machine}"
         found = {
             "python": python,
-            "machine": f"{os.cpu_count()} CPUs of {machine}",
+            "machine": where,
             "date": f"{datetime.now(UTC):%B %Y}",
             "versions": peers(),
-            "parts": parts,
+            "parts": [*measured_before(python, where, {part["name"] for part in parts}), *parts],
         }
+        found["parts"].sort(key=lambda part: PARTS.index(part["name"]))
         page.FOLDER.mkdir(exist_ok=True)
         page.FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
+
+
+def measured_before(python: str, machine: str, now: set[str]) -> list[dict[str, Any]]:
+    """Return the figures of the other parts, if they are of this machine."""
+    if not page.FIGURES.exists():
+        return []
+    found = json.loads(page.FIGURES.read_text(encoding="utf-8"))
+    if (found["python"], found["machine"]) != (python, machine):
+        return []
+    return [part for part in found["parts"] if part["name"] in PARTS and part["name"] not in now]
 
 
 def peers() -> list[str]:
