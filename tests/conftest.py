@@ -1,5 +1,6 @@
 """Fixtures for all tests: servers on loopback, see ``servers.py``."""
 
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,6 +36,14 @@ def fresh_server() -> Iterator[Server]:
     """A server for one test, which can count the connections that are open."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let an interrupt be one also where the suite runs in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,9 @@ import http.client
 import json
 import random
 import re
-import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -23,14 +21,6 @@ def keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr(random, "seed", lambda seed: None)
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Let an interrupt be one also where the suite runs in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def free_port() -> int:

@@ -209,7 +209,7 @@ def test_an_interceptor_keeps_no_more_handlers_than_a_program_has():
 # On a client
 
 
-def test_an_interrupt_while_a_stream_begins():
+def test_an_interrupt_while_a_stream_begins(ctrl_c):
     codes, began, over = [], threading.Event(), threading.Event()
     may_go = threading.Event()
 
