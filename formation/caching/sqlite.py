@@ -161,7 +161,7 @@ class SQLiteStore:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self.path, 0, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
                 self._to_wal(connection)
                 connection.execute(f"PRAGMA busy_timeout = {min(self.busy * 1000, 2**31 - 1):.0f}").close()
