@@ -100,8 +100,9 @@ def test_10_gib_are_refused_in_constant_memory(host, coding, ratio):
     body = BOMBS[coding]()
     tracemalloc.start()
     try:
-        refused = 400 if "django" in host.name and len(body) > 2_500_000 else 413  # by Django itself
-        assert post(host, body, coding, max_ratio=ratio, max_body=4_000_000).status == refused
+        # What is too much for Django 5 as it comes is a 400 of its own.
+        refused = {400, 413} if "django" in host.name and len(body) > 2_500_000 else {413}
+        assert post(host, body, coding, max_ratio=ratio, max_body=4_000_000).status in refused
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
