@@ -11,6 +11,7 @@ from contextlib import suppress
 from weakref import ref
 
 import aiohttp
+import django
 import httpx2
 import pytest
 import requests
@@ -93,6 +94,11 @@ def test_what_is_too_many_times_as_large_is_a_413(host):
     assert post(host, body, max_ratio=None).status == 200
 
 
+def refuses_by_itself(host):
+    """Tell whether it is Django that finds so much too much; in a sync stack 6.1 takes what has no Content-Length."""
+    return "async" in host.name if django.VERSION >= (6, 1) else "django" in host.name
+
+
 @every_host
 @pytest.mark.parametrize("coding", BOMBS)
 @pytest.mark.parametrize("ratio", [200, None])
@@ -100,9 +106,8 @@ def test_10_gib_are_refused_in_constant_memory(host, coding, ratio):
     body = BOMBS[coding]()
     tracemalloc.start()
     try:
-        # What is too much for Django 5 as it comes is a 400 of its own.
-        refused = {400, 413} if "django" in host.name and len(body) > 2_500_000 else {413}
-        assert post(host, body, coding, max_ratio=ratio, max_body=4_000_000).status in refused
+        refused = 400 if len(body) > 2_500_000 and refuses_by_itself(host) else 413
+        assert post(host, body, coding, max_ratio=ratio, max_body=4_000_000).status == refused
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
